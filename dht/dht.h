@@ -1,0 +1,132 @@
+/**
+ * dht/dht.h - our Kademlia node: the Mainline wire format (BEP 5, 32, 42, 43, 44) in our own overlay, and a
+ * directory of many signed writers under one key.
+ * Maymounkov and Mazieres, "Kademlia", 2002.
+ *
+ * A step machine: feed it datagrams and ticks, it sends through io->datagram.  Everything it knows has a fixed
+ * ceiling.  Loop thread only.  Callbacks run from inside dht_datagram() or dht_tick() and may start new operations;
+ * each operation calls back exactly once, at its own deadline at the latest.
+ */
+#ifndef DHT_DHT_H
+#define DHT_DHT_H
+
+#include <stdbool.h>
+
+#include "base/addr.h"
+#include "base/io.h"
+#include "base/key.h"
+#include "base/random.h"
+
+#define DHT_ID_BYTES 20
+#define DHT_K 8
+#define DHT_VALUE_MAX 1000    /* BEP 44 */
+#define DHT_DATAGRAM_MAX 1200 /* largest we send */
+#define DHT_DIRECTORY_TTL_S 300
+#define DHT_DIRECTORY_BYTES_MAX 648 /* largest payload of one directory entry */
+
+struct dht_id {
+    uint8_t byte[DHT_ID_BYTES];
+};
+
+struct dht; /* the node */
+
+struct dht_config {
+    const struct key *key; /* signs our directory entries; kept */
+    bool is_read_only;     /* BEP 43: asks, does not answer, is put in no table */
+    uint16_t port;         /* where we listen, for announce_peer */
+    uint64_t seed;         /* of every random decision */
+};
+
+/** Keeps `io`.  The node id follows BEP 42 once our address is known, and commits to the key (bytes 3..18). */
+HANSE_MUST_USE int dht_new(const struct dht_config *config, const struct io *io, uint64_t now_us, struct dht **out);
+void dht_free(struct dht *dht);
+
+void dht_datagram(struct dht *dht, uint64_t now_us, const struct addr *from, const uint8_t *bytes, size_t n);
+void dht_tick(struct dht *dht, uint64_t now_us);
+uint64_t dht_deadline(const struct dht *dht);
+
+/** Pings an address to learn who is there, and looks up our own id once somebody answered; tried again with growing
+ * pauses while the table is empty.  Up to 64 addresses are remembered. */
+void dht_join(struct dht *dht, uint64_t now_us, const struct addr *addr);
+
+/** Nodes in the table that answered recently. */
+size_t dht_n_good(const struct dht *dht);
+
+/** Our address as most others see it (BEP 42 "ip"); false while unknown. */
+bool dht_external(const struct dht *dht, struct addr *out);
+
+struct dht_id dht_own_id(const struct dht *dht);
+
+/* -- The directory: many writers under one key ------------------------------------------------------- */
+
+/** What a writer says under a key.  The newest seq of a writer wins; it is gone at `expiry_s`. */
+struct dht_entry {
+    struct peer_id writer;
+    struct addr addr; /* where the writer is reached (TCP and UDP) */
+    uint64_t seq;
+    uint32_t expiry_s; /* Unix time; at most DHT_DIRECTORY_TTL_S ahead */
+    uint16_t n_bytes;
+    uint8_t bytes[DHT_DIRECTORY_BYTES_MAX];
+};
+
+/** The key of a directory row: SHA-1 of "hanse-directory" || run || kind || layer || row. */
+struct dht_id dht_directory_key(const struct hash *run, const char *kind, uint32_t layer, uint32_t row);
+
+/**
+ * Stores our entry at the nodes closest to `key` (ourselves among them when we are) and again every 100 to 150 s, or at
+ * once when called anew with other bytes, until dht_withdraw().  `addr` unspecified means: as others see us.  `done` may
+ * be NULL; it hears once how many nodes took the first store.  One entry a key; up to 256 keys.
+ */
+void dht_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key, const struct addr *addr, const void *bytes, size_t n,
+                 void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg);
+
+/** Stops republishing and stores an empty entry with a newer seq, so that readers forget us at once. */
+void dht_withdraw(struct dht *dht, uint64_t now_us, const struct dht_id *key);
+
+/** Stores once more, now, everything that is published (before an orderly stop, after a change of address). */
+void dht_republish(struct dht *dht, uint64_t now_us);
+
+/**
+ * Reads all live entries of `key`: from the closest nodes (our own store included), union over several holders, newest seq
+ * of each writer, signatures checked, entries with no bytes (withdrawn) left out.  `entry` is borrowed for the call.
+ * n_asked tells how many nodes answered at all: 0 means that nobody could be reached.
+ */
+void dht_read(struct dht *dht, uint64_t now_us, const struct dht_id *key,
+              void (*done)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked), void *arg);
+
+/* -- Mainline's own: peers and items --------------------------------------------------------------- */
+
+void dht_announce_peer(struct dht *dht, uint64_t now_us, const struct dht_id *info_hash,
+                       void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg);
+void dht_get_peers(struct dht *dht, uint64_t now_us, const struct dht_id *info_hash,
+                   void (*done)(void *arg, uint64_t now_us, const struct addr *peer, size_t n), void *arg);
+
+/** BEP 44.  `v` is bencoded.  A mutable item is named by a public key and a salt (up to 64 bytes). */
+struct dht_item {
+    bool is_mutable;
+    uint8_t key[32];
+    uint8_t signature[64];
+    uint64_t seq;
+    uint8_t salt[64];
+    size_t n_salt;
+    uint8_t v[DHT_VALUE_MAX];
+    size_t n_v;
+};
+struct dht_id dht_item_target(const struct dht_item *item);
+/** Signs with `key`, filling key and signature.  The bytes signed are those of BEP 44. */
+void dht_item_sign(struct dht_item *item, const struct key *key);
+void dht_put(struct dht *dht, uint64_t now_us, const struct dht_item *item,
+             void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg);
+/** `item` is NULL when none that verifies was found. */
+void dht_get(struct dht *dht, uint64_t now_us, const struct dht_id *target, const void *salt, size_t n_salt,
+             void (*done)(void *arg, uint64_t now_us, const struct dht_item *item), void *arg);
+
+/** Counters since the start, for status and tests. */
+struct dht_stats {
+    uint64_t n_queries_in, n_queries_out, n_replies_in, n_timeouts, n_malformed, n_refused;
+    uint64_t n_bytes_in, n_bytes_out;
+    size_t n_nodes, n_entries, n_items, n_peers;
+};
+struct dht_stats dht_stats(const struct dht *dht);
+
+#endif

@@ -1,0 +1,23 @@
+/**
+ * base/log.h - one line at a time to one sink.  Any thread.
+ *
+ * Whoever first knows a cause logs it, with the remedy, in one sentence that starts with a lower-case
+ * noun: "port 4100: in use; choose another with --listen".
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+
+/** Lines below `level` are dropped.  Starts as LOG_INFO. */
+void log_set_level(enum log_level level);
+
+/** Sends every line (without newline) to `sink` instead of stderr; NULL restores stderr. */
+void log_set_sink(void (*sink)(void *arg, enum log_level level, const char *line), void *arg);
+
+void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

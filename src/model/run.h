@@ -1,0 +1,89 @@
+/**
+ * model/run.h - the description of a training run, as run.yaml has it.
+ *
+ * The run id is the SHA-256 of the canonical description: every key below in this order as "key=value\n" with numbers
+ * in their shortest exact form, so spacing, comments, order and spelled-out defaults do not change it.
+ */
+#ifndef MODEL_RUN_H
+#define MODEL_RUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "hanse/err.h"
+
+#define RUN_LAYERS_MAX 128
+#define RUN_NAME_MAX 64
+
+enum run_trunk { RUN_TRUNK_F32, RUN_TRUNK_BLAS };
+
+struct run {
+    char name[RUN_NAME_MAX];
+    /* model: */
+    uint32_t width; /* D of the trunk */
+    uint32_t layers;
+    uint32_t heads;
+    uint32_t hidden;  /* SwiGLU hidden width of layers without experts */
+    uint32_t context; /* T, bytes of context */
+    float rope_theta;
+    bool is_moe[RUN_LAYERS_MAX];
+    uint32_t n_moe;         /* layers with experts; MoE layer i is expert name L<i>.<e> */
+    uint32_t experts;       /* E per MoE layer */
+    uint32_t chosen;        /* K */
+    uint32_t expert_hidden; /* H */
+    uint32_t latent;        /* width sent to experts; == width: no projection */
+    uint32_t shared_hidden; /* the local shared expert; 0: none */
+    /* router: */
+    float bias_rate; /* how fast the load bias moves, per step */
+    float z_loss;
+    float expert_dropout; /* chance that an expert is left out of a microbatch */
+    /* trainer: */
+    enum run_trunk trunk;
+    uint32_t batch;        /* sequences a step */
+    uint32_t microbatches; /* in flight */
+    float lr_muon, lr_adam, weight_decay, momentum;
+    float beta1, beta2, clip;
+    uint32_t warmup_steps;
+    float final_lr;       /* the cosine ends at this share of the peak */
+    uint32_t steps;       /* default length of `hanse train` */
+    uint32_t deadline_ms; /* of an expert call */
+    /* experts: */
+    float expert_lr, expert_beta1, expert_beta2, expert_weight_decay, expert_clip;
+    uint32_t expert_warmup, slots_per_update, max_staleness;
+    /* hosts: */
+    uint32_t hosts;        /* how many hosts share the experts (for --experts auto) */
+    uint32_t checkpoint_s; /* seconds between checkpoints */
+    /* not in the file: */
+    struct hash id;
+};
+
+/**
+ * Reads a run description.  HANSE_ENOENT, HANSE_EINVAL; logs "FILE:LINE: reason; remedy" for an unknown key, a wrong type, a
+ * value out of range, and combinations that do not fit (width not a multiple of heads, chosen > experts, ...).
+ */
+HANSE_MUST_USE int run_read(const char *file, struct run *out);
+
+/** As run_read() from memory; `file` is for messages. */
+HANSE_MUST_USE int run_parse(const char *file, const char *yaml, size_t n, struct run *out);
+
+/** Writes the canonical description. */
+struct buf;
+void run_canonical(const struct run *run, struct buf *out);
+
+/** Writes the run id's first 16 hex digits and a NUL. */
+void run_short_id(const struct run *run, char out[17]);
+
+/** Parameters of the trunk, of one expert, and active per token. */
+size_t run_trunk_params(const struct run *run);
+size_t run_expert_params(const struct run *run);
+size_t run_active_params(const struct run *run);
+
+/** Name of an expert: "L<moe layer>.<index>". */
+void run_expert_name(char out[32], uint32_t moe, uint32_t expert);
+
+/** Reads "L<moe>.<index>" of this run; false when it is not one. */
+bool run_parse_expert_name(const struct run *run, const char *name, uint32_t *moe, uint32_t *expert);
+
+#endif

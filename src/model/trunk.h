@@ -1,0 +1,92 @@
+/**
+ * model/trunk.h - the part of the model that a trainer keeps: embedding, attention, dense blocks, gates, projections, shared
+ * experts, head.  Decoder-only: h += attention(norm(h)); h += mlp(norm(h)), where a MoE layer's mlp is
+ *     shared(x) + up(combine_k weight_k * expert_k(down(x))),   x = norm(h)
+ *
+ * A microbatch runs in segments, cut where the hosts work: segment s (0..n_moe) begins with the answers of MoE layer s - 1
+ * (for s > 0) and ends with the questions of MoE layer s, or with the loss for s = n_moe.
+ *     forward 0, ask, forward 1, ask, ..., forward n_moe, backward n_moe, ask, ..., backward 0
+ * A `tape` holds one microbatch's activations and its own gradient sums, so tapes run on different threads at once, and
+ * adding their gradients in tape order makes the sum independent of timing.
+ * Bits: with trunk f32 every number is defined by kernels/ref's order of operations.
+ */
+#ifndef MODEL_TRUNK_H
+#define MODEL_TRUNK_H
+
+#include "kernels/kernels.h"
+#include "model/run.h"
+
+#define TRUNK_TENSOR_NAME_MAX 64
+
+/** How a tensor is updated. */
+enum trunk_rule { TRUNK_MUON, TRUNK_ADAM, TRUNK_ADAM_NO_DECAY };
+
+/** One parameter tensor; the table serves allocation, update, checkpoint and test alike. */
+struct trunk_tensor {
+    char name[TRUNK_TENSOR_NAME_MAX]; /* as safetensors will call it */
+    size_t M, N;                      /* (M, N), used as x (., M) p (M, N); a vector has M = 1 */
+    size_t offset;                    /* floats from the start of param */
+    enum trunk_rule rule;
+    float init_std; /* 0: ones for vectors, zeros for matrices */
+};
+
+struct trunk {
+    const struct run *run; /* kept */
+    struct kernels kernels;
+    size_t n_tensors;
+    struct trunk_tensor *tensor;
+    size_t n_params;
+    float *param;
+    float *rope_cos, *rope_sin; /* (context, hd / 2) */
+};
+
+/** The first trunk of a run: a function of the run id.  Keeps `run`. */
+HANSE_MUST_USE int trunk_new(const struct run *run, const struct kernels *kernels, struct trunk **out);
+void trunk_free(struct trunk *trunk);
+
+/** Where a microbatch meets the experts of one MoE layer; N = B * T tokens, D = latent. */
+struct trunk_exchange {
+    /* out of forward s */
+    float *x;     /* (N, D) rows for the experts */
+    float *logit; /* (N, E) */
+    float *score; /* (N, E) sigmoid of it */
+    /* filled by the router before forward s + 1 */
+    int32_t *pick;     /* (N, K), -1 for none */
+    uint8_t *answered; /* (N, K) */
+    float *y;          /* (N, K, D); only answered slots are read */
+    /* out of forward s + 1 */
+    float *weight; /* (N, K) */
+    /* out of backward s + 1 */
+    float *gout; /* (N, D) gradient of the combined answer; slot k of a token has weight * gout */
+    /* filled by the router before backward s */
+    float *gx; /* (N, K, D); zero where there was no answer */
+};
+
+struct trunk_tape {
+    const struct trunk *trunk;
+    size_t B, T, N;
+    int32_t *token;                  /* (N) inputs */
+    int32_t *target;                 /* (N) */
+    struct trunk_exchange *exchange; /* n_moe */
+    float *loss;                     /* (N) nats, after forward n_moe */
+    float *logits;                   /* (N, 256); overwritten by the gradient in backward */
+    float *grad;                     /* n_params; summed into, cleared by trunk_tape_clear() */
+    double zloss;                    /* sum of the gates' z-losses of this microbatch */
+    void *inside;                    /* the rest of the activations */
+};
+
+/** Memory for microbatches of up to B sequences of T <= context.  `is_training` false leaves out what backward needs. */
+HANSE_MUST_USE int trunk_tape_new(const struct trunk *trunk, size_t B, size_t T, bool is_training, struct trunk_tape **out);
+void trunk_tape_free(struct trunk_tape *tape);
+void trunk_tape_clear(struct trunk_tape *tape);
+
+/** Runs a segment.  Any thread, one at a time per tape; the trunk's parameters must not change meanwhile. */
+void trunk_forward(const struct trunk *trunk, struct trunk_tape *tape, size_t segment);
+
+/** The gradient of the mean over tokens * grad_scale; segment from n_moe down to 0. */
+void trunk_backward(const struct trunk *trunk, struct trunk_tape *tape, size_t segment, float grad_scale);
+
+/** Mean loss of a tape after its last forward, summed in token order in double. */
+double trunk_tape_loss(const struct trunk_tape *tape);
+
+#endif

@@ -1,0 +1,66 @@
+/**
+ * node/host.h - a host: keeps experts, answers forward and backward, updates, checkpoints, announces.
+ *
+ * A step machine (base/io.h).  Requests of all trainers for one expert wait in one queue in order of arrival; a piece of work
+ * takes what is queued for an expert, batches neighbours of the same kind into one product, and applies updates as they
+ * fall due, so the order of the queue is the order of the log.  Different experts run in parallel; one expert never does.
+ * Requests past their deadline are answered LATE without computing; a full queue answers BUSY at once.
+ * The rows of a forward are kept for its backward, and the answer of a backward for a retry with the same (peer, call),
+ * within a fixed budget of bytes; the oldest go first.
+ */
+#ifndef NODE_HOST_H
+#define NODE_HOST_H
+
+#include "base/disk.h"
+#include "base/io.h"
+#include "experts/checkpoint.h"
+#include "kernels/kernels.h"
+#include "model/run.h"
+
+struct host;
+
+#define HOST_JOIN_MAX 64
+
+struct host_config {
+    const struct run *run;         /* kept */
+    const struct kernels *kernels; /* kept */
+    const struct key *key;         /* kept */
+    struct addr listen;            /* where we are reached, port included; ip unspecified: as others see us */
+    struct addr join[HOST_JOIN_MAX];
+    size_t n_join;
+    const char *experts; /* "auto", or "L0.0-7,L1.3"; kept */
+    uint64_t seed;
+    size_t queue_slots_max;   /* token-slots waiting per expert before BUSY; 0: the default */
+    size_t kept_bytes_max;    /* rows and answers kept; 0: the default */
+    bool quiet;               /* no status line (the simulator) */
+    void (*ready)(void *arg); /* called once: listening, joined (or alone), announced */
+    void *ready_arg;
+};
+
+/**
+ * Keeps `io` and `disk`.  Experts with a checkpoint on the disk are taken from it, the others start at version 0.
+ * HANSE_EINVAL for a bad list of experts, HANSE_ERUN when the disk holds another run, HANSE_ECORRUPT when a checkpoint
+ * does not verify (never silently replaced); all logged with the remedy.
+ */
+HANSE_MUST_USE int host_new(const struct host_config *config, const struct io *io, const struct disk *disk, struct host **out);
+void host_free(struct host *host);
+struct io_machine host_machine(struct host *host);
+
+struct host_stats {
+    uint64_t n_forward_slots, n_backward_slots, n_updates, n_busy, n_late, n_reject, n_gone, n_stale, n_checkpoints;
+    size_t n_experts, n_links, kept_bytes;
+    bool is_ready;
+};
+struct host_stats host_stats(const struct host *host);
+
+/**
+ * The same answers without a network, for `hanse train --local`: handles one request message and appends the reply
+ * message to `reply`, computing at once in the calling thread.
+ */
+HANSE_MUST_USE int host_request(struct host *host, uint64_t now_us, const struct peer_id *caller, const void *bytes, size_t n,
+                                struct buf *reply);
+
+/** Saves every expert that changed since its last checkpoint, in the calling thread. */
+HANSE_MUST_USE int host_save(struct host *host, uint64_t now_us);
+
+#endif

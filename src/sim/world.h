@@ -1,0 +1,67 @@
+/**
+ * sim/world.h - drives many step machines in a made-up world: a virtual clock, and a network, disks and crashes ruled by one seed.
+ *
+ * Everything that happens is an event in one queue ordered by (time, number); the same seed gives the same
+ * run, and a hash over all events (time, node, kind, bytes) proves it.  One thread; work runs at once, its result comes cost_us later.
+ * Separate random streams for network, faults and ids, so that changing one leaves the others alone.
+ */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include "base/disk.h"
+#include "base/io.h"
+#include "base/random.h"
+
+#define SIM_EPOCH_US 1767225600000000u /* 2026-01-01, when every world begins */
+
+struct world_config {
+    uint64_t seed;
+    uint64_t delay_min_us, delay_mean_us; /* one way: the minimum plus an exponential part */
+    double datagram_loss;                 /* 0..1 */
+    double datagram_duplicate;
+    double bytes_per_s;          /* of a link, each way; 0: unlimited */
+    uint64_t connect_timeout_us; /* a link to nobody, or into a partition, fails after this */
+};
+
+struct world;
+struct world_node; /* one machine with an address, a key, a disk */
+
+HANSE_MUST_USE int world_new(const struct world_config *config, struct world **out);
+void world_free(struct world *world);
+
+/** Adds a node: address 10.x.y.z:4100 by its number, key and seeds drawn from the world's seed, an empty disk. */
+HANSE_MUST_USE int world_add(struct world *world, struct world_node **out);
+const struct io *world_io(struct world_node *node);
+const struct disk *world_disk(struct world_node *node);
+const struct key *world_key(const struct world_node *node);
+struct addr world_addr(const struct world_node *node);
+uint64_t world_seed(struct world_node *node); /* fresh for each call */
+
+/** Starts a machine on the node: IO_START comes at the present time.  Keeps nothing but the pointers in `machine`. */
+void world_start(struct world_node *node, const struct io_machine *machine);
+
+/**
+ * Stops a node without a word, as kill -9: its links go down for others after their delay (or their timeout when the host
+ * itself is gone), its pending work is forgotten, disk writes that had not returned may be lost whole or in part.  The caller
+ * frees the machine afterwards and may world_start() another one on the same disk and address.
+ */
+void world_crash(struct world_node *node);
+
+/** Cuts (or heals) all traffic between two nodes; links across it go down after the timeout. */
+void world_cut(struct world_node *a, struct world_node *b, bool is_cut);
+
+/** Has the world call `run(arg)` at a virtual time. */
+void world_at(struct world *world, uint64_t time_us, void (*run)(void *arg, uint64_t now_us), void *arg);
+
+/** Runs until `time_us` or until nothing is left to happen; returns the time reached.  Stops early when world_stop() was called. */
+uint64_t world_run(struct world *world, uint64_t time_us);
+void world_stop(struct world *world);
+uint64_t world_now(const struct world *world);
+
+/** Hash over every event so far. */
+struct hash world_trace(const struct world *world);
+
+/** Events so far. */
+uint64_t world_n_events(const struct world *world);
+
+#endif
