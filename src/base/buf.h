@@ -42,7 +42,7 @@ void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(
 /** Removes the first `n` bytes (n <= buf->n). */
 void buf_consume(struct buf *buf, size_t n);
 
-/** Moves the contents of `from` to `to`, whose own are freed; `from` is left empty. */
+/** Moves contents, ceiling and error of `from` to `to`, whose own are freed; `from` is left empty. */
 void buf_move(struct buf *to, struct buf *from);
 
 #endif

@@ -12,7 +12,10 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 /** Lines below `level` are dropped.  Starts as LOG_INFO. */
 void log_set_level(enum log_level level);
 
-/** Sends every line (without newline) to `sink` instead of stderr; NULL restores stderr. */
+/**
+ * Sends every line (without newline) to `sink` instead of stderr; NULL restores stderr.  The sink is
+ * called by one thread at a time and must not log.
+ */
 void log_set_sink(void (*sink)(void *arg, enum log_level level, const char *line), void *arg);
 
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));

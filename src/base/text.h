@@ -22,10 +22,10 @@ bool text_u64(uint64_t *out, const char *text, uint64_t min, uint64_t max);
 /** Reads a finite decimal number; false on anything else. */
 bool text_double(double *out, const char *text);
 
-/** Reads "20Mbit", "1.5Gbit", "300kbit", "8000" as bits per second. */
+/** Reads "20Mbit", "1.5Gbit", "300kbit", "8000" as bits per second; never negative. */
 bool text_bit_rate(double *out, const char *text);
 
-/** Reads "80ms", "2s", "500us" as microseconds. */
+/** Reads "80ms", "2s", "500us", "1.5h", "10min" as microseconds; the unit is never left out. */
 bool text_duration_us(uint64_t *out, const char *text);
 
 /** Writes "1.2 MB", "345 B", "3.4 GB" (powers of 1000) to `out` and returns it. */

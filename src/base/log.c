@@ -1,0 +1,97 @@
+#include "base/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LINE_BYTES 1024 /* a sentence; what is longer ends in "..." */
+
+static _Atomic int threshold = LOG_INFO;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static void (*sink_fn)(void *arg, enum log_level level, const char *line);
+static void *sink_arg;
+
+void log_set_level(enum log_level level)
+{
+    atomic_store(&threshold, (int)level);
+}
+
+void log_set_sink(void (*sink)(void *arg, enum log_level level, const char *line), void *arg)
+{
+    pthread_mutex_lock(&lock);
+    sink_fn = sink;
+    sink_arg = arg;
+    pthread_mutex_unlock(&lock);
+}
+
+/* One write, so that lines of several processes on one terminal do not mix. */
+static void to_stderr(enum log_level level, const char *text)
+{
+    static const char *const prefix[] = {"debug: ", "", "warning: ", "error: "};
+    char line[LINE_BYTES + 16];
+    int n = snprintf(line, sizeof line, "hanse: %s%s\n", prefix[level], text);
+    ssize_t n_written = write(STDERR_FILENO, line, (size_t)n);
+    (void)n_written; /* there is nowhere left to complain */
+}
+
+/* A peer's words may stand in a line; they must not steer a terminal or forge a second line. */
+static void tame(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++)
+        if (*c < 0x20 || *c == 0x7f)
+            *c = ' ';
+}
+
+static void emit(enum log_level level, const char *format, va_list args)
+{
+    if ((int)level < atomic_load(&threshold))
+        return;
+    int saved_errno = errno;
+    char text[LINE_BYTES - 16];
+    if (vsnprintf(text, sizeof text, format, args) >= (int)sizeof text)
+        memcpy(text + sizeof text - 4, "...", 4);
+    tame(text);
+    pthread_mutex_lock(&lock);
+    if (sink_fn)
+        sink_fn(sink_arg, level, text);
+    else
+        to_stderr(level, text);
+    pthread_mutex_unlock(&lock);
+    errno = saved_errno;
+}
+
+void log_debug(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    emit(LOG_DEBUG, format, args);
+    va_end(args);
+}
+
+void log_info(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    emit(LOG_INFO, format, args);
+    va_end(args);
+}
+
+void log_warn(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    emit(LOG_WARN, format, args);
+    va_end(args);
+}
+
+void log_error(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    emit(LOG_ERROR, format, args);
+    va_end(args);
+}
