@@ -1,9 +1,10 @@
 /**
  * router/message.h - what trainers and hosts say to each other over a link.  doc/protocol.md has the tables.
  *
- * Integers little-endian; floats as IEEE-754 bits; "pad" is zeros up to the next multiple of 4 from the start of
- * the message.  A decoder checks every length before it uses it and every index against its range; what it returns
- * points into the message and lives as long.  A message is at most IO_MESSAGE_MAX.
+ * Integers little-endian; floats as IEEE-754 bits.  Every field falls on a multiple of its own size from the start of the
+ * message, so a message that is 8-byte aligned (base/io.h) can be used where it lies, without padding.  A decoder
+ * checks every length before it uses it and every index against its range; what it returns points into the message and
+ * lives as long.  A message is at most IO_MESSAGE_MAX, and so is the reply that a request can call for.
  */
 #ifndef ROUTER_MESSAGE_H
 #define ROUTER_MESSAGE_H
@@ -17,6 +18,7 @@
 #define MESSAGE_VERSION 1
 #define MESSAGE_GROUPS_MAX 1024
 #define MESSAGE_ROWS_MAX (1u << 20)
+#define MESSAGE_WIDTH_MAX (1u << 16) /* of a row */
 #define MESSAGE_TEXT_MAX 512
 
 enum message_kind {
@@ -44,7 +46,9 @@ enum message_status {
 /** The kind of a message; 0 for an empty or unknown one. */
 enum message_kind message_kind(const void *bytes, size_t n);
 
-/* HELLO: u8 kind | u8 role | u16 version | 32 run        both ways, the first message on a link */
+/* HELLO: u8 kind | u8 role | u16 version | 32 run        both ways, the first message on a link
+ * These 36 bytes begin the HELLO of every version, so that both sides can name the versions that did not fit: for
+ * another version than ours the decoder returns 0 and judges neither the role nor what follows. */
 struct message_hello {
     uint8_t role;
     uint16_t version;
@@ -102,7 +106,8 @@ struct message_request {
     struct message_group *group; /* caller's array of MESSAGE_GROUPS_MAX for decoding */
 };
 void message_request_encode(const struct message_request *m, struct buf *out);
-/** HANSE_EPROTO for anything that the layout does not allow; an expert may not appear twice. */
+/** HANSE_EPROTO for anything that the layout does not allow: rows, D, groups and slots are at least 1, an expert appears
+ * once, a group has no more slots than there are rows, and the reply fits in a message. */
 HANSE_MUST_USE int message_request_decode(struct message_request *m, const void *bytes, size_t n);
 
 /**
@@ -119,6 +124,16 @@ struct message_reply {
     struct message_group *group; /* caller's array of MESSAGE_GROUPS_MAX for decoding */
 };
 void message_reply_encode(const struct message_reply *m, struct buf *out);
+
+/**
+ * The same in two steps, so that answers are computed where they leave from.  message_reply_begin() makes room in the
+ * empty `out` as if every group were STATUS_OK and points each group's `values` to its place; the caller fills them (as
+ * `float *`, any order, any thread) and sets status, staleness, version and load; message_reply_end() writes the
+ * table and closes the gaps of groups that are not STATUS_OK.  HANSE_ENOMEM, HANSE_EFULL.
+ */
+HANSE_MUST_USE int message_reply_begin(struct message_reply *m, struct buf *out);
+void message_reply_end(const struct message_reply *m, struct buf *out);
+
 HANSE_MUST_USE int message_reply_decode(struct message_reply *m, const void *bytes, size_t n);
 
 /* CANCEL: u8 kind | u8 0 | u16 0 | u32 0 | u64 call       the caller no longer waits */
@@ -128,7 +143,7 @@ HANSE_MUST_USE int message_cancel_decode(uint64_t *call, const void *bytes, size
 /**
  * A host's directory entry for one row of 64 experts:
  *           u8 format 1 | u8 0 | u16 n | n x { u8 index in the row | u8 epoch (at most 255) | u32 version | u32 load }
- * load counts units of 64 token-slots, wrapping; 4 + 10 * 64 = 644 bytes at most
+ * load counts units of 64 token-slots, wrapping; indices ascend; 4 + 10 * 64 = 644 bytes at most
  */
 #define MESSAGE_ROW_EXPERTS 64
 struct message_claim {
