@@ -6,7 +6,16 @@
  * updates fall).  Rows do not depend on the batch they come in: gradients are fmaf chains over rows in
  * log order, so any split of the same rows into calls gives the same bits.
  * Invariant: `version` counts the updates applied; grad is the chain since the last update.
- * One thread at a time per expert; different experts are independent.
+ * One thread at a time per expert; different experts are independent.  Only expert_new() and expert_copy() allot.
+ *
+ * One backward, to the bit (x the rows, all products and swiglu through `kernels`):
+ *   g = x Wg, u = x Wu, h = swiglu(g, u), gh = gy Wd^T, (gg, gu) = swiglu_grad(gh, g, u)
+ *   gx = gg Wg^T, then += gu Wu^T
+ *   staleness s = distance between the forward's version and ours; damping d = 2^-((s + 1) / 3) (integer
+ *   division: 1, 1, then halved every 3), at least 2^-30.  When d < 1, h, gg and gu are multiplied by d: as if gy had been, short of underflow.
+ *   grad Wd += h^T gy, grad Wg += x^T gg, grad Wu += x^T gu, rows ascending.
+ * One update: norm = sqrt(sum_squares(grad)) / slots; scale = 1 / slots, times clip / norm when norm > clip;
+ *   lr = config.lr * min(1, (version + 1) / warmup_updates) * (lr_scale_sum / slots); then nadamw over the whole block.
  */
 #ifndef EXPERTS_EXPERT_H
 #define EXPERTS_EXPERT_H
@@ -18,6 +27,10 @@
 #include "kernels/kernels.h"
 
 #define EXPERT_NAME_MAX 32 /* "L3.17" with room */
+
+/* A row with a magnitude of this or more is refused like a non-finite one: it is no activation or gradient of a
+ * training that works, and below it nothing in one backward can overflow while the parameters are sane. */
+#define EXPERT_VALUE_MAX 0x1p20f
 
 struct expert_config {
     uint32_t D; /* width of a row: the model's latent width */
@@ -47,30 +60,43 @@ struct expert {
 /** Floats in each of param, moment1, moment2, grad. */
 size_t expert_n_params(const struct expert_config *config);
 
-/** Version 0 of expert `name` of run `run`: a function of the two (Philox keyed by them).  Borrows `name`. */
+/**
+ * Version 0 of expert `name` of run `run`: a function of the two (Philox keyed by them).  Wg and Wu have deviation
+ * 1 / sqrt(D); Wd a quarter of 1 / sqrt(H), so that a newborn expert adds little to its layer.  Borrows `name`, keeps
+ * `kernels`.  HANSE_EINVAL, logged, for a name or config out of range.  Free with expert_free().
+ */
 HANSE_MUST_USE int expert_new(const struct expert_config *config, const struct kernels *kernels, const struct hash *run,
                               const char *name, struct expert **out);
+
+/** A copy that shares nothing, for example to save from while the original goes on.  HANSE_ENOMEM. */
+HANSE_MUST_USE int expert_copy(const struct expert *x, struct expert **out);
 void expert_free(struct expert *x);
 
 /** Floats of scratch that forward and backward need for n rows. */
 size_t expert_work_floats(const struct expert_config *config, size_t n);
 
-/** y (n, D) from x (n, D).  HANSE_EREJECT, nothing written, when a row of x is not finite. */
+/** False when one of n floats is not finite or not below EXPERT_VALUE_MAX in magnitude.  forward and backward ask this of their
+ * rows; a host that joins requests asks it of each, so that one bad request does not spoil its neighbours. */
+bool expert_rows_ok(const float *rows, size_t n_floats);
+
+/** y (n, D) from x (n, D).  HANSE_EREJECT, nothing written, when expert_rows_ok() is false of the rows; also, with y not to be
+ * used, when the parameters are so large that y is not finite.  y must not overlap rows or work. */
 HANSE_MUST_USE int expert_forward(const struct expert *x, float *y, const float *rows, float *work, size_t n);
 
 /**
- * gx (n, D) from the rows of the forward and gy (n, D); adds to the gradient chain.  `version` is that of the forward:
- * rows older than max_staleness give gx but add nothing (their staleness is returned all the same); others are damped by
- * a power of two that depends on staleness (1, 1, then halved every 3).  `lr_scale` in [0, 1] is the caller's point in
- * its schedule.  Returns HANSE_EREJECT, with nothing changed, when a number is not finite.
+ * gx (n, D) from the rows of the forward and gy (n, D); adds to the gradient chain.  `version` is that of the forward
+ * (after a host fell back to a checkpoint it may lie in our future; the distance counts).  Rows staler than
+ * max_staleness give gx but add nothing; `*staleness` says how stale they were, in every case.  `lr_scale` in [0, 1] is the
+ * caller's point in its schedule.  HANSE_EREJECT, with the expert unchanged and gx not to be used, when a number is not
+ * finite, too large (EXPERT_VALUE_MAX) or lr_scale out of range.  gx must not overlap the other arrays.
  */
 HANSE_MUST_USE int expert_backward(struct expert *x, float *gx, const float *rows, const float *gy, float *work, size_t n,
                                    uint64_t version, float lr_scale, uint64_t *staleness);
 
 bool expert_update_due(const struct expert *x);
 
-/** One NAdamW step with the mean of the chain; version + 1; clears the chain.  A non-finite gradient norm drops the chain
- * and leaves the parameters (still version + 1: it is a deterministic result). */
+/** One NAdamW step with the mean of the chain; version + 1; clears the chain.  A chain that is empty or whose norm is not
+ * finite leaves parameters and moments alone (still version + 1: it is a deterministic result). */
 void expert_update(struct expert *x);
 
 #endif

@@ -1,0 +1,196 @@
+/**
+ * experts/expert.c - the life of an expert: how it is born, copied and updated.  expert_compute.c has its arithmetic.
+ */
+#include "experts/expert.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "kernels/ref/init.h"
+
+#define EXPERT_WIDTH_MAX (1u << 20) /* 3 D H stays far from the end of size_t */
+
+size_t expert_n_params(const struct expert_config *config)
+{
+    return 3 * (size_t)config->D * config->H;
+}
+
+static bool is_fraction(float x) /* in [0, 1); NaN is not */
+{
+    return x >= 0 && x < 1;
+}
+
+static bool is_amount(float x) /* finite and not negative */
+{
+    return x >= 0 && x <= 0x1.fffffep127f;
+}
+
+static const char *config_fault(const struct expert_config *c)
+{
+    if (c->D == 0 || c->D > EXPERT_WIDTH_MAX || c->H == 0 || c->H > EXPERT_WIDTH_MAX)
+        return "widths must be between 1 and 1048576";
+    if (!is_fraction(c->beta1) || !is_fraction(c->beta2))
+        return "beta1 and beta2 must be at least 0 and below 1";
+    if (!is_amount(c->lr) || !is_amount(c->eps) || !is_amount(c->weight_decay) || !is_amount(c->clip))
+        return "lr, eps, weight_decay and clip must be finite and not negative";
+    if (c->slots_per_update == 0)
+        return "slots_per_update must be at least 1";
+    return NULL;
+}
+
+static bool is_name(const char *name)
+{
+    size_t n = strlen(name);
+    return n > 0 && n < EXPERT_NAME_MAX;
+}
+
+static int allot(struct expert *x)
+{
+    size_t n = expert_n_params(&x->config);
+    x->param = arena_aligned(n, sizeof(float));
+    x->moment1 = arena_aligned(n, sizeof(float));
+    x->moment2 = arena_aligned(n, sizeof(float));
+    x->grad = arena_aligned(n, sizeof(float));
+    return x->param && x->moment1 && x->moment2 && x->grad ? 0 : HANSE_ENOMEM;
+}
+
+/* Each matrix has a Philox key of its own, so its values depend on run, name and place alone. */
+static void draw(float *w, const struct hash *run, const char *name, const char *matrix, float std, size_t n)
+{
+    char purpose[EXPERT_NAME_MAX + 32];
+    uint32_t key[2];
+    snprintf(purpose, sizeof purpose, "expert %s %s", name, matrix);
+    random_key(key, run, purpose);
+    ref_init_normal(w, key, std, n);
+}
+
+static void draw_params(struct expert *x, const struct hash *run)
+{
+    size_t n = (size_t)x->config.D * x->config.H;
+    float std_in = 1 / sqrtf((float)x->config.D);
+    float std_out = 0.25f / sqrtf((float)x->config.H);
+    draw(x->param, run, x->name, "Wg", std_in, n);
+    draw(x->param + n, run, x->name, "Wu", std_in, n);
+    draw(x->param + 2 * n, run, x->name, "Wd", std_out, n);
+}
+
+int expert_new(const struct expert_config *config, const struct kernels *kernels, const struct hash *run, const char *name,
+               struct expert **out)
+{
+    const char *fault = is_name(name) ? config_fault(config) : "a name has 1 to 31 bytes";
+    if (fault) {
+        log_error("expert %.40s: %s; mend run.yaml", name, fault);
+        return HANSE_EINVAL;
+    }
+    int err = HANSE_ENOMEM;
+    struct expert *x = calloc(1, sizeof *x);
+    if (!x)
+        goto fail;
+    snprintf(x->name, sizeof x->name, "%s", name);
+    x->config = *config;
+    x->kernels = kernels;
+    x->beta1_power = x->beta2_power = 1;
+    err = allot(x);
+    if (err)
+        goto fail;
+    draw_params(x, run);
+    *out = x;
+    return 0;
+fail:
+    expert_free(x);
+    return err;
+}
+
+int expert_copy(const struct expert *x, struct expert **out)
+{
+    size_t bytes = expert_n_params(&x->config) * sizeof(float);
+    int err = HANSE_ENOMEM;
+    struct expert *copy = malloc(sizeof *copy);
+    if (!copy)
+        goto fail;
+    *copy = *x;
+    err = allot(copy);
+    if (err)
+        goto fail;
+    memcpy(copy->param, x->param, bytes);
+    memcpy(copy->moment1, x->moment1, bytes);
+    memcpy(copy->moment2, x->moment2, bytes);
+    memcpy(copy->grad, x->grad, bytes);
+    *out = copy;
+    return 0;
+fail:
+    expert_free(copy);
+    return err;
+}
+
+void expert_free(struct expert *x)
+{
+    if (!x)
+        return;
+    free(x->param);
+    free(x->moment1);
+    free(x->moment2);
+    free(x->grad);
+    free(x);
+}
+
+bool expert_update_due(const struct expert *x)
+{
+    return x->grad_slots >= x->config.slots_per_update;
+}
+
+static float warmup(const struct expert *x)
+{
+    uint64_t t = x->version + 1;
+    return t < x->config.warmup_updates ? (float)t / (float)x->config.warmup_updates : 1;
+}
+
+/* What the gradient sum is multiplied by: the mean over slots, cut to the clip.  False when the norm is not finite. */
+static bool grad_scale(const struct expert *x, float *scale)
+{
+    float mean = 1 / (float)x->grad_slots;
+    float norm = sqrtf(x->kernels->sum_squares(x->grad, expert_n_params(&x->config))) * mean;
+    bool is_cut = x->config.clip > 0 && norm > x->config.clip;
+    *scale = is_cut ? mean * (x->config.clip / norm) : mean;
+    return is_amount(norm);
+}
+
+static void step(struct expert *x, float scale)
+{
+    const struct expert_config *c = &x->config;
+    x->beta1_power *= c->beta1;
+    x->beta2_power *= c->beta2;
+    struct adam_step s = {
+        .lr = c->lr * warmup(x) * (x->lr_scale_sum / (float)x->grad_slots),
+        .beta1 = c->beta1,
+        .beta2 = c->beta2,
+        .eps = c->eps,
+        .weight_decay = c->weight_decay,
+        .beta1_power = x->beta1_power,
+        .beta2_power = x->beta2_power,
+        .grad_scale = scale,
+    };
+    x->kernels->nadamw(x->param, x->moment1, x->moment2, x->grad, &s, expert_n_params(c));
+}
+
+void expert_update(struct expert *x)
+{
+    float scale;
+    if (x->grad_slots > 0) {
+        if (grad_scale(x, &scale))
+            step(x, scale);
+        else
+            log_warn("expert %s: the gradient of update %llu is not finite and was dropped", x->name,
+                     (unsigned long long)x->version + 1);
+    }
+    memset(x->grad, 0, expert_n_params(&x->config) * sizeof *x->grad);
+    x->grad_slots = 0;
+    x->lr_scale_sum = 0;
+    x->version++;
+}

@@ -1,0 +1,154 @@
+/**
+ * experts/expert_compute.c - forward and backward of the SwiGLU block, in the order that expert.h states.
+ */
+#include "experts/expert.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define DAMP_HALVINGS_MAX 30
+#define CHECK_LANES 64
+
+_Static_assert(sizeof(float) == sizeof(int32_t), "floats are looked at as their bits");
+
+static int32_t bits_of(float x)
+{
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* Without the sign, floats order as their bits do, and infinities and NaNs lie above all numbers; so one integer comparison
+ * an element finds everything that is too large.  Blocks of fixed length let the compiler use vectors. */
+static bool all_below(const float *x, size_t n, float limit)
+{
+    int32_t top = bits_of(limit) - 1;
+    int32_t is_bad = 0;
+    size_t i = 0;
+    for (; i + CHECK_LANES <= n; i += CHECK_LANES)
+        for (size_t j = 0; j < CHECK_LANES; j++)
+            is_bad |= -(int32_t)((bits_of(x[i + j]) & INT32_MAX) > top);
+    for (; i < n; i++)
+        is_bad |= -(int32_t)((bits_of(x[i]) & INT32_MAX) > top);
+    return !is_bad;
+}
+
+bool expert_rows_ok(const float *rows, size_t n_floats)
+{
+    return all_below(rows, n_floats, EXPERT_VALUE_MAX);
+}
+
+static bool all_finite(const float *x, size_t n)
+{
+    return all_below(x, n, __builtin_inff());
+}
+
+size_t expert_work_floats(const struct expert_config *config, size_t n)
+{
+    return 4 * n * (size_t)config->H;
+}
+
+/* The scratch of one call: four blocks of (n, H). */
+struct scratch {
+    float *g, *u, *h, *gh;
+};
+
+static struct scratch split(const struct expert *x, float *work, size_t n)
+{
+    size_t block = n * (size_t)x->config.H;
+    return (struct scratch){work, work + block, work + 2 * block, work + 3 * block};
+}
+
+/* h = swiglu(x Wg, x Wu) */
+static void hidden(const struct expert *x, struct scratch *s, const float *rows, size_t n)
+{
+    size_t D = x->config.D, H = x->config.H;
+    const struct kernels *k = x->kernels;
+    k->matmul(s->g, H, matrix_of(rows, D), matrix_of(x->param, H), n, H, D, false);
+    k->matmul(s->u, H, matrix_of(rows, D), matrix_of(x->param + D * H, H), n, H, D, false);
+    k->swiglu(s->h, s->g, s->u, n * H);
+}
+
+int expert_forward(const struct expert *x, float *y, const float *rows, float *work, size_t n)
+{
+    size_t D = x->config.D, H = x->config.H;
+    struct scratch s = split(x, work, n);
+    if (!expert_rows_ok(rows, n * D))
+        return HANSE_EREJECT;
+    hidden(x, &s, rows, n);
+    x->kernels->matmul(y, D, matrix_of(s.h, H), matrix_of(x->param + 2 * D * H, D), n, D, H, false);
+    return all_finite(y, n * D) ? 0 : HANSE_EREJECT;
+}
+
+/* gg and gu take the place of g and u. */
+static void input_gradient(const struct expert *x, struct scratch *s, float *gx, const float *gy, size_t n)
+{
+    size_t D = x->config.D, H = x->config.H;
+    const struct kernels *k = x->kernels;
+    k->matmul(s->gh, H, matrix_of(gy, D), matrix_transposed(x->param + 2 * D * H, D), n, H, D, false);
+    k->swiglu_grad(s->g, s->u, s->gh, s->g, s->u, n * H);
+    k->matmul(gx, D, matrix_of(s->g, H), matrix_transposed(x->param, H), n, D, H, false);
+    k->matmul(gx, D, matrix_of(s->u, H), matrix_transposed(x->param + D * H, H), n, D, H, true);
+}
+
+/* The three products over rows: one chain per parameter, carried on from call to call. */
+static void add_gradient(struct expert *x, const struct scratch *s, const float *rows, const float *gy, size_t n)
+{
+    size_t D = x->config.D, H = x->config.H;
+    const struct kernels *k = x->kernels;
+    k->matmul(x->grad, H, matrix_transposed(rows, D), matrix_of(s->g, H), D, H, n, true);
+    k->matmul(x->grad + D * H, H, matrix_transposed(rows, D), matrix_of(s->u, H), D, H, n, true);
+    k->matmul(x->grad + 2 * D * H, D, matrix_transposed(s->h, H), matrix_of(gy, D), H, D, n, true);
+}
+
+static void scale(float *x, float by, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] *= by;
+}
+
+/* A power of two commutes with every rounding above the subnormals, so damping the small factors of the products
+ * after gx is made equals damping gy, without a copy of gy. */
+static void damp(const struct expert *x, struct scratch *s, uint64_t staleness, size_t n)
+{
+    uint64_t halvings = staleness / 3 + (staleness % 3 == 2); /* (s + 1) / 3, which cannot overflow */
+    if (halvings > DAMP_HALVINGS_MAX)
+        halvings = DAMP_HALVINGS_MAX;
+    if (halvings == 0)
+        return;
+    float d = 1 / (float)(1u << halvings);
+    scale(s->g, d, n * x->config.H);
+    scale(s->u, d, n * x->config.H);
+    scale(s->h, d, n * x->config.H);
+}
+
+/* Slot by slot, so that the sum does not depend on how slots are grouped into calls. */
+static void count_slots(struct expert *x, size_t n, float lr_scale)
+{
+    assert(n <= UINT32_MAX - x->grad_slots);
+    for (size_t i = 0; i < n; i++)
+        x->lr_scale_sum += lr_scale;
+    x->grad_slots += (uint32_t)n;
+    x->n_slots += n;
+}
+
+int expert_backward(struct expert *x, float *gx, const float *rows, const float *gy, float *work, size_t n, uint64_t version,
+                    float lr_scale, uint64_t *staleness)
+{
+    size_t D = x->config.D, H = x->config.H;
+    struct scratch s = split(x, work, n);
+    *staleness = x->version > version ? x->version - version : version - x->version;
+    bool is_scale = lr_scale >= 0 && lr_scale <= 1;
+    if (!is_scale || !expert_rows_ok(rows, n * D) || !expert_rows_ok(gy, n * D))
+        return HANSE_EREJECT;
+    hidden(x, &s, rows, n);
+    input_gradient(x, &s, gx, gy, n);
+    if (!all_finite(gx, n * D) || !all_finite(s.h, n * H) || !all_finite(s.g, n * H) || !all_finite(s.u, n * H))
+        return HANSE_EREJECT;
+    if (*staleness > x->config.max_staleness)
+        return 0;
+    damp(x, &s, *staleness, n);
+    add_gradient(x, &s, rows, gy, n);
+    count_slots(x, n, lr_scale);
+    return 0;
+}
