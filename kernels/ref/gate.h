@@ -12,7 +12,7 @@
 
 /**
  * For each token its K experts with the largest score + bias among those allowed; ties go to the lower index.
- *   pick (T, K) i32 out, best first, -1 where fewer than K experts are allowed
+ *   pick (T, K) i32 out, best first, -1 where fewer than K experts are allowed; a score that is NaN is never picked
  *   score (T, E) in     bias (E) in     allowed (E) u8 in, 0 means not a candidate
  */
 void ref_gate_topk(int32_t *pick, const float *score, const float *bias, const uint8_t *allowed, size_t T, size_t K, size_t E);
@@ -28,7 +28,8 @@ void ref_gate_weight(float *weight, const float *score, const int32_t *pick, con
 void ref_gate_weight_grad(float *gscore, const float *gweight, const float *weight, const float *score, const int32_t *pick,
                           const uint8_t *answered, size_t T, size_t K, size_t E);
 
-/** out (T, D) = sum over k ascending of weight (T, K) * y (T, K, D), one fmaf each, from +0. */
+/** out (T, D) = sum over k ascending of weight (T, K) * y (T, K, D), one fmaf each, from +0.
+ * Slots of weight 0 are left out and their y is not read. */
 void ref_gate_combine(float *out, const float *weight, const float *y, size_t T, size_t K, size_t D);
 
 /** gweight (T, K) = <gout, y> as row sums (0 where not answered). */

@@ -21,8 +21,8 @@ struct muon_step {
 size_t muon_work_floats(size_t M, size_t N);
 
 /**
- * p, m (M, N) in place from the gradient g (M, N).  The update is scaled by sqrt(max(1, M / N)) for a matrix used
- * as x (., M) p (M, N): see the .c for which side counts.  Deterministic: products through `k`.
+ * p, m (M, N) in place from the gradient g (M, N).  The update is scaled by sqrt(max(1, N / M)) for a matrix used
+ * as x (., M) p (M, N): M inputs, N outputs.  Deterministic: products through `k`.
  */
 void muon_update(const struct kernels *k, float *p, float *m, const float *g, float *work, const struct muon_step *step, size_t M,
                  size_t N);

@@ -1,0 +1,35 @@
+/* ref/elementwise.c - what is done to each element by itself. */
+#include <math.h>
+
+#include "kernels/ref/math.h"
+#include "kernels/ref/ref.h"
+
+void ref_axpy(float *y, float a, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = fmaf(a, x[i], y[i]);
+}
+
+void ref_sigmoid_each(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = ref_sigmoid(x[i]);
+}
+
+void ref_swiglu(float *h, const float *g, const float *u, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        h[i] = ref_silu(g[i]) * u[i];
+}
+
+/* silu'(g) = s (1 + g (1 - s)), s = sigmoid(g) */
+void ref_swiglu_grad(float *gg, float *gu, const float *gh, const float *g, const float *u, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float x = g[i], s = ref_sigmoid(x);
+        float slope = s * fmaf(x, 1.0f - s, 1.0f);
+        float by_gate = (gh[i] * u[i]) * slope;
+        gu[i] = gh[i] * (x * s);
+        gg[i] = by_gate;
+    }
+}

@@ -1,0 +1,52 @@
+/**
+ * kernels/ref/ref.h - the definition of every operation of struct kernels, under its own name.
+ *
+ * What an operation computes is said in kernels/kernels.h; in which order, here in the .c files and, in words,
+ * in doc/numerics.md.  Faster sets fall back on these where there is nothing to gain.
+ */
+#ifndef KERNELS_REF_REF_H
+#define KERNELS_REF_REF_H
+
+#include "kernels/kernels.h"
+
+#define REF_LANES 32 /* of a row sum */
+
+/** Rows of attention are treated in blocks of this many: see attention.c. */
+#define REF_ATTENTION_ROWS ((size_t)32)
+
+/** Parameters and first moments nearer to zero than this become +0, and second moments nearer than the other. */
+#define REF_FLUSH 0x1p-100f
+#define REF_FLUSH_SQUARE 0x1p-115f
+
+/** How exp of a row of n >= 1 logits is taken: e (n) = exp(x - max x); returns the row sum of e and the maximum. */
+float ref_exp_row(float *e, float *max, const float *x, size_t n);
+
+/** Adds up the lanes of a row sum; overwrites them. */
+float ref_lanes_sum(float lane[REF_LANES]);
+
+/** x, or +0 when it is nearer to zero than `limit`. */
+float ref_flush(float x, float limit);
+
+void ref_matmul(float *c, size_t ldc, struct matrix a, struct matrix b, size_t M, size_t N, size_t K, bool accumulate);
+void ref_rmsnorm(float *y, float *rstd, const float *x, const float *gain, float eps, size_t R, size_t D);
+void ref_rmsnorm_grad(float *gx, float *ggain, const float *gy, const float *x, const float *rstd, const float *gain, size_t R,
+                      size_t D);
+void ref_swiglu(float *h, const float *g, const float *u, size_t n);
+void ref_swiglu_grad(float *gg, float *gu, const float *gh, const float *g, const float *u, size_t n);
+void ref_rope(float *x, const float *cosine, const float *sine, bool inverse, size_t R, size_t T, size_t n_heads, size_t hd);
+void ref_attention(float *out, float *prob, const float *q, const float *k, const float *v, float scale, size_t B, size_t T,
+                   size_t n_heads, size_t hd);
+void ref_attention_grad(float *gq, float *gk, float *gv, float *work, const float *gout, const float *prob, const float *q,
+                        const float *k, const float *v, float scale, size_t B, size_t T, size_t n_heads, size_t hd);
+void ref_sigmoid_each(float *y, const float *x, size_t n);
+void ref_cross_entropy(float *loss, float *glogit, const float *logit, const int32_t *target, float grad_scale, size_t R,
+                       size_t V);
+float ref_sum_squares(const float *x, size_t n);
+void ref_axpy(float *y, float a, const float *x, size_t n);
+float ref_dot(const float *x, const float *y, size_t n);
+void ref_adamw(float *p, float *m, float *v, const float *g, const struct adam_step *step, size_t n);
+void ref_nadamw(float *p, float *m, float *v, const float *g, const struct adam_step *step, size_t n);
+
+extern const struct kernels ref_kernels;
+
+#endif

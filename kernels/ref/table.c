@@ -1,0 +1,21 @@
+/* ref/table.c - the definition as a set. */
+#include "kernels/ref/ref.h"
+
+const struct kernels ref_kernels = {
+    .name = "ref",
+    .matmul = ref_matmul,
+    .rmsnorm = ref_rmsnorm,
+    .rmsnorm_grad = ref_rmsnorm_grad,
+    .swiglu = ref_swiglu,
+    .swiglu_grad = ref_swiglu_grad,
+    .rope = ref_rope,
+    .attention = ref_attention,
+    .attention_grad = ref_attention_grad,
+    .sigmoid = ref_sigmoid_each,
+    .cross_entropy = ref_cross_entropy,
+    .sum_squares = ref_sum_squares,
+    .axpy = ref_axpy,
+    .dot = ref_dot,
+    .adamw = ref_adamw,
+    .nadamw = ref_nadamw,
+};
