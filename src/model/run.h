@@ -1,8 +1,11 @@
 /**
  * model/run.h - the description of a training run, as run.yaml has it.
  *
- * The run id is the SHA-256 of the canonical description: every key below in this order as "key=value\n" with numbers
- * in their shortest exact form, so spacing, comments, order and spelled-out defaults do not change it.
+ * The run id is the SHA-256 of the canonical description: each key below in this order as "section.key=value\n" with numbers
+ * in their shortest exact form, so spacing, comments, order and spelled-out defaults do not change it.  Every key that changes
+ * what a host does or what the shared numbers are takes part.  Four are a local matter and stay out, so that a peer may set them
+ * for itself and stay in the run: trainer.microbatches, trainer.steps, trainer.deadline_ms, hosts.checkpoint_s.
+ * model/run_key.h has the table of keys that the parser, this form and the manual share.
  */
 #ifndef MODEL_RUN_H
 #define MODEL_RUN_H
@@ -60,8 +63,9 @@ struct run {
 };
 
 /**
- * Reads a run description.  HANSE_ENOENT, HANSE_EINVAL; logs "FILE:LINE: reason; remedy" for an unknown key, a wrong type, a
- * value out of range, and combinations that do not fit (width not a multiple of heads, chosen > experts, ...).
+ * Reads a run description of at most 1 MiB.  HANSE_ENOENT, HANSE_EACCESS, HANSE_EIO, HANSE_EINVAL; logs "FILE:LINE: reason;
+ * remedy" for an unknown key, a key that stands twice, a wrong type, a value out of range, combinations that do not fit (width
+ * not a multiple of heads, chosen > experts, ...), and whatever is not YAML.  `out` is written on success only.
  */
 HANSE_MUST_USE int run_read(const char *file, struct run *out);
 
