@@ -1,0 +1,182 @@
+/*
+ * router/directory.c - who hosts which expert.
+ *
+ * Each row of 64 experts is one key of the DHT; its entries are read in the background, often while an expert
+ * is missing and rarely otherwise.  Every claimant is remembered; of those that can be reached the one with the largest (epoch,
+ * version, peer id) is asked, the same rule by which hosts settle a quarrel themselves.
+ */
+#include <string.h>
+
+#include "base/log.h"
+#include "router/state.h"
+
+#define REFRESH_MISSING_US 500000u /* an expert has no host: look again soon */
+#define REFRESH_CALM_US 20000000u
+
+static bool is_reachable(const struct router *router, const struct claim *claim)
+{
+    return router_peer_can_be_asked(router, &router->peer[claim->peer_i]);
+}
+
+/* True when `a` is to be preferred to `b`. */
+static bool outranks(const struct router *router, const struct claim *a, const struct claim *b)
+{
+    bool a_reachable = is_reachable(router, a), b_reachable = is_reachable(router, b);
+    if (a_reachable != b_reachable)
+        return a_reachable;
+    if (a->epoch != b->epoch)
+        return a->epoch > b->epoch;
+    if (a->version != b->version)
+        return a->version > b->version;
+    return peer_id_compare(&router->peer[a->peer_i].id, &router->peer[b->peer_i].id) > 0;
+}
+
+static void choose_one(struct router *router, struct target *target, uint8_t *allowed)
+{
+    const struct claim *best = NULL;
+    for (size_t i = 0; i < target->n_claims; i++)
+        if (!best || outranks(router, &target->claim[i], best))
+            best = &target->claim[i];
+    *allowed = best && is_reachable(router, best);
+    target->peer_i = best ? (int32_t)best->peer_i : -1;
+}
+
+void router_directory_choose(struct router *router)
+{
+    size_t n = (size_t)router->config.n_moe * router->config.E, n_live = 0;
+    for (size_t i = 0; i < n; i++) {
+        choose_one(router, &router->target[i], &router->allowed[i]);
+        n_live += router->allowed[i];
+    }
+    if (n_live < router->n_live && router->dht && router->refresh_us > router->now_us + REFRESH_MISSING_US)
+        router->refresh_us = router->now_us + REFRESH_MISSING_US;
+    router->n_live = n_live;
+}
+
+/* Takes a peer's claim to an expert away; true when there was one. */
+static bool unclaim(struct target *target, uint32_t peer_i)
+{
+    for (size_t i = 0; i < target->n_claims; i++) {
+        if (target->claim[i].peer_i != peer_i)
+            continue;
+        target->claim[i] = target->claim[--target->n_claims];
+        return true;
+    }
+    return false;
+}
+
+void router_directory_not_here(struct router *router, uint32_t moe, uint32_t expert, int peer_i)
+{
+    if (unclaim(&router->target[moe * router->config.E + expert], (uint32_t)peer_i))
+        router->peer[peer_i].n_claims--;
+    router_directory_choose(router);
+    router_refresh(router, router->now_us);
+}
+
+/* The weakest claim gives way when more peers quarrel over an expert than we remember. */
+static void add_claim(struct router *router, struct target *target, struct claim claim)
+{
+    size_t i = target->n_claims;
+    if (i == ROUTER_CLAIMS_MAX) {
+        size_t worst = 0;
+        for (i = 1; i < ROUTER_CLAIMS_MAX; i++)
+            if (outranks(router, &target->claim[worst], &target->claim[i]))
+                worst = i;
+        i = worst;
+        if (!outranks(router, &claim, &target->claim[i]))
+            return;
+        router->peer[target->claim[i].peer_i].n_claims--;
+    } else {
+        target->n_claims++;
+    }
+    target->claim[i] = claim;
+    router->peer[claim.peer_i].n_claims++;
+}
+
+/* A restarted host speaks again with a newer sequence number and perhaps another address: it is dialled at once. */
+static void hear_peer(struct router *router, int peer_i, const struct dht_entry *entry)
+{
+    struct peer *peer = &router->peer[peer_i];
+    bool is_news = entry->seq > peer->seq && !addr_equal(&peer->addr, &entry->addr);
+    if (entry->seq <= peer->seq && peer->addr.family)
+        return;
+    peer->seq = entry->seq;
+    peer->addr = entry->addr;
+    if (is_news && peer->state == PEER_IDLE)
+        peer->retry_us = router->now_us;
+}
+
+static void hear_entry(struct router *router, uint32_t moe, uint32_t row, const struct dht_entry *entry)
+{
+    struct message_claim claim[MESSAGE_ROW_EXPERTS];
+    size_t n_claims;
+    if (message_claims_decode(claim, &n_claims, entry->bytes, entry->n_bytes) != 0 || !entry->addr.port)
+        return;
+    int peer_i = router_peer_add(router, &entry->writer);
+    if (peer_i < 0)
+        return;
+    hear_peer(router, peer_i, entry);
+    for (size_t i = 0; i < n_claims; i++) {
+        uint32_t expert = row * MESSAGE_ROW_EXPERTS + claim[i].index;
+        if (expert < router->config.E)
+            add_claim(router, &router->target[moe * router->config.E + expert],
+                      (struct claim){(uint32_t)peer_i, claim[i].epoch, claim[i].version});
+    }
+}
+
+/* What is known of a row is replaced whole, so a claim that is no longer made disappears; but peers with a live link keep
+ * theirs when the read missed their entry: the link says more than a lost datagram. */
+static void forget_row(struct router *router, uint32_t moe, uint32_t row, const struct dht_entry *entry, size_t n)
+{
+    for (uint32_t e = row * MESSAGE_ROW_EXPERTS; e < (row + 1) * MESSAGE_ROW_EXPERTS && e < router->config.E; e++) {
+        struct target *target = &router->target[moe * router->config.E + e];
+        for (size_t c = target->n_claims; c-- > 0;) {
+            struct peer *peer = &router->peer[target->claim[c].peer_i];
+            bool is_heard = false;
+            for (size_t i = 0; i < n; i++)
+                is_heard |= peer_id_equal(&entry[i].writer, &peer->id);
+            if (is_heard || peer->state != PEER_READY) {
+                target->claim[c] = target->claim[--target->n_claims];
+                peer->n_claims--;
+            }
+        }
+    }
+}
+
+static void row_done(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+{
+    struct row_read *read = arg;
+    struct router *router = read->router;
+    router->now_us = now_us > router->now_us ? now_us : router->now_us;
+    router->n_reads_open--;
+    if (n_asked == 0)
+        return;
+    router->stats.n_reads++;
+    if (n > 0) {
+        forget_row(router, read->moe, read->row, entry, n);
+        for (size_t i = 0; i < n; i++)
+            hear_entry(router, read->moe, read->row, &entry[i]);
+    }
+    router_directory_choose(router);
+    router_peer_dial_due(router);
+}
+
+void router_directory_tick(struct router *router)
+{
+    if (!router->dht || router->n_reads_open > 0 || router->refresh_us > router->now_us)
+        return;
+    bool is_calm = router->n_live == (size_t)router->config.n_moe * router->config.E;
+    router->refresh_us = router->now_us + (is_calm ? REFRESH_CALM_US : REFRESH_MISSING_US);
+    router->n_reads_open = router->n_rows;
+    for (uint32_t i = 0; i < router->n_rows; i++) {
+        struct row_read *read = &router->row_read[i];
+        struct dht_id key = dht_directory_key(&router->config.run, "experts", read->moe, read->row);
+        dht_read(router->dht, router->now_us, &key, row_done, read);
+    }
+}
+
+void router_refresh(struct router *router, uint64_t now_us)
+{
+    if (router->refresh_us > now_us)
+        router->refresh_us = now_us;
+}
