@@ -1,0 +1,54 @@
+/**
+ * node/client.h - what every role that uses experts shares: a read-only DHT node, a router, and for `--local` a host of its own.
+ *
+ * Not a machine by itself: trainer and reader embed one and pass it their events.  Loop thread only.
+ */
+#ifndef NODE_CLIENT_H
+#define NODE_CLIENT_H
+
+#include "base/disk.h"
+#include "dht/dht.h"
+#include "kernels/kernels.h"
+#include "model/run.h"
+#include "router/router.h"
+
+#define CLIENT_JOIN_MAX 64
+
+struct client;
+
+struct client_config {
+    const struct run *run;         /* kept */
+    const struct kernels *kernels; /* kept; for the local host */
+    const struct key *key;         /* kept */
+    uint8_t role;                  /* enum message_role */
+    struct addr join[CLIENT_JOIN_MAX];
+    size_t n_join;
+    bool is_explicit_join; /* the user named the addresses: nobody there is an error sooner */
+    bool is_local;         /* all experts in this process */
+    bool is_sync;          /* wait for every expert */
+    uint64_t seed;
+};
+
+/** Keeps `io`, `disk` (the local host's checkpoints; unused otherwise).  Errors of host_new() when local. */
+HANSE_MUST_USE int client_new(const struct client_config *config, const struct io *io, const struct disk *disk, uint64_t now_us,
+                              struct client **out);
+void client_free(struct client *client);
+
+/** Takes every event; true when it was an IO_WORK_DONE of the client's own, which nobody else needs to see. */
+bool client_event(struct client *client, uint64_t now_us, const struct io_event *event);
+uint64_t client_deadline(const struct client *client);
+
+struct router *client_router(struct client *client);
+
+/** Whether enough experts can be asked. */
+enum client_state {
+    CLIENT_WAITING, /* not yet; look again at the next event, client_deadline() sees to it */
+    CLIENT_READY,   /* all experts live; or, unless sync, at least one a layer and patience is over */
+    CLIENT_FAILED   /* nobody there: *err says which error, and it is logged with the remedy */
+};
+enum client_state client_ready(struct client *client, uint64_t now_us, int *err);
+
+/** Saves the local host's experts, in the calling thread; 0 when there is none. */
+HANSE_MUST_USE int client_save(struct client *client, uint64_t now_us);
+
+#endif

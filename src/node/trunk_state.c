@@ -1,0 +1,125 @@
+/* node/trunk_state.c - the tensors of a trunk's checkpoint: its own, then the optimizer's, then the router's and counters. */
+#include "node/trunk_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "node/trainer.h"
+
+#define N_EXTRA 6 /* tensors besides the trunk's own; a run without experts has no router tensors */
+
+int trunk_state_new(const struct trunk *trunk, struct trunk_state **out)
+{
+    size_t n_slots = (size_t)trunk->run->n_moe * trunk->run->experts + 1;
+    struct trunk_state *state = calloc(1, sizeof *state);
+    if (!state)
+        return HANSE_ENOMEM;
+    state->trunk = trunk;
+    state->param = arena_aligned(trunk->n_params, sizeof *state->param);
+    state->moment1 = arena_aligned(trunk->n_params, sizeof *state->moment1);
+    state->moment2 = arena_aligned(trunk->n_params, sizeof *state->moment2);
+    state->bias = calloc(n_slots, sizeof *state->bias);
+    state->load = calloc(n_slots, sizeof *state->load);
+    if (!state->param || !state->moment1 || !state->moment2 || !state->bias || !state->load) {
+        trunk_state_free(state);
+        return HANSE_ENOMEM;
+    }
+    *out = state;
+    return 0;
+}
+
+void trunk_state_free(struct trunk_state *state)
+{
+    if (!state)
+        return;
+    free(state->param);
+    free(state->moment1);
+    free(state->moment2);
+    free(state->bias);
+    free(state->load);
+    free(state);
+}
+
+void trunk_state_take(struct trunk_state *state, const struct optimizer *optimizer)
+{
+    size_t n_bytes = state->trunk->n_params * sizeof *state->param;
+    memcpy(state->param, optimizer->trunk->param, n_bytes);
+    memcpy(state->moment1, optimizer->moment1, n_bytes);
+    memcpy(state->moment2, optimizer->moment2, n_bytes);
+    state->beta_power[0] = optimizer->beta1_power;
+    state->beta_power[1] = optimizer->beta2_power;
+    state->counters.step = (int64_t)optimizer->step;
+}
+
+void trunk_state_give(const struct trunk_state *state, struct optimizer *optimizer)
+{
+    size_t n_bytes = state->trunk->n_params * sizeof *state->param;
+    memcpy(optimizer->trunk->param, state->param, n_bytes);
+    memcpy(optimizer->moment1, state->moment1, n_bytes);
+    memcpy(optimizer->moment2, state->moment2, n_bytes);
+    optimizer->beta1_power = state->beta_power[0];
+    optimizer->beta2_power = state->beta_power[1];
+    optimizer->step = (uint64_t)state->counters.step;
+}
+
+/* The list of tensors, pointing into `state`; n_tensors + N_EXTRA of them. */
+static struct checkpoint_tensor *list(const struct trunk_state *state)
+{
+    const struct trunk *trunk = state->trunk;
+    struct checkpoint_tensor *tensor = calloc(trunk->n_tensors + N_EXTRA, sizeof *tensor);
+    if (!tensor)
+        return NULL;
+    size_t n = trunk->n_tensors, n_moe = trunk->run->n_moe, E = trunk->run->experts;
+    for (size_t i = 0; i < n; i++) {
+        const struct trunk_tensor *t = &trunk->tensor[i];
+        tensor[i] = (struct checkpoint_tensor){t->name, CHECKPOINT_F32, 2, {t->M, t->N}, state->param + t->offset};
+        if (t->M == 1)
+            tensor[i] = (struct checkpoint_tensor){t->name, CHECKPOINT_F32, 1, {t->N}, state->param + t->offset};
+    }
+    tensor[n++] = (struct checkpoint_tensor){"optimizer.moment1", CHECKPOINT_F32, 1, {trunk->n_params}, state->moment1};
+    tensor[n++] = (struct checkpoint_tensor){"optimizer.moment2", CHECKPOINT_F32, 1, {trunk->n_params}, state->moment2};
+    tensor[n++] =
+        (struct checkpoint_tensor){"optimizer.beta_power", CHECKPOINT_F32, 1, {2}, (void *)(uintptr_t)state->beta_power};
+    tensor[n++] = (struct checkpoint_tensor){"router.bias", CHECKPOINT_F32, 2, {n_moe, E}, state->bias};
+    tensor[n++] = (struct checkpoint_tensor){"router.load", CHECKPOINT_I64, 2, {n_moe, E}, state->load};
+    tensor[n++] = (struct checkpoint_tensor){"trainer.counters", CHECKPOINT_I64, 1, {4}, (void *)(uintptr_t)&state->counters};
+    return tensor;
+}
+
+int trunk_state_save(const struct trunk_state *state, const struct disk *disk, const struct key *key, uint64_t time_us)
+{
+    struct checkpoint_tensor *tensor = list(state);
+    if (!tensor)
+        return HANSE_ENOMEM;
+    struct checkpoint_info info = {
+        .run = state->trunk->run->id, .name = TRAINER_CHECKPOINT, .version = (uint64_t)state->counters.step, .time_us = time_us};
+    int err = checkpoint_save(disk, key, &info, tensor, state->trunk->n_tensors + N_EXTRA);
+    free(tensor);
+    return err ? err : checkpoint_prune(disk, TRAINER_CHECKPOINT);
+}
+
+int trunk_state_load(struct trunk_state *state, const struct disk *disk, struct checkpoint_info *info)
+{
+    struct checkpoint_tensor *tensor = list(state);
+    if (!tensor)
+        return HANSE_ENOMEM;
+    int err = checkpoint_load(disk, TRAINER_CHECKPOINT, &state->trunk->run->id, info, tensor, state->trunk->n_tensors + N_EXTRA);
+    free(tensor);
+    return err;
+}
+
+int trunk_state_read(struct trunk *trunk, const struct disk *disk, struct checkpoint_info *info, float *bias)
+{
+    struct trunk_state *state = NULL;
+    int err = trunk_state_new(trunk, &state);
+    if (!err)
+        err = trunk_state_load(state, disk, info);
+    if (!err) {
+        memcpy(trunk->param, state->param, trunk->n_params * sizeof *trunk->param);
+        memcpy(bias, state->bias, (size_t)trunk->run->n_moe * trunk->run->experts * sizeof *bias);
+    }
+    trunk_state_free(state);
+    return err;
+}
