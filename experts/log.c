@@ -8,8 +8,8 @@
 
 enum { ENTRY_BACKWARD = 1, ENTRY_UPDATE = 2 };
 
-#define TAG "hanse-log" /* its NUL is hashed too */
-#define ENTRY_BYTES_MAX 64
+#define TAG "hanse-log"    /* its NUL is hashed too */
+#define ENTRY_BYTES_MAX 64 /* the longest has 61 */
 
 struct entry {
     uint8_t byte[ENTRY_BYTES_MAX];

@@ -1,0 +1,101 @@
+/**
+ * tests/unit/expert_play.h - a small expert and rows for it, for the tests of experts/.
+ */
+#ifndef TESTS_EXPERT_PLAY_H
+#define TESTS_EXPERT_PLAY_H
+
+#include <string.h>
+
+#include "base/random.h"
+#include "experts/expert.h"
+#include "experts/log.h"
+#include "unit.h"
+
+#define PLAY_ROWS_MAX 64
+#define PLAY_WIDTH_MAX 48
+
+static inline struct expert_config play_config(uint32_t D, uint32_t H)
+{
+    return (struct expert_config){.D = D,
+                                  .H = H,
+                                  .lr = 1e-2f,
+                                  .beta1 = 0.99f,
+                                  .beta2 = 0.95f,
+                                  .eps = 1e-8f,
+                                  .weight_decay = 0.1f,
+                                  .clip = 1,
+                                  .warmup_updates = 10,
+                                  .slots_per_update = 8,
+                                  .max_staleness = 20};
+}
+
+static inline const struct kernels *play_kernels(const char *isa)
+{
+    const struct kernels *k = NULL;
+    return kernels_choose(isa, &k) == 0 ? k : NULL;
+}
+
+static inline struct expert *play_expert(const char *isa, const struct expert_config *config, const char *name)
+{
+    struct hash run = hash_bytes("a run", 5);
+    struct expert *x;
+    ck_assert_int_eq(expert_new(config, play_kernels(isa), &run, name, &x), 0);
+    return x;
+}
+
+/** Rows of magnitude about 1; the gradients about 1/16. */
+struct play_rows {
+    float x[PLAY_ROWS_MAX * PLAY_WIDTH_MAX], gy[PLAY_ROWS_MAX * PLAY_WIDTH_MAX], gx[PLAY_ROWS_MAX * PLAY_WIDTH_MAX];
+    float work[4 * PLAY_ROWS_MAX * PLAY_WIDTH_MAX];
+    size_t n;
+};
+
+static inline void play_draw(struct play_rows *rows, struct rng *rng, size_t n, size_t D)
+{
+    ck_assert(n <= PLAY_ROWS_MAX && D <= PLAY_WIDTH_MAX);
+    rows->n = n;
+    for (size_t i = 0; i < n * D; i++) {
+        rows->x[i] = 4 * rng_unit(rng) - 2;
+        rows->gy[i] = (rng_unit(rng) - 0.5f) / 8;
+    }
+}
+
+static inline void play_backward(struct expert *x, struct play_rows *rows, uint64_t version)
+{
+    uint64_t staleness;
+    ck_assert_int_eq(expert_backward(x, rows->gx, rows->x, rows->gy, rows->work, rows->n, version, 0.75f, &staleness), 0);
+}
+
+/** Everything that decides later bits, as one hash. */
+static inline struct hash play_state(const struct expert *x)
+{
+    struct hash_stream s;
+    size_t bytes = expert_n_params(&x->config) * sizeof(float);
+    const float scalar[3] = {x->lr_scale_sum, x->beta1_power, x->beta2_power};
+    const uint64_t count[3] = {x->version, x->n_slots, x->grad_slots};
+    hash_begin(&s);
+    hash_add(&s, x->param, bytes);
+    hash_add(&s, x->moment1, bytes);
+    hash_add(&s, x->moment2, bytes);
+    hash_add(&s, x->grad, bytes);
+    hash_add(&s, scalar, sizeof scalar);
+    hash_add(&s, count, sizeof count);
+    return hash_end(&s);
+}
+
+/** Backwards and updates as they fall due, all drawn from `seed`. */
+static inline void play_train(struct expert *x, uint64_t seed, size_t n_updates)
+{
+    struct play_rows rows;
+    struct rng rng;
+    rng_init(&rng, seed, "play");
+    for (uint64_t end = x->version + n_updates; x->version < end;) {
+        uint64_t back = rng_below(&rng, 4);
+        play_draw(&rows, &rng, 1 + rng_below(&rng, 7), x->config.D);
+        play_backward(x, &rows, x->version > back ? x->version - back : 0);
+        if (expert_update_due(x))
+            expert_update(x);
+    }
+}
+
+#endif
