@@ -199,7 +199,7 @@ enum run_key_fault run_key_set(const struct run_key *key, struct run *run, const
 void run_key_preset(struct run *run)
 {
     memset(run, 0, sizeof *run);
-    strcpy(run->name, "run");
+    memcpy(run->name, "run", sizeof "run");
     for (size_t i = 0; i < RUN_N_KEYS; i++) {
         const struct run_key *key = &run_key_table[i];
         if (key->kind == RUN_KIND_WHOLE)
