@@ -1,0 +1,96 @@
+/* cmd/session.c - opens run, kernels, directory, key and network in that order, the cheapest refusals first. */
+#include "cmd/session.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/random.h"
+
+struct session_options session_options_default(void)
+{
+    return (struct session_options){.isa = getenv("HANSE_ISA")};
+}
+
+unsigned session_n_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    int n = CPU_COUNT(&set);
+    return n > 0 ? (unsigned)n : 1;
+}
+
+static int fresh_key(struct key **out)
+{
+    struct rng rng;
+    uint8_t seed[KEY_SEED_BYTES];
+    rng_init_from_system(&rng);
+    rng_bytes(&rng, seed, sizeof seed);
+    return key_new(seed, out);
+}
+
+/* Without --join the first ports of this machine are asked: with every default, peers on one machine find each other. */
+static void choose_join(struct session *session, const struct options_addrs *join)
+{
+    session->is_explicit_join = join->n > 0;
+    session->n_join = join->n;
+    memcpy(session->join, join->addr, join->n * sizeof *join->addr);
+    for (unsigned i = 0; join->n == 0 && i < SESSION_N_PORTS; i++)
+        session->join[session->n_join++] = (struct addr){.family = 4, .ip = {127, 0, 0, 1}, .port = (uint16_t)(SESSION_PORT + i)};
+}
+
+static int open_directory(struct session *session, const char *dir, const struct session_wish *wish)
+{
+    int err = files_open(dir, &session->disk);
+    if (!err && wish->wants_lock)
+        err = files_lock(dir);
+    if (!err)
+        err = wish->wants_own_key ? files_key(dir, true, &session->key) : fresh_key(&session->key);
+    return err;
+}
+
+int session_open(struct session *session, const struct session_options *options, const struct session_wish *wish)
+{
+    memset(session, 0, sizeof *session);
+    int err = run_read(options->run_file, &session->run);
+    if (!err)
+        err = kernels_choose(options->isa && *options->isa ? options->isa : NULL, &session->kernels);
+    if (!err)
+        err = open_directory(session, options->dir, wish);
+    if (err)
+        return err;
+    choose_join(session, &options->join);
+    session->n_workers = options->n_workers ? (unsigned)options->n_workers : session_n_cores();
+    struct rng rng;
+    rng_init_from_system(&rng);
+    session->seed = rng_u64(&rng);
+    struct net_config config = {.key = session->key, .n_ports = 1, .n_workers = session->n_workers, .catch_signals = true};
+    if (wish->wants_listener) {
+        config.listen = wish->listen;
+        config.n_ports = wish->n_ports;
+    }
+    return net_new(&config, &session->net);
+}
+
+void session_close(struct session *session)
+{
+    net_free(session->net);
+    key_free(session->key);
+    files_close(&session->disk);
+}
+
+struct client_config session_client(const struct session *session, bool is_local)
+{
+    struct client_config config = {.run = &session->run,
+                                   .kernels = session->kernels,
+                                   .key = session->key,
+                                   .n_join = session->n_join,
+                                   .is_explicit_join = session->is_explicit_join,
+                                   .is_local = is_local,
+                                   .seed = session->seed};
+    _Static_assert(sizeof config.join == sizeof session->join, "a client joins as many as a command line can name");
+    memcpy(config.join, session->join, sizeof config.join);
+    return config;
+}

@@ -1,0 +1,83 @@
+/**
+ * cmd/session.h - what the commands that take part in a swarm begin with: the run, kernels, a directory, a key, a network.
+ */
+#ifndef CMD_SESSION_H
+#define CMD_SESSION_H
+
+#include "base/disk.h"
+#include "cmd/options.h"
+#include "kernels/kernels.h"
+#include "model/run.h"
+#include "net/net.h"
+#include "node/client.h"
+
+#define SESSION_PORT 4100 /* the first port that is tried, and asked */
+#define SESSION_N_PORTS 32
+
+/** What the command line says; start from session_options_default(). */
+struct session_options {
+    const char *run_file, *dir, *isa;
+    struct options_addrs join;
+    uint64_t n_workers; /* 0: one a core that we may use */
+};
+
+/* Rows for a command's option table, all about a struct session_options o. */
+#define SESSION_ROW_RUN(o)                                                                                                       \
+    {                                                                                                                            \
+        "run", "FILE", OPTIONS_TEXT, &(o).run_file, "the run's description (run.yaml)", 0, 0, true                               \
+    }
+#define SESSION_ROW_DIR(o)                                                                                                       \
+    {                                                                                                                            \
+        "dir", "DIR", OPTIONS_TEXT, &(o).dir, "directory of key and checkpoints; made if missing", 0, 0, true                    \
+    }
+#define SESSION_ROW_JOIN(o)                                                                                                      \
+    {                                                                                                                            \
+        "join", "ADDR:PORT", OPTIONS_ADDRS, &(o).join,                                                                           \
+            "a peer to meet others through; may be repeated (default: ports 4100 to 4131 of this machine)", 0, 0, false          \
+    }
+#define SESSION_ROW_ISA(o)                                                                                                       \
+    {                                                                                                                            \
+        "isa", "NAME", OPTIONS_TEXT, &(o).isa,                                                                                   \
+            "kernels: ref, avx2 or avx512 (default: $HANSE_ISA, else the fastest here); all give the same bits", 0, 0, false     \
+    }
+#define SESSION_ROW_WORKERS(o)                                                                                                   \
+    {                                                                                                                            \
+        "workers", "N", OPTIONS_U64, &(o).n_workers, "threads that compute (default: one a core)", 1, 1024, false                \
+    }
+
+/** How a command wants its session. */
+struct session_wish {
+    bool wants_lock;     /* nobody else may use the directory meanwhile */
+    bool wants_own_key;  /* the directory's key; else a fresh one for this process alone */
+    bool wants_listener; /* a host: TCP and UDP on `listen`, tried on n_ports ports */
+    struct addr listen;
+    unsigned n_ports;
+};
+
+struct session {
+    struct run run;
+    const struct kernels *kernels;
+    struct disk disk;
+    struct key *key;
+    struct net *net;
+    struct addr join[OPTIONS_LIST_MAX];
+    size_t n_join;
+    bool is_explicit_join;
+    unsigned n_workers;
+    uint64_t seed; /* from the system, for protocol decisions */
+};
+
+/** $HANSE_ISA, and nothing else set. */
+struct session_options session_options_default(void);
+
+/** Opens all that is wished; every error is logged.  session_close() also takes one that failed half way. */
+HANSE_MUST_USE int session_open(struct session *session, const struct session_options *options, const struct session_wish *wish);
+void session_close(struct session *session);
+
+/** How a client of experts is to be set up; points into the session. */
+struct client_config session_client(const struct session *session, bool is_local);
+
+/** Cores that this process may use. */
+unsigned session_n_cores(void);
+
+#endif
