@@ -4,12 +4,72 @@
 #include "base/log.h"
 #include "kernels/ref/ref.h"
 
+#ifdef __x86_64__
+extern const struct kernels avx2_kernels, avx512_kernels;
+
+/* These ask the operating system too: its kernel must keep the wide registers. */
+static bool runs_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool runs_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bw") && runs_avx2();
+}
+#endif
+
+static bool runs_ref(void)
+{
+    return true;
+}
+
+/* Fastest first. */
+static const struct choice {
+    const struct kernels *kernels;
+    bool (*runs)(void);
+} choices[] = {
+#ifdef __x86_64__
+    {&avx512_kernels, runs_avx512},
+    {&avx2_kernels, runs_avx2},
+#endif
+    {&ref_kernels, runs_ref},
+};
+
+#define N_CHOICES (sizeof choices / sizeof *choices)
+
+static int choose_fastest(const struct kernels **out)
+{
+    size_t i = 0;
+    while (!choices[i].runs())
+        i++;
+    *out = choices[i].kernels;
+    return 0;
+}
+
+/* Another machine's kernels are a known name that this build lacks. */
+static bool is_known(const char *isa)
+{
+    return strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0;
+}
+
 int kernels_choose(const char *isa, const struct kernels **out)
 {
-    if (isa && strcmp(isa, "ref") != 0) {
-        log_error("isa %s: no such kernels; ref, avx2 and avx512 exist", isa);
-        return HANSE_EINVAL;
+    if (!isa)
+        return choose_fastest(out);
+    for (size_t i = 0; i < N_CHOICES; i++) {
+        if (strcmp(isa, choices[i].kernels->name) != 0)
+            continue;
+        if (!choices[i].runs())
+            break;
+        *out = choices[i].kernels;
+        return 0;
     }
-    *out = &ref_kernels;
-    return 0;
+    if (is_known(isa)) {
+        log_error("isa %s: this machine cannot run it; leave HANSE_ISA unset for the fastest that it can", isa);
+        return HANSE_EUNSUPPORTED;
+    }
+    log_error("isa %s: no such kernels; ref, avx2 and avx512 exist", isa);
+    return HANSE_EINVAL;
 }

@@ -1,0 +1,272 @@
+/*
+ * cpu/product.c - the matrix product in register tiles.
+ *
+ * A tile of c, ROWS by 3 vectors, stays in registers while k runs: each step loads 3 vectors of b and broadcasts ROWS
+ * elements of a, for 3 ROWS fmaf.  Rows of b are copied beforehand into panels that are read straight through.  The sum over
+ * k is cut into blocks that keep a panel in the first-level cache; between blocks the chain rests in c, so its bits do not
+ * show the cut.  Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008.
+ */
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+#ifdef __AVX512F__
+#define ROWS ((size_t)8) /* 24 of 32 registers hold the tile */
+#else
+#define ROWS ((size_t)4) /* 12 of 16 */
+#endif
+#define VECS ((size_t)3)
+#ifndef K_BLOCK
+#define K_BLOCK ((size_t)256)
+#endif
+#define N_BLOCK ((size_t)384)
+#ifndef M_BLOCK
+#define M_BLOCK ((size_t)128)
+#endif
+#define FEW_ROWS (2 * ROWS) /* below this, copying b costs more than it saves */
+
+/* One tile's worth of work: c += a b, or c = a b from +0. */
+struct tile {
+    float *c;
+    size_t ldc;
+    const float *a;
+    size_t lda;     /* between rows of a, or between k where a is transposed */
+    const float *b; /* row k at b + k ldb */
+    size_t ldb;
+    size_t K;
+    bool is_first; /* start from +0 */
+    mask last;     /* the columns of the last vector that exist */
+    bool is_partial;
+};
+
+static inline __attribute__((always_inline)) vec load_c(const struct tile *t, const float *at, bool is_last)
+{
+    return is_last && t->is_partial ? v_load_part(at, t->last) : v_load(at);
+}
+
+static inline __attribute__((always_inline)) void store_c(const struct tile *t, float *at, vec x, bool is_last)
+{
+    if (is_last && t->is_partial)
+        v_store_part(at, t->last, x);
+    else
+        v_store(at, x);
+}
+
+/* Constant n_rows, n_vecs and is_transposed let the compiler keep `sum` in registers. */
+static inline __attribute__((always_inline)) void run_tile(const struct tile *t, const size_t n_rows, const size_t n_vecs,
+                                                           const bool is_transposed)
+{
+    vec sum[ROWS][VECS];
+    const float *row[ROWS];
+    const float *b = t->b;
+    size_t ldb = t->ldb, lda = t->lda, K = t->K;
+#pragma GCC unroll 8
+    for (size_t r = 0; r < n_rows; r++) {
+        row[r] = is_transposed ? t->a + r : t->a + r * lda;
+#pragma GCC unroll 3
+        for (size_t v = 0; v < n_vecs; v++)
+            sum[r][v] = t->is_first ? v_zero() : load_c(t, t->c + r * t->ldc + v * WIDTH, v + 1 == n_vecs);
+    }
+    for (size_t k = 0; k < K; k++) {
+        vec bk[VECS];
+#pragma GCC unroll 3
+        for (size_t v = 0; v < n_vecs; v++)
+            bk[v] = v_load(b + v * WIDTH);
+        b += ldb;
+#pragma GCC unroll 8
+        for (size_t r = 0; r < n_rows; r++) {
+            vec x = v_all(is_transposed ? row[0][k * lda + r] : row[r][k]);
+#pragma GCC unroll 3
+            for (size_t v = 0; v < n_vecs; v++)
+                sum[r][v] = v_fma(x, bk[v], sum[r][v]);
+        }
+    }
+#pragma GCC unroll 8
+    for (size_t r = 0; r < n_rows; r++)
+#pragma GCC unroll 3
+        for (size_t v = 0; v < n_vecs; v++)
+            store_c(t, t->c + r * t->ldc + v * WIDTH, sum[r][v], v + 1 == n_vecs);
+}
+
+#define TILE(r, v)                                                                                                               \
+    static void tile_##r##_##v(const struct tile *t)                                                                             \
+    {                                                                                                                            \
+        run_tile(t, r, v, false);                                                                                                \
+    }                                                                                                                            \
+    static void turned_##r##_##v(const struct tile *t)                                                                           \
+    {                                                                                                                            \
+        run_tile(t, r, v, true);                                                                                                 \
+    }
+#define TILES(r) TILE(r, 1) TILE(r, 2) TILE(r, 3)
+#define NAMES(kind, r)                                                                                                           \
+    {                                                                                                                            \
+        kind##_##r##_1, kind##_##r##_2, kind##_##r##_3                                                                           \
+    }
+
+TILES(1)
+TILES(2)
+TILES(3)
+TILES(4)
+#ifdef __AVX512F__
+TILES(5)
+TILES(6)
+TILES(7)
+TILES(8)
+#define ALL_NAMES(kind)                                                                                                          \
+    {                                                                                                                            \
+        NAMES(kind, 1), NAMES(kind, 2), NAMES(kind, 3), NAMES(kind, 4), NAMES(kind, 5), NAMES(kind, 6), NAMES(kind, 7),          \
+            NAMES(kind, 8)                                                                                                       \
+    }
+#else
+#define ALL_NAMES(kind)                                                                                                          \
+    {                                                                                                                            \
+        NAMES(kind, 1), NAMES(kind, 2), NAMES(kind, 3), NAMES(kind, 4)                                                           \
+    }
+#endif
+
+/* [is a transposed][rows - 1][vectors - 1] */
+static void (*const tile_of[2][ROWS][VECS])(const struct tile *) = {ALL_NAMES(tile), ALL_NAMES(turned)};
+
+/* Panels of 3 vectors, and towards the end of 2 where that spares a lonely one: a tile of 1 waits for its own sums. */
+static size_t panel_vecs(size_t n_left)
+{
+    size_t left = (n_left + WIDTH - 1) / WIDTH;
+    if (left == 4)
+        return 2;
+    return left < VECS ? left : VECS;
+}
+
+/* Turns 8 rows of 8 into 8 columns. */
+static inline void transpose_8(float *to, size_t ld_to, const float *from, size_t ld_from)
+{
+    __m256 r[8], s[8];
+    for (size_t i = 0; i < 8; i++)
+        r[i] = _mm256_loadu_ps(from + i * ld_from);
+    for (size_t i = 0; i < 8; i += 2) {
+        s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (size_t i = 0; i < 8; i += 4) {
+        r[i] = _mm256_shuffle_ps(s[i], s[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(s[i], s[i + 2], 0xee);
+        r[i + 2] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0xee);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        _mm256_storeu_ps(to + i * ld_to, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+        _mm256_storeu_ps(to + (i + 4) * ld_to, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    }
+}
+
+/* Columns from..from+width-1 of b for K values of k, into rows of `width` rounded up to vectors; +0 fills up. */
+static void pack_rows(float *to, size_t ld_to, const float *b, size_t ldb, size_t width, size_t K)
+{
+    for (size_t k = 0; k < K; k++, to += ld_to, b += ldb) {
+        size_t j = 0;
+        for (; j + WIDTH <= width; j += WIDTH)
+            v_store(to + j, v_load(b + j));
+        if (j < width)
+            v_store(to + j, v_load_part(b + j, v_first(width - j)));
+    }
+}
+
+/* The same where column j of b lies at b + j ldb. */
+static void pack_columns(float *to, size_t ld_to, const float *b, size_t ldb, size_t width, size_t K)
+{
+    size_t j = 0;
+    for (; j + 8 <= width; j += 8) {
+        size_t k = 0;
+        for (; k + 8 <= K; k += 8)
+            transpose_8(to + k * ld_to + j, ld_to, b + j * ldb + k, ldb);
+        for (; k < K; k++)
+            for (size_t i = j; i < j + 8; i++)
+                to[k * ld_to + i] = b[i * ldb + k];
+    }
+    for (; j < width; j++)
+        for (size_t k = 0; k < K; k++)
+            to[k * ld_to + j] = b[j * ldb + k];
+    for (; j < ld_to; j++)
+        for (size_t k = 0; k < K; k++)
+            to[k * ld_to + j] = 0.0f;
+}
+
+/* One block of the product, c (M, N) from a (M, K) and b (K, N) with N and K within their blocks. */
+struct block {
+    float *c;
+    size_t ldc;
+    struct matrix a, b;
+    size_t M, N, K;
+    bool is_first;
+};
+
+/* A panel of columns against rows from..to. */
+static void run_panel(const struct block *x, struct tile *t, size_t column, size_t n_vecs, size_t from, size_t to)
+{
+    bool is_transposed = x->a.row == 1 && x->a.col != 1;
+    t->lda = is_transposed ? x->a.col : x->a.row;
+    for (size_t i = from; i < to;) {
+        size_t n_rows = to - i < ROWS ? to - i : ROWS;
+        t->a = x->a.at + i * x->a.row;
+        t->c = x->c + i * x->ldc + column;
+        tile_of[is_transposed][n_rows - 1][n_vecs - 1](t);
+        i += n_rows;
+    }
+}
+
+static void run_block(const struct block *x)
+{
+    static _Thread_local float packed[K_BLOCK * N_BLOCK] __attribute__((aligned(64)));
+    bool is_in_place = x->b.col == 1 && x->M < FEW_ROWS;
+    for (size_t i = 0; i < x->M; i += M_BLOCK) {
+        size_t end = i + M_BLOCK < x->M ? i + M_BLOCK : x->M;
+        float *panel = packed;
+        for (size_t j = 0; j < x->N;) {
+            size_t n_vecs = panel_vecs(x->N - j), ld = n_vecs * WIDTH;
+            size_t width = x->N - j < ld ? x->N - j : ld;
+            struct tile t = {.ldc = x->ldc, .b = panel, .ldb = ld, .K = x->K, .is_first = x->is_first};
+            t.is_partial = width < ld;
+            t.last = v_first(width + WIDTH - ld);
+            if (is_in_place && !t.is_partial) {
+                t.b = x->b.at + j;
+                t.ldb = x->b.row;
+            } else if (i == 0 && x->b.col == 1) {
+                pack_rows(panel, ld, x->b.at + j, x->b.row, width, x->K);
+            } else if (i == 0) {
+                pack_columns(panel, ld, x->b.at + j * x->b.col, x->b.col, width, x->K);
+            }
+            run_panel(x, &t, j, n_vecs, i, end);
+            panel += ld * x->K;
+            j += width;
+        }
+    }
+}
+
+static void clear(float *c, size_t ldc, size_t M, size_t N)
+{
+    for (size_t i = 0; i < M; i++)
+        memset(c + i * ldc, 0, N * sizeof *c);
+}
+
+/* Blocks of about equal length, none above `most`. */
+static size_t block_length(size_t left, size_t most)
+{
+    size_t n_blocks = (left + most - 1) / most;
+    return (left + n_blocks - 1) / n_blocks;
+}
+
+void CPU(matmul)(float *c, size_t ldc, struct matrix a, struct matrix b, size_t M, size_t N, size_t K, bool accumulate)
+{
+    if (K == 0 && !accumulate)
+        clear(c, ldc, M, N);
+    for (size_t k = 0; k < K;) {
+        size_t n_k = block_length(K - k, K_BLOCK);
+        for (size_t j = 0; j < N; j += N_BLOCK) {
+            struct block x = {.c = c + j, .ldc = ldc, .a = a, .b = b, .M = M, .K = n_k, .is_first = k == 0 && !accumulate};
+            x.N = N - j < N_BLOCK ? N - j : N_BLOCK;
+            x.a.at = a.at + k * a.col;
+            x.b.at = b.at + k * b.row + j * b.col;
+            run_block(&x);
+        }
+        k += n_k;
+    }
+}
