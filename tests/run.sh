@@ -1,0 +1,269 @@
+#!/bin/sh
+# tests/run.sh - from a fresh checkout on Debian 12 or Ubuntu 22.04 and later to one line of results.
+#
+#     tests/run.sh [--quick] [--no-install]
+#
+# Installs what is missing, then builds with gcc and runs every test; builds and tests again under AddressSanitizer
+# and UBSan; builds with clang and runs the tests of numbers; builds, installs and uninstalls from the tarball;
+# lets libFuzzer search each decoder for a few seconds.  --quick ends after the first of these.  Builds stay in
+# build-*/, so a second run is short.  The last line counts: "N passed, N failed, N skipped".
+set -u
+cd "$(dirname "$0")/.." || exit 1
+jobs=$(nproc 2>/dev/null || echo 2)
+fuzz_seconds=4
+n_passed=0 n_failed=0 n_skipped=0
+is_quick=no may_install=yes
+for option; do
+    case $option in
+    --quick) is_quick=yes ;;
+    --no-install) may_install=no ;;
+    *)
+        echo "usage: tests/run.sh [--quick] [--no-install]" >&2
+        exit 64
+        ;;
+    esac
+done
+
+finish() {
+    # A run that tested nothing has not shown that anything works.
+    [ $n_passed -eq 0 ] && [ $n_failed -eq 0 ] && n_failed=1
+    echo
+    echo "$n_passed passed, $n_failed failed, $n_skipped skipped"
+    [ $n_failed -eq 0 ] || exit 1
+    exit "$1"
+}
+trap 'finish $?' EXIT
+trap 'exit 130' INT TERM
+
+say() { printf '\n== %s\n' "$*"; }
+passed() { n_passed=$((n_passed + 1)); }
+skipped() {
+    n_skipped=$((n_skipped + 1))
+    echo "skipped: $1"
+}
+failed() { # what, log, command that repeats it
+    n_failed=$((n_failed + 1))
+    echo "FAILED: $1"
+    [ -f "$2" ] && tail -n 40 "$2" | sed 's/^/    /'
+    echo "repeat: $3"
+}
+
+# ---- what must be there
+
+missing=
+need_command() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+need_module() { pkg-config --exists "$1" 2>/dev/null || missing="$missing $2"; }
+
+list_missing() {
+    missing=
+    need_command gcc gcc
+    need_command make make
+    need_command autoreconf autoconf
+    need_command automake automake
+    need_command xz xz-utils
+    need_command pkg-config pkg-config
+    [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+    need_module 'libuv >= 1.43' libuv1-dev
+    need_module 'openssl >= 3.0' libssl-dev
+    need_module zlib zlib1g-dev
+    need_module 'hwloc >= 2.0' libhwloc-dev
+    need_module 'libcyaml >= 1.3' libcyaml-dev
+    need_module 'jansson >= 2.12' libjansson-dev
+    need_module 'check >= 0.15' check
+}
+
+# Each opens a part of the tests that is skipped without it.
+list_wanted() {
+    missing=
+    need_command git git
+    need_command clang clang
+    need_command clang-format-14 clang-format-14
+    need_command mpicc mpich
+    need_command mpicc libmpich-dev
+    need_module openblas libopenblas-dev
+}
+
+install() { # packages...
+    sudo=
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || {
+            echo "not root and no sudo here; as root: apt-get install $*" >&2
+            return 1
+        }
+        sudo=sudo
+    fi
+    echo "installing with apt-get, because the build or its tests need them: $*"
+    DEBIAN_FRONTEND=noninteractive
+    export DEBIAN_FRONTEND
+    $sudo apt-get -q -y -o DPkg::Lock::Timeout=120 install "$@" >/tmp/hanse-apt.$$ 2>&1
+    status=$?
+    [ $status -ne 0 ] && tail -n 5 /tmp/hanse-apt.$$ >&2
+    rm -f /tmp/hanse-apt.$$
+    return $status
+}
+
+prepare() {
+    list_missing
+    [ "${CI:-}" = true ] && { needed=$missing; list_wanted; wanted=$missing; missing=$needed; } || wanted=
+    [ -z "$missing$wanted" ] && return 0
+    if [ $may_install = no ] || ! command -v apt-get >/dev/null; then
+        [ -z "$missing" ] && return 0
+        echo "missing; on Debian or Ubuntu: apt-get install$missing" >&2
+        return 1
+    fi
+    if [ "$(id -u)" -eq 0 ]; then apt-get -q update >/dev/null 2>&1; else sudo apt-get -q update >/dev/null 2>&1; fi
+    # shellcheck disable=SC2086  # a list of words
+    [ -z "$missing" ] || install $missing || return 1
+    for package in $wanted; do
+        install "$package" || echo "going on without $package"
+    done
+}
+
+# ---- building and testing
+
+# Configures $1 once for the given arguments, and again when they change or configure does.
+configure() { # directory, arguments...
+    directory=$1
+    shift
+    mkdir -p "$directory"
+    if [ ! -f configure ] || [ -n "$(find configure.ac -newer configure)" ]; then
+        ./autogen.sh >"$directory/autogen.out" 2>&1 || {
+            failed "autogen.sh" "$directory/autogen.out" "./autogen.sh"
+            return 1
+        }
+    fi
+    if [ -f "$directory/Makefile" ] && [ "$(cat "$directory/configured-with" 2>/dev/null)" = "$*" ]; then
+        return 0
+    fi
+    if (cd "$directory" && ../configure "$@") >"$directory/configure.out" 2>&1; then
+        echo "$*" >"$directory/configured-with"
+    else
+        failed "configure" "$directory/configure.out" "mkdir -p $directory && cd $directory && ../configure $*"
+        return 1
+    fi
+}
+
+build() { # directory, targets...
+    directory=$1
+    shift
+    if make -C "$directory" -j "$jobs" "$@" >"$directory/make.out" 2>&1; then
+        passed
+    else
+        grep -E 'error|warning' "$directory/make.out" | head -n 20
+        failed "make $* in $directory" "$directory/make.out" "make -C $directory $*"
+        return 1
+    fi
+}
+
+# Adds up a directory's results: the checks of a Check program one by one, any other test as one.
+count() { # directory
+    find "$1" -name '*.trs' | sort | while IFS= read -r trs; do
+        log=${trs%.trs}.log
+        result=$(sed -n 's/^:test-result: *\([A-Z]*\).*/\1/p' "$trs" | head -n 1)
+        awk -v result="$result" '
+            /^[0-9]+%: Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+/ {
+                gsub(/,/, "")
+                bad += $5 + $7
+                good += $3 - $5 - $7
+                n += $3
+            }
+            END {
+                if (result == "SKIP") print 0, 0, 1
+                else if (result == "PASS" || result == "XFAIL") print n ? good : 1, bad, 0
+                else print good + 0, bad ? bad : 1, 0
+            }' "$log"
+    done | awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }'
+}
+
+check() { # directory, make arguments...
+    directory=$1
+    shift
+    find "$directory" -name '*.trs' -exec rm -f {} +
+    make -C "$directory" -j "$jobs" -k check "$@" >"$directory/check.out" 2>&1
+    status=$?
+    # shellcheck disable=SC2046  # three words
+    set -- $(count "$directory")
+    n_passed=$((n_passed + $1)) n_skipped=$((n_skipped + $3))
+    echo "$1 passed, $2 failed, $3 skipped in $directory"
+    if [ "$2" -gt 0 ]; then
+        n_failed=$((n_failed + $2 - 1)) # failed() counts the last
+        trs=$(find "$directory" -name '*.trs' -exec grep -lE '^:test-result: *(FAIL|ERROR|XPASS)' {} + | sort)
+        for one in $trs; do
+            name=${one#"$directory"/}
+            echo "${name%.trs}:"
+            tail -n 30 "${one%.trs}.log" | sed 's/^/    /'
+        done
+        # shellcheck disable=SC2086  # a list of words
+        failed "tests" none "make -C $directory check TESTS='$(echo $trs | sed "s|$directory/||g; s|\.trs||g")'"
+    elif [ $status -ne 0 ]; then
+        failed "make check in $directory" "$directory/check.out" "make -C $directory check"
+    fi
+}
+
+gcc_stage() {
+    say "gcc: build with every warning an error, run every test"
+    configure build-gcc CC=gcc --enable-werror && build build-gcc all && check build-gcc
+}
+
+sanitize_stage() {
+    say "sanitizers: AddressSanitizer and UBSan, every test again"
+    configure build-sanitize CC=gcc --enable-sanitize --without-cuda --without-mpi 'CFLAGS=-O1 -g' &&
+        build build-sanitize all && check build-sanitize
+}
+
+clang_stage() {
+    say "clang: build with every warning an error, test that the numbers are the same"
+    command -v clang >/dev/null || {
+        skipped "the clang build, for want of clang (apt-get install clang)"
+        return
+    }
+    configure build-clang CC=clang --enable-werror --without-cuda && build build-clang all || return
+    numbers=$(make -s -C build-clang list-tests | grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|kernel|ref|expert|model)')
+    # shellcheck disable=SC2086  # a list of words
+    check build-clang TESTS="$(echo $numbers)"
+}
+
+dist_stage() {
+    say "tarball: build outside its tree, install, uninstall, leave nothing behind"
+    # The tests have run; here they only have to build.  -O0 for the same reason.
+    if make -C build-gcc -j "$jobs" distcheck TESTS=tests/tidy XZ_OPT=-0 \
+        DISTCHECK_CONFIGURE_FLAGS='CFLAGS=-O0 --without-cuda' >build-gcc/distcheck.out 2>&1; then
+        passed
+    else
+        failed "distcheck" build-gcc/distcheck.out "make -C build-gcc distcheck TESTS=tests/tidy"
+    fi
+}
+
+fuzz_stage() {
+    say "fuzzing: $fuzz_seconds s for each decoder"
+    echo 'int LLVMFuzzerTestOneInput(const char *p, long n); int LLVMFuzzerTestOneInput(const char *p, long n) { return !p && n; }' |
+        clang -fsanitize=fuzzer -x c -o /dev/null - 2>/dev/null || {
+        skipped "fuzzing, for want of clang with libFuzzer (apt-get install clang)"
+        return
+    }
+    configure build-fuzz CC=clang --enable-fuzz --without-cuda --without-mpi && build build-fuzz fuzz || return
+    for target in $(make -s -C build-fuzz list-fuzz); do
+        name=${target##*/}
+        found=build-fuzz/corpus/$name
+        given=tests/fuzz/corpus/$name
+        mkdir -p "$found"
+        [ -d "$given" ] || given=
+        # shellcheck disable=SC2086  # none or one directory
+        if "build-fuzz/$target" -max_total_time=$fuzz_seconds -timeout=20 -rss_limit_mb=2048 -max_len=4096 \
+            -artifact_prefix="$found-" "$found" $given >"$found.out" 2>&1; then
+            passed
+        else
+            failed "$name" "$found.out" "build-fuzz/$target $(ls -t "$found"-* 2>/dev/null | head -n 1)"
+        fi
+    done
+}
+
+say "what the build needs"
+prepare || { n_failed=1; exit 1; }
+gcc_stage
+[ $is_quick = yes ] && exit
+sanitize_stage
+clang_stage
+[ -f build-gcc/Makefile ] && dist_stage
+fuzz_stage
+exit 0
