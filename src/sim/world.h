@@ -40,6 +40,21 @@ uint64_t world_seed(struct world_node *node); /* fresh for each call */
 /** Starts a machine on the node: IO_START comes at the present time.  Keeps nothing but the pointers in `machine`. */
 void world_start(struct world_node *node, const struct io_machine *machine);
 
+/** True from world_start() until a crash or until the machine has called io->stopped. */
+bool world_is_running(const struct world_node *node);
+
+/** Asks the machine to end (IO_STOP), as Ctrl-C does. */
+void world_ask_stop(struct world_node *node);
+
+/** What the node's last machine gave to io->stopped; 0 before. */
+int world_result(const struct world_node *node);
+
+/** From now on this share (0..1) of the node's disk writes fails with HANSE_EIO. */
+void world_disk_fault_rate(struct world_node *node, double rate);
+
+/** Flips one bit of a file, as an old disk does; false when the file is not there or empty. */
+bool world_disk_spoil(struct world_node *node, const char *name);
+
 /**
  * Stops a node without a word, as kill -9: its links go down for others after their delay (or their timeout when the host
  * itself is gone), its pending work is forgotten, disk writes that had not returned may be lost whole or in part.  The caller
