@@ -21,6 +21,11 @@ struct net_config {
     unsigned n_ports;      /* tries ports listen.port .. + n_ports - 1; 1 means just this one */
     unsigned n_workers;    /* threads for io_work, at least 1 */
     bool catch_signals;    /* SIGINT, SIGTERM: IO_STOP; a second one ends the process at once */
+    /* Bounds, 0 for the default. */
+    uint64_t handshake_us;   /* a link that is not up after this is dropped: 10 s */
+    uint64_t probe_us;       /* a link silent for this long is asked for a sign of life: 15 s */
+    uint64_t silence_us;     /* one silent for this long is dropped: 45 s */
+    unsigned n_incoming_max; /* incoming links at a time: 1024 */
 };
 
 /** HANSE_EADDRINUSE, HANSE_EACCESS, ...; logged with the remedy. */
@@ -39,7 +44,7 @@ uint64_t net_now_us(void);
 /** Runs until the machine calls io->stopped; returns its err.  The first event is IO_START. */
 int net_run(struct net *net, const struct io_machine *machine);
 
-/** Bytes and messages over links and datagrams since the start; any thread. */
+/** Bytes on the wire, messages of links and datagrams since the start, and links that are up now; any thread. */
 struct net_stats {
     uint64_t n_bytes_in, n_bytes_out, n_messages_in, n_messages_out, n_datagrams_in, n_datagrams_out, n_links;
 };
