@@ -1,15 +1,17 @@
 /**
  * experts/checkpoint.h - a named state on disk: content-addressed chunks and a signed manifest.
  *
- *   chunks/ab/ab34...      one chunk: at most 1 MiB of state, byte-shuffled (by 4), zlib; named by the SHA-256 of
- *                          the plain bytes
- *   manifests/NAME/VERSION the manifest (VERSION as 20 digits): one line of JSON, then a line with the signature
+ *   chunks/ab/ab34...      experts/chunk.h: at most 1 MiB of state, packed, named by the SHA-256 of the plain bytes
+ *   manifests/NAME/VERSION experts/manifest.h (VERSION as 20 digits): one line of JSON, then one with the signature
  *
- * The state is the tensors' bytes in order, each tensor starting a new chunk.  Its root is the Merkle root
- * over the chunk hashes (base/hash.h), so equal states have equal roots whoever wrote them.
+ * The state is the tensors' bytes in order, little-endian, each tensor starting a new chunk.  Its root is the Merkle root
+ * over the chunk names (base/hash.h), so equal states have equal roots whoever wrote them.
  * Writing: chunks first, manifest last, each durable before the next; a manifest that can be read names chunks that were there.
- * Reading: the signature, then each chunk's hash, before a byte is used.  Pruned to the newest CHECKPOINT_KEEP manifests
- * of a name and the chunks that they name.
+ * Reading: the signature, then each chunk's hash, before a byte is used.  A signature says who made a checkpoint; whether that
+ * host is to be believed is for the caller to say, from info.host.
+ * Newest means: of the highest epoch, and among those of the highest version.  Pruned to the newest CHECKPOINT_KEEP manifests
+ * of a name and the chunks that any manifest names.
+ * Damage is logged with the file, what is wrong and how to mend it, and nothing damaged is removed or written over.
  * Calls block and are safe from several threads for different names.
  */
 #ifndef EXPERTS_CHECKPOINT_H
@@ -25,11 +27,14 @@
 
 enum checkpoint_type { CHECKPOINT_F32, CHECKPOINT_I64 };
 
+/* Tensors whose name starts so are state that only the optimizer knows: export leaves them out. */
+#define CHECKPOINT_STATE_PREFIX "state."
+
 /** A tensor to save from, or to load into. */
 struct checkpoint_tensor {
     const char *name; /* as safetensors will call it */
     enum checkpoint_type type;
-    size_t n_dims; /* up to 4 */
+    size_t n_dims; /* 1 to 4 */
     size_t dim[4];
     void *data;
 };
@@ -47,18 +52,28 @@ struct checkpoint_info {
     uint64_t n_bytes;    /* of plain state */
 };
 
-/** Saves; fills info->root, parent, host, n_bytes.  Chunks already there are not written again.  Logs what failed. */
+/** Saves; fills info->root, parent, host, n_bytes.  Chunks already there, and sound, are not written again.  When it fails it
+ * says why in the log, and the checkpoints before are as they were. */
 HANSE_MUST_USE int checkpoint_save(const struct disk *disk, const struct key *key, struct checkpoint_info *info,
                                    const struct checkpoint_tensor *tensor, size_t n_tensors);
+
+/** The root that saving these would give, without a disk.  HANSE_ENOMEM, HANSE_EINVAL as checkpoint_save(). */
+HANSE_MUST_USE int checkpoint_root(const struct checkpoint_tensor *tensor, size_t n_tensors, struct hash *root);
 
 /**
  * Loads the newest manifest of `name` that verifies wholly, into tensors of exactly the shapes given; older ones are tried
  * when a newer one is damaged (each damage logged with its file).  With `run` not NULL another run's checkpoint is
- * HANSE_ERUN.  HANSE_ENOENT when there is none at all, HANSE_ECORRUPT or HANSE_ESIGNATURE when none verifies; then
- * nothing of the tensors is to be used.
+ * HANSE_ERUN, and one of other tensors HANSE_EINVAL: older ones are not tried then.  HANSE_ENOENT when there is none at all; when
+ * none verifies, what is wrong with the newest: HANSE_ECORRUPT, HANSE_ESIGNATURE, HANSE_EVERSION (written by a later hanse) or
+ * what the disk said.  After an error nothing of the tensors is to be used.
  */
 HANSE_MUST_USE int checkpoint_load(const struct disk *disk, const char *name, const struct hash *run,
                                    struct checkpoint_info *info, const struct checkpoint_tensor *tensor, size_t n_tensors);
+
+/** As checkpoint_load(), of just this version. */
+HANSE_MUST_USE int checkpoint_load_version(const struct disk *disk, const char *name, uint64_t version, const struct hash *run,
+                                           struct checkpoint_info *info, const struct checkpoint_tensor *tensor,
+                                           size_t n_tensors);
 
 /** Reads and checks one manifest's line and signature, not its chunks. */
 HANSE_MUST_USE int checkpoint_info_read(const struct disk *disk, const char *name, uint64_t version,
@@ -75,19 +90,39 @@ HANSE_MUST_USE int checkpoint_list(const struct disk *disk, void (*each)(void *a
 HANSE_MUST_USE int checkpoint_prune(const struct disk *disk, const char *name);
 
 /**
- * Writes the tensors of the newest verified manifests of `name`, or of all names when NULL, as one safetensors file
- * (u64 header length, JSON, data) to `out`.  Optimizer state is left out.
+ * Appends the tensors of the newest manifest that verifies of `name`, or of every name when NULL, as one safetensors file
+ * (experts/safetensors.h).  State of the optimizer is left out.  HANSE_ENOENT when there is none; HANSE_EEXIST, logged, when
+ * two checkpoints have a tensor of the same name; HANSE_EFULL when `out` cannot hold it.
  */
 HANSE_MUST_USE int checkpoint_export(const struct disk *disk, const char *name, struct buf *out);
 
-/* An expert's state as tensors, and back: experts/expert_state.c */
+/*
+ * An expert's state as tensors, and back: experts/expert_state.c.  The weights come first, as other programs know them:
+ *   model.layers.L.mlp.experts.E.gate_proj.weight (H, D), .up_proj.weight (H, D), .down_proj.weight (D, H)
+ * for an expert called "LL.E", and NAME.gate_proj.weight and so on for any other; then state.moment1, state.moment2,
+ * state.grad (3, D, H), state.scalars F32 (3) = beta1_power, beta2_power, lr_scale_sum and
+ * state.counters I64 (3) = version, n_slots, grad_slots.  Nothing else decides later bits, and nothing here depends on who called,
+ * when or on which host; so roots compare.
+ */
 struct expert;
 
-/** Saves a copy made earlier or the expert itself; info needs run and time_us, the rest comes from the expert. */
+/** Saves an expert or a copy of it; info needs run and time_us, the rest comes from the expert. */
 HANSE_MUST_USE int expert_save(const struct expert *x, const struct disk *disk, const struct key *key,
                                struct checkpoint_info *info);
 
-/** Replaces the state of an expert made by expert_new() with its newest checkpoint.  Errors as checkpoint_load(). */
+/** The root that expert_save() would give, without a disk: what an auditor compares.  HANSE_ENOMEM. */
+HANSE_MUST_USE int expert_root(const struct expert *x, struct hash *root);
+
+/** Replaces the state of an expert made by expert_new() with its newest checkpoint, or leaves it as it is.  Errors as
+ * checkpoint_load(). */
 HANSE_MUST_USE int expert_load(struct expert *x, const struct disk *disk, const struct hash *run, struct checkpoint_info *info);
+
+/** As expert_load(), of just this version. */
+HANSE_MUST_USE int expert_load_version(struct expert *x, const struct disk *disk, const struct hash *run, uint64_t version,
+                                       struct checkpoint_info *info);
+
+/** Takes the weights from a safetensors file, whole or not at all, and leaves the rest of the state.  HANSE_ENOENT when a tensor is
+ * not in it, HANSE_EINVAL when one has another type or shape (both logged), HANSE_ECORRUPT, HANSE_EREJECT (not finite). */
+HANSE_MUST_USE int expert_import(struct expert *x, const void *bytes, size_t n);
 
 #endif

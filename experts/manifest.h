@@ -79,7 +79,21 @@ HANSE_MUST_USE int manifest_encode(struct manifest *manifest, const struct key *
  */
 HANSE_MUST_USE int manifest_decode(const void *bytes, size_t n, struct manifest **out, const char **fault);
 
-/** Reads, decodes, and holds name and version against the file's; logs what is wrong, except that there is no file. */
+/** Reads, decodes, and holds name and version against the file's.  `*fault` says what is wrong, as above. */
+HANSE_MUST_USE int manifest_try(const struct disk *disk, const char *name, uint64_t version, struct manifest **out,
+                                const char **fault);
+
+/** The line that tells the user about it. */
+void manifest_log_fault(const char *name, uint64_t version, const char *fault, int err);
+
+/** Both: logs what is wrong, unless it is that there is no such file (HANSE_ENOENT). */
 HANSE_MUST_USE int manifest_read(const struct disk *disk, const char *name, uint64_t version, struct manifest **out);
+
+/** Reads the bytes of one tensor, each chunk checked; logs the first that is not right.  A missing one is HANSE_ECORRUPT. */
+HANSE_MUST_USE int manifest_read_tensor(const struct disk *disk, struct chunk_scratch *scratch, const struct manifest *m,
+                                        const struct manifest_tensor *t, void *data);
+
+/** Checks all chunks and logs each that is not right; returns the first error. */
+HANSE_MUST_USE int manifest_verify_chunks(const struct disk *disk, const struct manifest *m);
 
 #endif

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/text.h"
 
 #define LINE_MEMBERS 12
@@ -217,35 +216,5 @@ int manifest_decode(const void *bytes, size_t n, struct manifest **out, const ch
 fail:
     json_decref(line);
     manifest_free(m);
-    return err;
-}
-
-static int check_place(const struct manifest *m, const char *name, uint64_t version, const char **fault)
-{
-    *fault = "belongs to another name or version than the file is called after";
-    return strcmp(m->info.name, name) == 0 && m->info.version == version ? 0 : HANSE_ECORRUPT;
-}
-
-int manifest_read(const struct disk *disk, const char *name, uint64_t version, struct manifest **out)
-{
-    char path[MANIFEST_PATH_BYTES];
-    struct buf bytes;
-    struct manifest *m = NULL;
-    const char *fault = "cannot be read";
-    buf_init(&bytes, MANIFEST_BYTES_MAX);
-    int err = disk->ops->read(disk->ctx, manifest_path(path, name, version), &bytes);
-    if (!err)
-        err = manifest_decode(bytes.bytes, bytes.n, &m, &fault);
-    if (!err)
-        err = check_place(m, name, version, &fault);
-    buf_fini(&bytes);
-    if (!err) {
-        *out = m;
-        return 0;
-    }
-    manifest_free(m);
-    if (err != HANSE_ENOENT)
-        log_error("%s: %s (%s); delete it to fall back on the checkpoint before, or copy it from another host", path, fault,
-                  hanse_strerror(err));
     return err;
 }

@@ -1,0 +1,246 @@
+/**
+ * experts/expert_state.c - an expert as the tensors of a checkpoint, and back.
+ *
+ * Weights are stored as other programs expect them, y = W x, the transpose of ours.  Loading goes into a copy first, so
+ * an expert is replaced whole or not at all.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "experts/checkpoint.h"
+#include "experts/expert.h"
+#include "experts/safetensors.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the state's bytes are little-endian");
+_Static_assert(EXPERT_NAME_MAX == CHECKPOINT_NAME_MAX, "an expert's checkpoint is called as the expert is");
+
+enum { N_WEIGHTS = 3, N_TENSORS = 8 };
+
+struct state {
+    char name[N_WEIGHTS][MANIFEST_TENSOR_NAME_MAX];
+    float *weight; /* Wg^T, Wu^T, Wd^T, one block */
+    float scalar[3];
+    int64_t counter[3];
+    struct checkpoint_tensor tensor[N_TENSORS];
+};
+
+static void name_weights(struct state *s, const char *name)
+{
+    static const char *const matrix[N_WEIGHTS] = {"gate", "up", "down"};
+    unsigned layer, i;
+    char again[EXPERT_NAME_MAX], prefix[MANIFEST_TENSOR_NAME_MAX / 2];
+    snprintf(prefix, sizeof prefix, "%s", name);
+    if (sscanf(name, "L%9u.%9u", &layer, &i) == 2) {
+        snprintf(again, sizeof again, "L%u.%u", layer, i);
+        if (strcmp(again, name) == 0)
+            snprintf(prefix, sizeof prefix, "model.layers.%u.mlp.experts.%u", layer, i);
+    }
+    for (size_t j = 0; j < N_WEIGHTS; j++)
+        snprintf(s->name[j], sizeof s->name[j], "%s.%s_proj.weight", prefix, matrix[j]);
+}
+
+static struct checkpoint_tensor vector(const char *name, enum checkpoint_type type, void *data)
+{
+    return (struct checkpoint_tensor){.name = name, .type = type, .n_dims = 1, .dim = {3}, .data = data};
+}
+
+static struct checkpoint_tensor block(const char *name, const struct expert_config *c, float *data)
+{
+    return (struct checkpoint_tensor){name, CHECKPOINT_F32, 3, {3, c->D, c->H}, data};
+}
+
+/* Describes the state of x; its vectors and weights are in `s`, the large rest is the expert's own. */
+static int state_init(struct state *s, const struct expert *x)
+{
+    const struct expert_config *c = &x->config;
+    size_t n = (size_t)c->D * c->H;
+    name_weights(s, x->name);
+    s->weight = malloc(expert_n_params(c) * sizeof(float));
+    if (!s->weight)
+        return HANSE_ENOMEM;
+    for (size_t i = 0; i < N_WEIGHTS; i++) {
+        bool is_down = i == 2;
+        s->tensor[i] = (struct checkpoint_tensor){
+            s->name[i], CHECKPOINT_F32, 2, {is_down ? c->D : c->H, is_down ? c->H : c->D}, s->weight + i * n};
+    }
+    s->tensor[3] = block("state.moment1", c, x->moment1);
+    s->tensor[4] = block("state.moment2", c, x->moment2);
+    s->tensor[5] = block("state.grad", c, x->grad);
+    s->tensor[6] = vector("state.scalars", CHECKPOINT_F32, s->scalar);
+    s->tensor[7] = vector("state.counters", CHECKPOINT_I64, s->counter);
+    return 0;
+}
+
+/* out (N, M) = in (M, N) transposed, in squares that stay in the cache. */
+static void transpose(float *out, const float *in, size_t M, size_t N)
+{
+    const size_t side = 16;
+    for (size_t r = 0; r < M; r += side)
+        for (size_t c = 0; c < N; c += side)
+            for (size_t i = r; i < M && i < r + side; i++)
+                for (size_t j = c; j < N && j < c + side; j++)
+                    out[j * M + i] = in[i * N + j];
+}
+
+static void collect(struct state *s, const struct expert *x)
+{
+    size_t D = x->config.D, H = x->config.H;
+    transpose(s->weight, x->param, D, H);
+    transpose(s->weight + D * H, x->param + D * H, D, H);
+    transpose(s->weight + 2 * D * H, x->param + 2 * D * H, H, D);
+    s->scalar[0] = x->beta1_power;
+    s->scalar[1] = x->beta2_power;
+    s->scalar[2] = x->lr_scale_sum;
+    s->counter[0] = (int64_t)x->version;
+    s->counter[1] = (int64_t)x->n_slots;
+    s->counter[2] = x->grad_slots;
+}
+
+static void put_weights(struct expert *x, const float *weight)
+{
+    size_t D = x->config.D, H = x->config.H;
+    transpose(x->param, weight, H, D);
+    transpose(x->param + D * H, weight + D * H, H, D);
+    transpose(x->param + 2 * D * H, weight + 2 * D * H, D, H);
+}
+
+/* What was signed may still be nonsense; it must not become an expert. */
+static bool is_sane(const struct state *s, const struct checkpoint_info *info)
+{
+    bool has_powers = s->scalar[0] >= 0 && s->scalar[0] <= 1 && s->scalar[1] >= 0 && s->scalar[1] <= 1;
+    bool has_slots = s->counter[1] >= 0 && s->counter[2] >= 0 && s->counter[2] <= UINT32_MAX;
+    bool has_scale = s->scalar[2] >= 0 && s->scalar[2] <= 0x1p33f;
+    return has_powers && has_slots && has_scale && s->counter[0] >= 0 && (uint64_t)s->counter[0] == info->version;
+}
+
+static void spread(struct expert *x, const struct state *s, const struct checkpoint_info *info)
+{
+    put_weights(x, s->weight);
+    x->beta1_power = s->scalar[0];
+    x->beta2_power = s->scalar[1];
+    x->lr_scale_sum = s->scalar[2];
+    x->version = (uint64_t)s->counter[0];
+    x->n_slots = (uint64_t)s->counter[1];
+    x->grad_slots = (uint32_t)s->counter[2];
+    x->epoch = info->epoch;
+    x->log_head = info->log_head;
+}
+
+int expert_save(const struct expert *x, const struct disk *disk, const struct key *key, struct checkpoint_info *info)
+{
+    struct state s;
+    int err = state_init(&s, x);
+    if (!err) {
+        collect(&s, x);
+        memcpy(info->name, x->name, sizeof info->name);
+        info->version = x->version;
+        info->epoch = x->epoch;
+        info->log_head = x->log_head;
+        err = checkpoint_save(disk, key, info, s.tensor, N_TENSORS);
+    }
+    free(s.weight);
+    return err;
+}
+
+int expert_root(const struct expert *x, struct hash *root)
+{
+    struct state s;
+    int err = state_init(&s, x);
+    if (!err) {
+        collect(&s, x);
+        err = checkpoint_root(s.tensor, N_TENSORS, root);
+    }
+    free(s.weight);
+    return err;
+}
+
+static void swap(float **a, float **b)
+{
+    float *old = *a;
+    *a = *b;
+    *b = old;
+}
+
+/* The loaded blocks take the place of the old ones, which go with the copy. */
+static void replace(struct expert *x, struct expert *loaded)
+{
+    swap(&x->moment1, &loaded->moment1);
+    swap(&x->moment2, &loaded->moment2);
+    swap(&x->grad, &loaded->grad);
+}
+
+static int load(struct expert *x, const struct disk *disk, const struct hash *run, const uint64_t *version,
+                struct checkpoint_info *info)
+{
+    struct expert *loaded = NULL;
+    struct state s = {.weight = NULL};
+    int err = expert_copy(x, &loaded);
+    if (!err)
+        err = state_init(&s, loaded);
+    if (!err && version)
+        err = checkpoint_load_version(disk, x->name, *version, run, info, s.tensor, N_TENSORS);
+    else if (!err)
+        err = checkpoint_load(disk, x->name, run, info, s.tensor, N_TENSORS);
+    if (!err && !is_sane(&s, info)) {
+        log_error("checkpoint %s, version %" PRIu64 ": signed, but its counters make no sense; delete it", x->name,
+                  info->version);
+        err = HANSE_ECORRUPT;
+    }
+    if (!err) {
+        replace(x, loaded);
+        spread(x, &s, info);
+    }
+    free(s.weight);
+    expert_free(loaded);
+    return err;
+}
+
+int expert_load(struct expert *x, const struct disk *disk, const struct hash *run, struct checkpoint_info *info)
+{
+    return load(x, disk, run, NULL, info);
+}
+
+int expert_load_version(struct expert *x, const struct disk *disk, const struct hash *run, uint64_t version,
+                        struct checkpoint_info *info)
+{
+    return load(x, disk, run, &version, info);
+}
+
+static int import_weights(struct expert *x, const struct state *s, const struct safetensors *file)
+{
+    size_t n = (size_t)x->config.D * x->config.H;
+    for (size_t i = 0; i < N_WEIGHTS; i++) {
+        const struct checkpoint_tensor *t = &s->tensor[i];
+        const uint8_t *bytes;
+        int err = safetensors_find(file, t->name, t->type, t->dim, t->n_dims, &bytes);
+        if (err) {
+            log_error("tensor %s: %s; expert %s needs it as F32 (%zu, %zu)", t->name,
+                      err == HANSE_ENOENT ? "is not in the file" : "has another type, shape or place", x->name, t->dim[0],
+                      t->dim[1]);
+            return err;
+        }
+        memcpy(t->data, bytes, n * sizeof(float));
+    }
+    if (!expert_rows_ok(s->weight, expert_n_params(&x->config)))
+        return HANSE_EREJECT;
+    put_weights(x, s->weight);
+    return 0;
+}
+
+int expert_import(struct expert *x, const void *bytes, size_t n)
+{
+    struct state s = {.weight = NULL};
+    struct safetensors file;
+    int err = safetensors_open(&file, bytes, n);
+    if (err)
+        return err;
+    err = state_init(&s, x);
+    if (!err)
+        err = import_weights(x, &s, &file);
+    safetensors_close(&file);
+    free(s.weight);
+    return err;
+}
