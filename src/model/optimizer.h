@@ -1,18 +1,25 @@
 /**
  * model/optimizer.h - the trunk's update: Muon for hidden matrices, AdamW for embeddings, head, gates and gains.
+ *
+ * Tensors are updated independently of each other, so an update may be spread over threads in parts; the bits do not depend on
+ * the number of parts.  Newton-Schulz makes the update of a small trunk cost a good share of a step: spread it.
  */
 #ifndef MODEL_OPTIMIZER_H
 #define MODEL_OPTIMIZER_H
 
 #include "model/trunk.h"
 
+#define OPTIMIZER_PARTS_MAX 4
+
 struct optimizer {
-    struct trunk *trunk;      /* kept */
-    uint64_t step;            /* updates done */
-    float *moment1, *moment2; /* n_params each; Muon uses the first alone */
-    float *grad;              /* n_params: the sum of the step's tapes */
-    float beta1_power, beta2_power;
-    float *work;
+    struct trunk *trunk;            /* kept */
+    uint64_t step;                  /* updates done or refused */
+    float *moment1, *moment2;       /* n_params each; Muon uses the first alone */
+    float *grad;                    /* n_params: the sum of the step's tapes */
+    float beta1_power, beta2_power; /* running products; 1 before the first update */
+    float *work;                    /* of each part, work_floats apart */
+    size_t work_floats;
+    float grad_scale, lr_scale; /* of the update under way */
 };
 
 HANSE_MUST_USE int optimizer_new(struct trunk *trunk, struct optimizer **out);
@@ -26,6 +33,14 @@ void optimizer_free(struct optimizer *optimizer);
  */
 float optimizer_step(struct optimizer *optimizer, struct trunk_tape *const *tape, size_t n_tapes, float lr_scale,
                      float grad_scale, int *err);
+
+/**
+ * The same in pieces: begin sums and measures; after a 0 in *err, each part 0 .. n_parts - 1 once, in any order or at the same
+ * time on different threads (n_parts at most OPTIMIZER_PARTS_MAX); then nothing more.  After a refusal there is no part to do.
+ */
+float optimizer_begin(struct optimizer *optimizer, struct trunk_tape *const *tape, size_t n_tapes, float lr_scale,
+                      float grad_scale, int *err);
+void optimizer_part(struct optimizer *optimizer, size_t part, size_t n_parts);
 
 /** Warm-up, then cosine down to run->final_lr; progress in [0, 1], own cosine (kernels/ref/math.h). */
 float optimizer_schedule(const struct run *run, uint64_t step, double progress);

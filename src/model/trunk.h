@@ -8,7 +8,9 @@
  *     forward 0, ask, forward 1, ask, ..., forward n_moe, backward n_moe, ask, ..., backward 0
  * A `tape` holds one microbatch's activations and its own gradient sums, so tapes run on different threads at once, and
  * adding their gradients in tape order makes the sum independent of timing.
- * Bits: with trunk f32 every number is defined by kernels/ref's order of operations.
+ * Attention: q, k, v = norm(h) Wq, Wk, Wv; q and k are normalized per head (one gain for all heads), then rotated.  No biases.
+ * Bits: with trunk f32 every number is defined by kernels/ref's order of operations, and a row of the forward does not
+ * depend on which other rows its microbatch has.
  */
 #ifndef MODEL_TRUNK_H
 #define MODEL_TRUNK_H
@@ -30,6 +32,8 @@ struct trunk_tensor {
     float init_std; /* 0: ones for vectors, zeros for matrices */
 };
 
+struct trunk_layer; /* trunk_inside.h: where a layer's tensors start */
+
 struct trunk {
     const struct run *run; /* kept */
     struct kernels kernels;
@@ -37,6 +41,8 @@ struct trunk {
     struct trunk_tensor *tensor;
     size_t n_params;
     float *param;
+    size_t embed, norm, head; /* offsets of the tensors outside the layers */
+    struct trunk_layer *layer;
     float *rope_cos, *rope_sin; /* (context, hd / 2) */
 };
 
@@ -59,8 +65,10 @@ struct trunk_exchange {
     /* out of backward s + 1 */
     float *gout; /* (N, D) gradient of the combined answer; slot k of a token has weight * gout */
     /* filled by the router before backward s */
-    float *gx; /* (N, K, D); zero where there was no answer */
+    float *gx; /* (N, K, D); zero where the backward had no answer; slots unanswered in the forward are not read */
 };
+
+struct trunk_inside; /* trunk_inside.h */
 
 struct trunk_tape {
     const struct trunk *trunk;
@@ -71,14 +79,19 @@ struct trunk_tape {
     float *loss;                     /* (N) nats, after forward n_moe */
     float *logits;                   /* (N, 256); overwritten by the gradient in backward */
     float *grad;                     /* n_params; summed into, cleared by trunk_tape_clear() */
-    double zloss;                    /* sum of the gates' z-losses of this microbatch */
-    void *inside;                    /* the rest of the activations */
+    double zloss;                /* mean over tokens of the gates' z-losses, summed over layers, times z_loss; after backward */
+    struct trunk_inside *inside; /* the rest of the activations */
 };
 
 /** Memory for microbatches of up to B sequences of T <= context.  `is_training` false leaves out what backward needs. */
 HANSE_MUST_USE int trunk_tape_new(const struct trunk *trunk, size_t B, size_t T, bool is_training, struct trunk_tape **out);
 void trunk_tape_free(struct trunk_tape *tape);
+
+/** Clears the gradient sums and the z-loss. */
 void trunk_tape_clear(struct trunk_tape *tape);
+
+/** The next microbatch has B sequences, at most as many as trunk_tape_new() was told. */
+void trunk_tape_set_batch(struct trunk_tape *tape, size_t B);
 
 /** Runs a segment.  Any thread, one at a time per tape; the trunk's parameters must not change meanwhile. */
 void trunk_forward(const struct trunk *trunk, struct trunk_tape *tape, size_t segment);

@@ -1,0 +1,46 @@
+/* model/trunk_swiglu.c - the SwiGLU block, as a layer's mlp and as the shared expert of a MoE layer. */
+#include "model/trunk_inside.h"
+
+void trunk_swiglu_forward(const struct trunk *trunk, const struct trunk_swiglu *block, const struct trunk_swiglu_act *act,
+                          float *out, const float *x, size_t N)
+{
+    size_t D = trunk->run->width, H = block->H;
+    trunk_product(trunk, act->g, x, block->gate, N, D, H, false);
+    trunk_product(trunk, act->u, x, block->up, N, D, H, false);
+    trunk->kernels.swiglu(act->h, act->g, act->u, N * H);
+    trunk_product(trunk, out, act->h, block->down, N, H, D, true);
+}
+
+void trunk_swiglu_backward(const struct trunk *trunk, struct trunk_tape *tape, const struct trunk_swiglu *block,
+                           const struct trunk_swiglu_act *act, float *gx, const float *gout, const float *x)
+{
+    size_t N = tape->N, D = trunk->run->width, H = block->H;
+    float *gh = tape->inside->ghidden;
+    trunk_product_grad_p(trunk, tape, block->down, act->h, gout, N, H, D);
+    trunk_product_grad_a(trunk, gh, gout, block->down, N, H, D, false);
+    trunk->kernels.swiglu_grad(act->g, act->u, gh, act->g, act->u, N * H);
+    trunk_product_grad_p(trunk, tape, block->gate, x, act->g, N, D, H);
+    trunk_product_grad_p(trunk, tape, block->up, x, act->u, N, D, H);
+    trunk_product_grad_a(trunk, gx, act->g, block->gate, N, D, H, false);
+    trunk_product_grad_a(trunk, gx, act->u, block->up, N, D, H, true);
+}
+
+void trunk_dense_forward(const struct trunk *trunk, struct trunk_tape *tape, size_t layer)
+{
+    const struct trunk_layer *at = &trunk->layer[layer];
+    struct trunk_layer_act *act = &tape->inside->layer[layer];
+    float **h = tape->inside->h;
+    trunk->kernels.rmsnorm(act->b, act->rstd_b, h[2 * layer + 1], trunk->param + at->norm_b, TRUNK_EPS, tape->N,
+                           trunk->run->width);
+    trunk_carry(trunk, tape, 2 * layer + 2);
+    trunk_swiglu_forward(trunk, &at->mlp, &act->mlp, h[2 * layer + 2], act->b, tape->N);
+}
+
+void trunk_dense_backward(const struct trunk *trunk, struct trunk_tape *tape, size_t layer)
+{
+    const struct trunk_layer *at = &trunk->layer[layer];
+    struct trunk_layer_act *act = &tape->inside->layer[layer];
+    struct trunk_inside *in = tape->inside;
+    trunk_swiglu_backward(trunk, tape, &at->mlp, &act->mlp, in->gb, in->gh, act->b);
+    trunk_norm_backward(trunk, tape, in->gb, 2 * layer + 1, act->rstd_b, at->norm_b);
+}
