@@ -63,12 +63,13 @@ list_missing() {
     need_command xz xz-utils
     need_command pkg-config pkg-config
     [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
-    need_module 'libuv >= 1.43' libuv1-dev
-    need_module 'openssl >= 3.0' libssl-dev
-    need_module zlib zlib1g-dev
-    need_module 'hwloc >= 2.0' libhwloc-dev
-    need_module 'libcyaml >= 1.3' libcyaml-dev
-    need_module 'jansson >= 2.12' libjansson-dev
+    # configure.ac knows the libraries: HANSE_NEED([NAME], [module], [Debian package])
+    libraries=$(sed -n 's/^HANSE_NEED(\[[A-Z0-9]*\], *\[\([^]]*\)\], *\[\([^]]*\)\]).*/\2:\1/p' configure.ac)
+    while IFS=: read -r package module; do
+        need_module "$module" "$package"
+    done <<LIST
+$libraries
+LIST
     need_module 'check >= 0.15' check
 }
 

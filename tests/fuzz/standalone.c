@@ -47,6 +47,13 @@ static void on_signal(int number)
     raise(number);
 }
 
+/* Where the sources are; `make check` tells. */
+static const char *srcdir(void)
+{
+    const char *directory = getenv("srcdir");
+    return directory ? directory : ".";
+}
+
 static void fail(const char *path)
 {
     perror(path);
@@ -161,9 +168,9 @@ static void read_options(int argc, char **argv)
         read_path(argv[i]);
         has_path = true;
     }
-    const char *name = strrchr(argv[0], '/'), *srcdir = getenv("srcdir");
+    const char *name = strrchr(argv[0], '/');
     char path[4096];
-    snprintf(path, sizeof path, "%s/tests/fuzz/corpus/%s", srcdir ? srcdir : ".", name ? name + 1 : argv[0]);
+    snprintf(path, sizeof path, "%s/tests/fuzz/corpus/%s", srcdir(), name ? name + 1 : argv[0]);
     if (!has_path && access(path, R_OK) == 0)
         read_path(path);
 }
@@ -190,13 +197,13 @@ int main(int argc, char **argv)
     read_options(argc, argv);
     watch();
     for (size_t i = 0; i < n_corpus; i++) {
-        snprintf(repeat, sizeof repeat, "failed on file %zu of the corpus; repeat: %s -runs=0\n", i + 1, argv[0]);
+        snprintf(repeat, sizeof repeat, "failed on file %zu of the corpus; repeat: srcdir=%s %s -runs=0\n", i + 1, srcdir(),
+                 argv[0]);
         alarm(INPUT_SECONDS);
         run(corpus[i].bytes, corpus[i].n);
     }
     for (unsigned long i = first; i < first + n_runs; i++) {
-        snprintf(repeat, sizeof repeat, "repeat: srcdir=%s %s -seed=%lu -first=%lu -runs=1\n",
-                 getenv("srcdir") ? getenv("srcdir") : ".", argv[0], seed, i);
+        snprintf(repeat, sizeof repeat, "repeat: srcdir=%s %s -seed=%lu -first=%lu -runs=1\n", srcdir(), argv[0], seed, i);
         alarm(INPUT_SECONDS);
         run(bytes, make_input(i, bytes, capacity));
     }
