@@ -1,12 +1,10 @@
 /* run_parse() takes any bytes: it refuses, or gives a run whose numbers fit together. */
+#include "tests/fuzz/fuzz.h"
+
 #include <assert.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "base/log.h"
 #include "model/run.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
 static void drop_line(void *arg, enum log_level level, const char *line)
 {
