@@ -21,7 +21,7 @@ static void scores(float *w, const float *x, const float *y, size_t T, size_t ld
 {
     for (size_t j = 0; j < T; j += BLOCK)
         CPU(matmul)
-        (w + j * T + j, T, matrix_of(x + j * ld, ld), matrix_transposed(y + j * ld, ld), T - j, block_end(j, T) - j, hd, false);
+    (w + j * T + j, T, matrix_of(x + j * ld, ld), matrix_transposed(y + j * ld, ld), T - j, block_end(j, T) - j, hd, false);
 }
 
 /* z (T, hd) = w y, each block of rows over the columns it sees. */
@@ -38,7 +38,7 @@ static void column_sums(float *z, const float *w, const float *y, size_t T, size
 {
     for (size_t j = 0; j < T; j += BLOCK)
         CPU(matmul)
-        (z + j * ld, ld, matrix_transposed(w + j * T + j, T), matrix_of(y + j * ld, ld), block_end(j, T) - j, hd, T - j, false);
+    (z + j * ld, ld, matrix_transposed(w + j * T + j, T), matrix_of(y + j * ld, ld), block_end(j, T) - j, hd, T - j, false);
 }
 
 static void scale_row(float *x, float a, size_t n)

@@ -62,7 +62,7 @@ static inline float dice_float(struct dice *dice, enum kind kind)
     if (kind == TINY)
         return pick % 4 == 0 ? dice_bits(sign, 0, pick % 8 == 0 ? 0 : fraction) : dice_bits(sign, pick % 64, fraction);
     if (kind == NASTY && pick % 16 == 0)
-        return dice_bits(sign, 255, pick % 32 == 0 ? 0 : 0x400000);
+        return dice_bits(sign, 255, pick % 32 == 0 ? 0 : 0x400000 | fraction);
     if (kind == NASTY)
         return dice_bits(sign, pick % 255, fraction);
     return dice_unit(dice);

@@ -55,6 +55,26 @@ START_TEST(elementwise_operations_and_sums_have_the_bits_of_ref)
 }
 END_TEST
 
+/* Each of the 32 lanes underflows to -0, and so does the sum; a lane beyond the end must not become +0. */
+static void check_negative_zero(const struct kernels *k, const struct kernels *ref, int seed)
+{
+    enum { N = 64 };
+    float x[N], y[N];
+    for (int i = 0; i < N; i++) {
+        x[i] = 0x1p-100f;
+        y[i] = -0x1p-100f;
+    }
+    float sum[2] = {k->dot(x, y, (size_t)seed), ref->dot(x, y, (size_t)seed)};
+    ck_assert(signbit(sum[1]) || seed < 32);
+    assert_same(sum, sum + 1, 1, k->name, "dot");
+}
+
+START_TEST(a_sum_that_underflows_keeps_its_sign)
+{
+    with_each_isa(check_negative_zero, _i);
+}
+END_TEST
+
 static void check_norm(const struct kernels *k, const struct kernels *ref, int seed)
 {
     struct dice dice = {(uint64_t)seed};
@@ -246,6 +266,7 @@ int main(void)
     TCase *tc = tcase_create("bits");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, elementwise_operations_and_sums_have_the_bits_of_ref, 0, 240);
+    tcase_add_loop_test(tc, a_sum_that_underflows_keeps_its_sign, 0, 65);
     tcase_add_loop_test(tc, rmsnorm_has_the_bits_of_ref, 0, 120);
     tcase_add_loop_test(tc, rope_has_the_bits_of_ref, 0, 80);
     tcase_add_loop_test(tc, cross_entropy_has_the_bits_of_ref, 0, 120);
