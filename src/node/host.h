@@ -14,6 +14,7 @@
 #include "base/disk.h"
 #include "base/io.h"
 #include "experts/checkpoint.h"
+#include "experts/expert.h"
 #include "kernels/kernels.h"
 #include "model/run.h"
 
@@ -28,14 +29,19 @@ struct host_config {
     struct addr listen;            /* where we are reached, port included; ip unspecified: as others see us */
     struct addr join[HOST_JOIN_MAX];
     size_t n_join;
-    const char *experts; /* "auto", or "L0.0-7,L1.3"; kept */
+    const char *experts; /* "auto", or "L0.0-7,L1.3"; borrowed by host_new() */
     uint64_t seed;
+    size_t works_max;         /* pieces of work handed out at once; best as many as workers, since what waits can still join a
+                                 batch; 0: the default */
     size_t queue_slots_max;   /* token-slots waiting per expert before BUSY; 0: the default */
     size_t kept_bytes_max;    /* rows and answers kept; 0: the default */
-    bool quiet;               /* no status line (the simulator) */
+    bool quiet;               /* no lines but warnings (the simulator) */
     void (*ready)(void *arg); /* called once: listening, joined (or alone), announced */
     void *ready_arg;
 };
+
+/** The settings of every expert of a run. */
+struct expert_config host_expert_config(const struct run *run);
 
 /**
  * Keeps `io` and `disk`.  Experts with a checkpoint on the disk are taken from it, the others start at version 0.

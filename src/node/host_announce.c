@@ -1,0 +1,101 @@
+/* What we host, as entries of the directory: one a row of 64 experts. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/host_state.h"
+
+#define LOAD_UNIT 64 /* token-slots, as message.h has it */
+
+int host_rows_new(struct host *host)
+{
+    const struct run *run = host->config.run;
+    size_t per_layer = (run->experts + MESSAGE_ROW_EXPERTS - 1) / MESSAGE_ROW_EXPERTS;
+    host->n_rows = run->n_moe * per_layer;
+    host->row = calloc(host->n_rows, sizeof *host->row);
+    if (!host->row)
+        return HANSE_ENOMEM;
+    for (size_t i = 0; i < host->n_rows; i++) {
+        struct host_row *row = &host->row[i];
+        row->host = host;
+        row->layer = (uint32_t)(i / per_layer);
+        row->row = (uint32_t)(i % per_layer);
+        row->key = dht_directory_key(&run->id, "experts", row->layer, row->row);
+    }
+    return 0;
+}
+
+void host_rows_free(struct host *host)
+{
+    free(host->row);
+}
+
+static struct message_claim claim_of(const struct host_slot *slot, size_t index)
+{
+    const struct host_seen *seen = &slot->seen;
+    return (struct message_claim){.index = (uint8_t)index,
+                                  .epoch = seen->epoch < UINT8_MAX ? (uint8_t)seen->epoch : UINT8_MAX,
+                                  .version = seen->version < UINT32_MAX ? (uint32_t)seen->version : UINT32_MAX,
+                                  .load = (uint32_t)(seen->n_slots / LOAD_UNIT)};
+}
+
+/* An expert that is still being made is claimed, too: whoever else looks for one to take must see it. */
+static size_t claims_of(struct host *host, const struct host_row *row, struct message_claim claim[MESSAGE_ROW_EXPERTS])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < MESSAGE_ROW_EXPERTS; i++) {
+        struct host_slot *slot = host_slot(host, row->layer, row->row * MESSAGE_ROW_EXPERTS + (uint32_t)i);
+        if (slot && slot->state != SLOT_EMPTY && !slot->is_leaving)
+            claim[n++] = claim_of(slot, i);
+    }
+    return n;
+}
+
+static void published(void *arg, uint64_t now_us, size_t n_stored)
+{
+    (void)now_us;
+    (void)n_stored;
+    struct host_row *row = arg;
+    if (row->is_first) {
+        row->is_first = false;
+        row->host->n_publishes--;
+    }
+}
+
+static void announce_row(struct host *host, struct host_row *row)
+{
+    struct message_claim claim[MESSAGE_ROW_EXPERTS];
+    uint8_t bytes[MESSAGE_CLAIMS_BYTES];
+    size_t n = claims_of(host, row, claim);
+    if (n == 0 && row->is_published)
+        dht_withdraw(host->dht, host->now_us, &row->key);
+    if (n == 0) {
+        row->is_published = false;
+        return;
+    }
+    size_t n_bytes = message_claims_encode(claim, n, bytes);
+    if (row->is_published && n_bytes == row->n_bytes && memcmp(bytes, row->bytes, n_bytes) == 0)
+        return;
+    if (host->phase == HOST_PUBLISHING && !row->is_first) {
+        row->is_first = true;
+        host->n_publishes++;
+    }
+    row->is_published = true;
+    row->n_bytes = n_bytes;
+    memcpy(row->bytes, bytes, n_bytes);
+    dht_publish(host->dht, host->now_us, &row->key, &host->config.listen, bytes, n_bytes, published, row);
+}
+
+void host_announce(struct host *host)
+{
+    for (size_t i = 0; host->dht && i < host->n_rows; i++)
+        announce_row(host, &host->row[i]);
+}
+
+void host_withdraw(struct host *host)
+{
+    for (size_t i = 0; host->dht && i < host->n_rows; i++)
+        if (host->row[i].is_published) {
+            host->row[i].is_published = false;
+            dht_withdraw(host->dht, host->now_us, &host->row[i].key);
+        }
+}

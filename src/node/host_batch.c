@@ -1,0 +1,340 @@
+#include "node/host_batch.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "experts/log.h"
+
+/* With this forward version a backward is too stale for any expert to count (expert.h), and still gives gx. */
+#define VERSION_OF_NO_EFFECT UINT64_MAX
+
+struct batch {
+    struct expert *x;
+    struct batch_scratch *scratch;
+    struct batch_counts *counts;
+};
+
+/* A stretch of the list: from `first` up to, not including, `end`; of one kind: the others between are skipped. */
+struct stretch {
+    struct batch_item *first, *end;
+    bool is_backward;
+    size_t n_slots, n_items;
+};
+
+void batch_scratch_free(struct batch_scratch *scratch)
+{
+    if (!scratch)
+        return;
+    free(scratch->at);
+    free(scratch);
+}
+
+static bool is_backward(const struct batch_item *item)
+{
+    return item->gy != NULL;
+}
+
+/* Where `n` slots compute: rows in, gradients in, answers out, and what the expert needs. */
+struct room {
+    float *rows, *gy, *out, *work;
+};
+
+static bool make_room(struct batch *b, struct room *room, size_t n)
+{
+    size_t D = b->x->config.D;
+    size_t n_floats = 3 * n * D + expert_work_floats(&b->x->config, n);
+    struct batch_scratch *s = b->scratch;
+    if (s->n_floats < n_floats) {
+        free(s->at);
+        s->at = arena_aligned(n_floats, sizeof(float));
+        s->n_floats = s->at ? n_floats : 0;
+    }
+    if (!s->at)
+        return false;
+    *room = (struct room){s->at, s->at + n * D, s->at + 2 * n * D, s->at + 3 * n * D};
+    return true;
+}
+
+/* -- Rows in, answers out -------------------------------------------------------------------------- */
+
+static void gather(float *to, const struct batch_item *item, size_t first, size_t n, size_t D)
+{
+    for (size_t s = 0; s < n; s++)
+        memcpy(to + s * D, item->x + item->group->row[first + s] * D, sizeof(float) * D);
+}
+
+static void gather_weighted(float *to, const struct batch_item *item, size_t first, size_t n, size_t D)
+{
+    for (size_t s = 0; s < n; s++) {
+        const float *from = item->gy + item->group->row[first + s] * D;
+        float weight = item->group->weight[first + s];
+        for (size_t i = 0; i < D; i++)
+            to[s * D + i] = weight * from[i];
+    }
+}
+
+/* Rows that lie one after the other already need no copy. */
+static bool is_contiguous(const struct batch_item *item)
+{
+    const uint32_t *row = item->group->row;
+    for (size_t s = 1; s < item->group->n_slots; s++)
+        if (row[s] != row[0] + s)
+            return false;
+    return true;
+}
+
+static float *values_of(const struct batch_item *item)
+{
+    return (float *)item->group->values;
+}
+
+static void answer(struct batch *b, struct batch_item *item, int err)
+{
+    item->group->status = err ? STATUS_REJECT : STATUS_OK;
+    item->group->version = b->x->version;
+    b->counts->n_reject += err != 0;
+}
+
+/* -- Forward --------------------------------------------------------------------------------------- */
+
+/* One item alone, straight into its answer, in as many products as its size asks for: rows do not depend on their batch. */
+static int forward_alone(struct batch *b, const struct room *room, struct batch_item *item)
+{
+    size_t D = b->x->config.D, n = item->group->n_slots;
+    bool needs_copy = !is_contiguous(item);
+    for (size_t first = 0; first < n; first += BATCH_PRODUCT_MAX) {
+        size_t n_now = n - first < BATCH_PRODUCT_MAX ? n - first : BATCH_PRODUCT_MAX;
+        const float *rows = item->x + item->group->row[first] * D;
+        if (needs_copy) {
+            gather(room->rows, item, first, n_now, D);
+            rows = room->rows;
+        }
+        b->counts->n_products++;
+        int err = expert_forward(b->x, values_of(item) + first * D, rows, room->work, n_now);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+static int forward_joined(struct batch *b, const struct room *room, const struct stretch *s)
+{
+    size_t D = b->x->config.D, at = 0;
+    for (struct batch_item *item = s->first; item != s->end; item = item->next)
+        if (!is_backward(item)) {
+            gather(room->rows + at * D, item, 0, item->group->n_slots, D);
+            at += item->group->n_slots;
+        }
+    b->counts->n_products++;
+    int err = expert_forward(b->x, room->out, room->rows, room->work, at);
+    at = 0;
+    for (struct batch_item *item = s->first; !err && item != s->end; item = item->next)
+        if (!is_backward(item)) {
+            memcpy(values_of(item), room->out + at * D, sizeof(float) * D * item->group->n_slots);
+            at += item->group->n_slots;
+        }
+    return err;
+}
+
+static void forward_stretch(struct batch *b, const struct stretch *s)
+{
+    struct room room;
+    bool has_room = make_room(b, &room, s->n_slots < BATCH_PRODUCT_MAX ? s->n_slots : BATCH_PRODUCT_MAX);
+    bool is_joined = has_room && s->n_items > 1 && forward_joined(b, &room, s) == 0;
+    for (struct batch_item *item = s->first; item != s->end; item = item->next) {
+        if (is_backward(item))
+            continue;
+        if (!has_room)
+            item->group->status = STATUS_BUSY;
+        else /* after a joint refusal, each alone: one bad row is its sender's loss only */
+            answer(b, item, is_joined ? 0 : forward_alone(b, &room, item));
+    }
+    b->counts->n_forward_slots += has_room ? s->n_slots : 0;
+}
+
+/* -- Backward -------------------------------------------------------------------------------------- */
+
+static int backward_product(struct batch *b, const struct room *room, struct batch_item *item, float *gx, size_t first, size_t n,
+                            uint64_t version)
+{
+    size_t D = b->x->config.D;
+    uint64_t staleness;
+    gather(room->rows, item, first, n, D);
+    gather_weighted(room->gy, item, first, n, D);
+    b->counts->n_products++;
+    return expert_backward(b->x, gx + first * D, room->rows, room->gy, room->work, n, version, item->lr_scale, &staleness);
+}
+
+/* In pieces of BATCH_PRODUCT_MAX. */
+static int backward_pieces(struct batch *b, const struct room *room, struct batch_item *item, uint64_t version)
+{
+    size_t n = item->group->n_slots;
+    for (size_t first = 0; first < n; first += BATCH_PRODUCT_MAX) {
+        size_t n_now = n - first < BATCH_PRODUCT_MAX ? n - first : BATCH_PRODUCT_MAX;
+        int err = backward_product(b, room, item, values_of(item), first, n_now, version);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+/* A request counts wholly or not at all.  One that needs several products is tried first without effect: whether rows
+ * are refused does not depend on the gradient that they add to. */
+static int backward_alone(struct batch *b, const struct room *room, struct batch_item *item)
+{
+    if (item->is_done_before)
+        return backward_pieces(b, room, item, VERSION_OF_NO_EFFECT);
+    int err = 0;
+    if (item->group->n_slots > BATCH_PRODUCT_MAX)
+        err = backward_pieces(b, room, item, VERSION_OF_NO_EFFECT);
+    return err ? err : backward_pieces(b, room, item, item->version);
+}
+
+static int backward_joined(struct batch *b, const struct room *room, const struct stretch *s)
+{
+    size_t D = b->x->config.D, at = 0;
+    uint64_t staleness;
+    for (struct batch_item *item = s->first; item != s->end; item = item->next)
+        if (is_backward(item)) {
+            gather(room->rows + at * D, item, 0, item->group->n_slots, D);
+            gather_weighted(room->gy + at * D, item, 0, item->group->n_slots, D);
+            at += item->group->n_slots;
+        }
+    b->counts->n_products++;
+    int err = expert_backward(b->x, room->out, room->rows, room->gy, room->work, at, s->first->version, s->first->lr_scale,
+                              &staleness);
+    at = 0;
+    for (struct batch_item *item = s->first; !err && item != s->end; item = item->next)
+        if (is_backward(item)) {
+            memcpy(values_of(item), room->out + at * D, sizeof(float) * D * item->group->n_slots);
+            at += item->group->n_slots;
+        }
+    return err;
+}
+
+static uint64_t staleness_of(const struct expert *x, const struct batch_item *item)
+{
+    return x->version > item->version ? x->version - item->version : item->version - x->version;
+}
+
+static bool is_too_stale(const struct expert *x, const struct batch_item *item)
+{
+    return staleness_of(x, item) > x->config.max_staleness;
+}
+
+/* `load` is what the expert's would be had it computed this item alone and just now. */
+static void answer_backward(struct batch *b, struct batch_item *item, int err, uint64_t *load)
+{
+    answer(b, item, err);
+    uint64_t staleness = staleness_of(b->x, item);
+    item->group->staleness = staleness < UINT32_MAX ? (uint32_t)staleness : UINT32_MAX;
+    if (!err && !item->is_done_before) {
+        bool is_stale = is_too_stale(b->x, item);
+        expert_log_backward(b->x, item->caller, item->call, item->version, item->group->n_slots);
+        *load += is_stale ? 0 : item->group->n_slots;
+        b->counts->n_stale += is_stale ? item->group->n_slots : 0;
+        b->counts->n_backward_slots += item->group->n_slots;
+    }
+    item->group->load = *load;
+}
+
+static void backward_stretch(struct batch *b, const struct stretch *s)
+{
+    struct room room;
+    uint64_t load = b->x->n_slots;
+    bool has_room = make_room(b, &room, s->n_slots < BATCH_PRODUCT_MAX ? s->n_slots : BATCH_PRODUCT_MAX);
+    bool is_joined = has_room && s->n_items > 1 && backward_joined(b, &room, s) == 0;
+    for (struct batch_item *item = s->first; item != s->end; item = item->next) {
+        if (!is_backward(item))
+            continue;
+        if (!has_room)
+            item->group->status = STATUS_BUSY;
+        else
+            answer_backward(b, item, is_joined ? 0 : backward_alone(b, &room, item), &load);
+    }
+}
+
+/* -- The order ------------------------------------------------------------------------------------- */
+
+static bool may_join(const struct batch_item *a, const struct batch_item *b)
+{
+    return !a->is_done_before && !b->is_done_before && a->version == b->version &&
+           memcmp(&a->lr_scale, &b->lr_scale, sizeof a->lr_scale) == 0;
+}
+
+/* The longest stretch of one kind from `first` (which is of that kind) on, not past `end`, that fits in one product. */
+static struct stretch next_stretch(struct batch_item *first, const struct batch_item *end)
+{
+    struct stretch s = {.first = first, .end = first, .is_backward = is_backward(first)};
+    for (struct batch_item *item = first; item != end; item = item->next, s.end = item) {
+        if (is_backward(item) != s.is_backward)
+            continue;
+        size_t n_slots = s.n_slots + item->group->n_slots;
+        if (s.n_items > 0 && (n_slots > BATCH_PRODUCT_MAX || (s.is_backward && !may_join(s.first, item))))
+            break;
+        s.n_slots = n_slots;
+        s.n_items++;
+    }
+    return s;
+}
+
+static void compute_kind(struct batch *b, struct batch_item *first, const struct batch_item *end, bool backward)
+{
+    struct batch_item *item = first;
+    while (item != end) {
+        if (is_backward(item) != backward) {
+            item = item->next;
+            continue;
+        }
+        struct stretch s = next_stretch(item, end);
+        if (backward)
+            backward_stretch(b, &s);
+        else
+            forward_stretch(b, &s);
+        item = s.end;
+    }
+}
+
+/* Up to where no update can fall: behind the backward that may make one due. */
+static struct batch_item *quiet_end(const struct expert *x, struct batch_item *item)
+{
+    uint64_t n_slots = x->grad_slots;
+    for (; item; item = item->next)
+        if (is_backward(item) && !item->is_done_before && !is_too_stale(x, item)) {
+            n_slots += item->group->n_slots;
+            if (n_slots >= x->config.slots_per_update)
+                return item->next;
+        }
+    return NULL;
+}
+
+/* A forward's load is that of its place in the queue. */
+static void set_forward_loads(struct batch_item *first, const struct batch_item *end, uint64_t load)
+{
+    for (struct batch_item *item = first; item != end; item = item->next) {
+        if (is_backward(item))
+            load = item->group->status == STATUS_BUSY ? load : item->group->load;
+        else
+            item->group->load = load;
+    }
+}
+
+void batch_compute(struct expert *x, struct batch_item *first, struct batch_scratch *scratch, struct batch_counts *counts)
+{
+    struct batch b = {x, scratch, counts};
+    while (first) {
+        struct batch_item *end = quiet_end(x, first);
+        uint64_t load = x->n_slots;
+        compute_kind(&b, first, end, true);
+        compute_kind(&b, first, end, false);
+        set_forward_loads(first, end, load);
+        if (expert_update_due(x)) {
+            expert_update(x);
+            expert_log_update(x);
+            counts->n_updates++;
+        }
+        first = end;
+    }
+}

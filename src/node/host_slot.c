@@ -1,0 +1,357 @@
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "node/host_state.h"
+
+#define WORK_US 200    /* what the simulator reckons for a batch... */
+#define WORK_SLOT_US 2 /* ...and for each of its slots */
+#define BIRTH_US 2000  /* and for making an expert */
+
+void host_slot_name(char out[32], const struct host_slot *slot)
+{
+    run_expert_name(out, slot->layer, slot->index);
+}
+
+struct host_slot *host_slot(struct host *host, uint32_t layer, uint32_t index)
+{
+    const struct run *run = host->config.run;
+    return layer < run->n_moe && index < run->experts ? &host->slot[(size_t)layer * run->experts + index] : NULL;
+}
+
+int host_slots_new(struct host *host)
+{
+    const struct run *run = host->config.run;
+    host->n_slots = (size_t)run->n_moe * run->experts;
+    host->slot = calloc(host->n_slots, sizeof *host->slot);
+    if (!host->slot)
+        return HANSE_ENOMEM;
+    for (size_t i = 0; i < host->n_slots; i++) {
+        host->slot[i].layer = (uint16_t)(i / run->experts);
+        host->slot[i].index = (uint16_t)(i % run->experts);
+    }
+    return 0;
+}
+
+void host_slots_free(struct host *host)
+{
+    for (size_t i = 0; i < host->n_slots && host->slot; i++)
+        expert_free(host->slot[i].x);
+    free(host->slot);
+    while (host->idle_work) {
+        struct host_work *w = host->idle_work;
+        host->idle_work = w->next;
+        free(w->scratch.at);
+        free(w);
+    }
+}
+
+static void look(struct host_slot *slot)
+{
+    const struct expert *x = slot->x;
+    slot->seen = (struct host_seen){x->version, x->n_slots, x->epoch, x->log_head};
+}
+
+bool host_slot_is_changed(const struct host_slot *slot)
+{
+    return slot->state == SLOT_HOSTED && !hash_equal(&slot->seen.log_head, &slot->saved_head);
+}
+
+/* -- Making experts -------------------------------------------------------------------------------- */
+
+/* A checkpoint that cannot be used is never silently replaced by a newborn. */
+static int make(struct host *host, const struct host_slot *slot, struct expert **out)
+{
+    char name[32];
+    struct checkpoint_info info;
+    struct expert *x = NULL;
+    struct expert_config config = host_expert_config(host->config.run);
+    host_slot_name(name, slot);
+    int err = expert_new(&config, host->config.kernels, &host->config.run->id, name, &x);
+    if (err)
+        goto fail;
+    err = host->disk ? expert_load(x, host->disk, &host->config.run->id, &info) : HANSE_ENOENT;
+    if (err && err != HANSE_ENOENT)
+        goto fail;
+    *out = x;
+    return 0;
+fail:
+    expert_free(x);
+    return err;
+}
+
+static void made(struct host *host, struct host_slot *slot)
+{
+    slot->state = SLOT_HOSTED;
+    look(slot);
+    slot->saved_head = slot->seen.log_head;
+    host->stats.n_experts++;
+}
+
+int host_slot_make(struct host *host, struct host_slot *slot)
+{
+    assert(slot->state == SLOT_EMPTY);
+    int err = make(host, slot, &slot->x);
+    if (!err)
+        made(host, slot);
+    return err;
+}
+
+static struct host_work *take_work(struct host *host)
+{
+    struct host_work *w = host->idle_work;
+    if (w) {
+        host->idle_work = w->next;
+        return w;
+    }
+    w = calloc(1, sizeof *w);
+    if (w)
+        *w = (struct host_work){.host = host, .work.owner = w};
+    return w;
+}
+
+static void give_work(struct host *host, struct host_work *w)
+{
+    w->next = host->idle_work;
+    host->idle_work = w;
+}
+
+static void run_birth(struct io_work *work)
+{
+    struct host_work *w = work->owner;
+    w->err = make(w->host, w->slot, &w->slot->x);
+}
+
+void host_slot_bear(struct host *host, struct host_slot *slot)
+{
+    assert(slot->state == SLOT_EMPTY);
+    struct host_work *w = take_work(host);
+    if (!w)
+        return; /* the next look at the directory tries again */
+    slot->state = SLOT_BORN;
+    w->slot = slot;
+    w->work.run = run_birth;
+    w->work.cost_us = BIRTH_US;
+    host->n_births++;
+    host->io->ops->work(host->io->ctx, &w->work);
+}
+
+static void birth_done(struct host *host, struct host_work *w)
+{
+    struct host_slot *slot = w->slot;
+    host->n_births--;
+    slot->state = SLOT_EMPTY;
+    slot->is_broken = w->err != 0;
+    if (!w->err)
+        made(host, slot);
+    give_work(host, w);
+    if (slot->is_leaving) /* lost while it was being made */
+        host_slot_leave(host, slot);
+}
+
+/* -- Leaving --------------------------------------------------------------------------------------- */
+
+static void answer_all(struct host *host, struct host_slot *slot, enum message_status status)
+{
+    while (slot->first) {
+        struct host_item *item = host_item_of(slot->first);
+        host_slot_unqueue(slot, item);
+        item->batch.group->status = status;
+        host_item_done(host, item);
+    }
+}
+
+void host_slots_refuse(struct host *host)
+{
+    for (size_t i = 0; i < host->n_slots; i++)
+        answer_all(host, &host->slot[i], STATUS_BUSY);
+}
+
+void host_slot_leave(struct host *host, struct host_slot *slot)
+{
+    answer_all(host, slot, STATUS_NOT_HERE);
+    slot->is_leaving = slot->is_computing || slot->state == SLOT_BORN;
+    if (slot->is_leaving || slot->state == SLOT_EMPTY)
+        return;
+    if (host->save.slot == slot && !host->save.copy)
+        host_save_copy(host, slot, NULL);
+    slot->wants_copy = false;
+    slot->state = SLOT_EMPTY;
+    expert_free(slot->x);
+    slot->x = NULL;
+    host->stats.n_experts--;
+}
+
+/* -- The queue of an expert ------------------------------------------------------------------------ */
+
+static void make_ready(struct host *host, struct host_slot *slot)
+{
+    if (slot->is_ready || slot->is_computing)
+        return;
+    slot->is_ready = true;
+    slot->next_ready = NULL;
+    *(host->last_ready ? &host->last_ready->next_ready : &host->first_ready) = slot;
+    host->last_ready = slot;
+}
+
+void host_slot_push(struct host *host, struct host_slot *slot, struct host_item *item)
+{
+    item->batch.next = NULL;
+    item->is_queued = true;
+    *(slot->last ? &slot->last->next : &slot->first) = &item->batch;
+    slot->last = &item->batch;
+    slot->n_slots += item->batch.group->n_slots;
+    make_ready(host, slot);
+}
+
+void host_slot_unqueue(struct host_slot *slot, struct host_item *item)
+{
+    struct batch_item *before = NULL, *this = &item->batch;
+    for (struct batch_item *i = slot->first; i != this; i = i->next)
+        before = i;
+    *(before ? &before->next : &slot->first) = this->next;
+    if (slot->last == this)
+        slot->last = before;
+    this->next = NULL;
+    item->is_queued = false;
+    slot->n_slots -= this->group->n_slots;
+}
+
+void host_slot_copy_wanted(struct host *host, struct host_slot *slot)
+{
+    slot->wants_copy = true;
+    make_ready(host, slot);
+}
+
+/* -- Work ------------------------------------------------------------------------------------------ */
+
+/* Moves items from the queue to the work, up to its ceiling.  Those whose callers have stopped waiting are answered here. */
+static void fill_work(struct host *host, struct host_work *w, struct host_slot *slot)
+{
+    struct batch_item *last = NULL;
+    while (slot->first) {
+        struct host_item *item = host_item_of(slot->first);
+        size_t n = item->batch.group->n_slots;
+        if (w->first && w->n_slots + n > BATCH_SLOTS_MAX)
+            break;
+        host_slot_unqueue(slot, item);
+        if (item->request->deadline_us < host->now_us) {
+            item->batch.group->status = STATUS_LATE;
+            host_item_done(host, item);
+            continue;
+        }
+        *(last ? &last->next : &w->first) = &item->batch;
+        last = &item->batch;
+        w->n_slots += n;
+    }
+}
+
+static void run_batch(struct io_work *work)
+{
+    struct host_work *w = work->owner;
+    batch_compute(w->slot->x, w->first, &w->scratch, &w->counts);
+    if (w->wants_copy)
+        w->err = expert_copy(w->slot->x, &w->copy);
+}
+
+/* Takes the first expert that has something to do; NULL when there is none, or nothing was left to do for it. */
+static struct host_work *next_work(struct host *host, struct host_work *w)
+{
+    struct host_slot *slot = host->first_ready;
+    host->first_ready = slot->next_ready;
+    if (!host->first_ready)
+        host->last_ready = NULL;
+    slot->is_ready = false;
+    if (slot->state != SLOT_HOSTED)
+        return NULL;
+    w->slot = slot;
+    w->first = NULL;
+    w->n_slots = 0;
+    w->counts = (struct batch_counts){0};
+    w->copy = NULL;
+    w->err = 0;
+    w->wants_copy = slot->wants_copy;
+    fill_work(host, w, slot);
+    if (!w->first && !w->wants_copy)
+        return NULL;
+    slot->wants_copy = false;
+    slot->is_computing = true;
+    w->work.run = run_batch;
+    w->work.cost_us = WORK_US + WORK_SLOT_US * w->n_slots;
+    return w;
+}
+
+static void add_counts(struct host *host, const struct batch_counts *counts)
+{
+    host->stats.n_forward_slots += counts->n_forward_slots;
+    host->stats.n_backward_slots += counts->n_backward_slots;
+    host->stats.n_updates += counts->n_updates;
+    host->stats.n_reject += counts->n_reject;
+    host->stats.n_stale += counts->n_stale;
+}
+
+static void batch_done(struct host *host, struct host_work *w)
+{
+    struct host_slot *slot = w->slot;
+    slot->is_computing = false;
+    look(slot);
+    add_counts(host, &w->counts);
+    for (struct batch_item *item = w->first, *next; item; item = next) {
+        next = item->next;
+        host_item_done(host, host_item_of(item));
+    }
+    if (w->wants_copy)
+        host_save_copy(host, slot, w->copy);
+    give_work(host, w);
+    if (slot->is_leaving) {
+        slot->is_leaving = false;
+        host_slot_leave(host, slot);
+    } else if (slot->first || slot->wants_copy) {
+        make_ready(host, slot);
+    }
+}
+
+void host_slots_start(struct host *host)
+{
+    while (host->first_ready && host->n_works < host->config.works_max) {
+        struct host_work *w = take_work(host);
+        if (!w)
+            return;
+        if (!next_work(host, w)) {
+            give_work(host, w);
+            continue;
+        }
+        host->n_works++;
+        host->io->ops->work(host->io->ctx, &w->work);
+    }
+}
+
+void host_slots_run(struct host *host)
+{
+    while (host->first_ready) {
+        struct host_work *w = take_work(host);
+        if (!w)
+            return;
+        if (!next_work(host, w)) {
+            give_work(host, w);
+            continue;
+        }
+        run_batch(&w->work);
+        batch_done(host, w);
+    }
+}
+
+bool host_slots_done(struct host *host, struct io_work *work)
+{
+    if (work->run != run_batch && work->run != run_birth)
+        return false;
+    struct host_work *w = work->owner;
+    if (work->run == run_birth) {
+        birth_done(host, w);
+    } else {
+        host->n_works--;
+        batch_done(host, w);
+    }
+    return true;
+}
