@@ -13,6 +13,7 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } command[] = {
+    {"bench", cmd_bench, "time the kernels on this machine"},
     {"doctor", cmd_doctor, "say what this machine has, what it lacks, and what to do about it"},
 };
 
