@@ -57,7 +57,7 @@ static inline struct memory_file *memory_disk_add(struct memory_disk *d, const c
         at++;
     ck_assert(d->n < MEMORY_DISK_FILES_MAX && strlen(name) < DISK_NAME_MAX);
     memmove(&d->file[at + 1], &d->file[at], (d->n++ - at) * sizeof *d->file);
-    strcpy(d->file[at].name, name);
+    memcpy(d->file[at].name, name, strlen(name) + 1);
     buf_init(&d->file[at].bytes, SIZE_MAX / 2);
     return &d->file[at];
 }
@@ -103,17 +103,17 @@ static inline int memory_disk_list(void *ctx, const char *directory, void (*each
 {
     struct memory_disk *d = ctx;
     size_t n_directory = strlen(directory);
-    char last[DISK_NAME_MAX] = "";
+    char last[DISK_NAME_MAX] = "", entry[DISK_NAME_MAX];
     for (size_t i = 0; i < d->n; i++) {
         const char *name = d->file[i].name;
-        char entry[DISK_NAME_MAX];
         if (strncmp(name, directory, n_directory) != 0 || name[n_directory] != '/')
             continue;
-        strcpy(entry, name + n_directory + 1);
-        entry[strcspn(entry, "/")] = 0;
+        size_t n = strcspn(name + n_directory + 1, "/");
+        memcpy(entry, name + n_directory + 1, n);
+        entry[n] = 0;
         if (strcmp(entry, last) != 0)
             each(arg, entry);
-        strcpy(last, entry);
+        memcpy(last, entry, n + 1);
     }
     return 0;
 }

@@ -260,7 +260,7 @@ START_TEST(test_damage)
         if (memory_disk_file(&broken, d.file[i].name))
             continue; /* the older checkpoint needs it */
         memory_disk_copy(&copy, &d);
-        strcpy(name, copy.file[i].name);
+        memcpy(name, copy.file[i].name, sizeof name);
         do_damage(&copy, i, (enum damage)_i);
         size_t n_files = copy.n;
         log_listen(&heard);
