@@ -1,0 +1,493 @@
+/* Links between two nets on two threads, and what strangers at the port cannot do. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/random.h"
+#include "net_play.h"
+
+/* ---- sockets of strangers ---- */
+
+static int dial(struct addr to)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(to.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&name, sizeof name), 0);
+    return fd;
+}
+
+/* A socket that listens, and accepts nobody. */
+static int deaf(struct addr *at)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof name;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&name, n), 0);
+    ck_assert_int_eq(listen(fd, 5), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&name, &n), 0);
+    *at = (struct addr){.family = 4, .ip = {127, 0, 0, 1}, .port = ntohs(name.sin_port)};
+    return fd;
+}
+
+/* Waits until the other side has closed. */
+static bool is_closed_within(int fd, int ms)
+{
+    char bytes[4096];
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    while (poll(&wait, 1, ms) == 1) {
+        ssize_t n = read(fd, bytes, sizeof bytes);
+        if (n <= 0)
+            return true;
+    }
+    return false;
+}
+
+/* ---- thousands of messages both ways ---- */
+
+#define N_MESSAGES 2000
+
+struct exchange {
+    struct addr to;
+    bool is_caller, is_sent;
+    struct rng rng;
+    bool has_come[N_MESSAGES];
+    size_t n_come;
+    struct exchange *other;
+};
+
+static void send_hashed(struct peer *peer, struct rng *rng, uint32_t i)
+{
+    static const size_t sizes[] = {40, 400, 5000, 16400, 70000, 300000};
+    size_t n = i % 500 == 499 ? 5000000 : 40 + rng_below(rng, sizes[rng_below(rng, i % 20 ? 4 : 6)]);
+    struct buf message;
+    buf_init(&message, IO_MESSAGE_MAX);
+    uint8_t *bytes = buf_extend(&message, n);
+    memset(bytes, (int)(i & 255), n);
+    memcpy(bytes + HASH_BYTES, &i, sizeof i);
+    for (size_t k = 36; k < n; k += 97)
+        bytes[k] = (uint8_t)rng_u32(rng);
+    struct hash hash = hash_bytes(bytes + HASH_BYTES, n - HASH_BYTES);
+    memcpy(bytes, hash.byte, HASH_BYTES);
+    peer->io->ops->link_send(peer->io->ctx, peer->link, &message, n < 5000 && rng_below(rng, 3) == 0);
+}
+
+static void take_hashed(struct exchange *x, const struct io_event *event)
+{
+    uint32_t i;
+    ck_assert_uint_ge(event->n_bytes, 40);
+    ck_assert_uint_eq((uintptr_t)event->bytes % 8, 0);
+    struct hash hash = hash_bytes(event->bytes + HASH_BYTES, event->n_bytes - HASH_BYTES);
+    ck_assert_mem_eq(hash.byte, event->bytes, HASH_BYTES);
+    memcpy(&i, event->bytes + HASH_BYTES, sizeof i);
+    ck_assert_uint_lt(i, N_MESSAGES);
+    ck_assert(!x->has_come[i]);
+    x->has_come[i] = true;
+    x->n_come++;
+}
+
+/* The callee stops when the caller closes; the caller closes when it has all and has been told that the other has all ("!"). */
+static void play_exchange(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    struct exchange *x = peer->arg;
+    (void)now_us;
+    if (event->kind == IO_START && x->is_caller)
+        peer_open(peer, x->to, NULL);
+    if (event->kind == IO_LINK_UP) {
+        ck_assert_int_eq(event->is_incoming, !x->is_caller);
+        for (uint32_t i = 0; i < N_MESSAGES; i++)
+            send_hashed(peer, &x->rng, i);
+    }
+    if (event->kind == IO_MESSAGE && event->n_bytes == 1)
+        x->is_sent = true;
+    else if (event->kind == IO_MESSAGE) {
+        take_hashed(x, event);
+        if (x->n_come == N_MESSAGES)
+            peer_send(peer, event->link, "!", 1, true);
+    }
+    if (event->kind == IO_MESSAGE && x->is_caller && x->is_sent && x->n_come == N_MESSAGES)
+        peer->io->ops->link_close(peer->io->ctx, peer->link);
+    if (event->kind == IO_LINK_DOWN)
+        peer_stop(peer, 0);
+}
+
+START_TEST(messages_of_all_sizes_arrive_both_ways)
+{
+    struct peer a, b;
+    static struct exchange xa, xb;
+    xa = xb = (struct exchange){0};
+    peer_init(&a, 1);
+    peer_init(&b, 2);
+    a.limit_us = b.limit_us = 60000000;
+    rng_init(&xa.rng, (uint64_t)_i, "a");
+    rng_init(&xb.rng, (uint64_t)_i, "b");
+    xa.is_caller = true;
+    xa.to = net_address(b.net);
+    a.arg = &xa;
+    b.arg = &xb;
+    a.play = b.play = play_exchange;
+    peer_start(&b);
+    ck_assert_int_eq(peer_run(&a), 0);
+    ck_assert_int_eq(peer_join(&b), 0);
+    ck_assert_uint_eq(xa.n_come, N_MESSAGES);
+    ck_assert_uint_eq(xb.n_come, N_MESSAGES);
+    ck_assert_int_eq(a.down_err, 0);
+    ck_assert_int_eq(b.down_err, HANSE_ECLOSED);
+    struct peer_id key_a = key_peer_id(a.key), key_b = key_peer_id(b.key);
+    ck_assert(peer_id_equal(&a.who, &key_b));
+    ck_assert(peer_id_equal(&b.who, &key_a));
+    struct net_stats stats = net_stats(a.net);
+    ck_assert_uint_eq(stats.n_messages_in, N_MESSAGES + 1);
+    ck_assert_uint_eq(stats.n_messages_out, N_MESSAGES + 1);
+    ck_assert_uint_gt(stats.n_bytes_in, 20000000);
+    ck_assert_uint_eq(stats.n_links, 0);
+    peer_fini(&a);
+    peer_fini(&b);
+}
+END_TEST
+
+/* ---- opening and failing to ---- */
+
+struct call {
+    struct addr to;
+    struct peer_id expect;
+    bool has_expect, in_effect;
+};
+
+/* Opens, notes how it ends, stops at once after that; an event inside the effect would be a broken promise. */
+static void play_call(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    struct call *call = peer->arg;
+    (void)now_us;
+    ck_assert(!call->in_effect);
+    if (event->kind == IO_START) {
+        call->in_effect = true;
+        io_link link = peer_open(peer, call->to, call->has_expect ? &call->expect : NULL);
+        ck_assert_uint_ne(link, 0);
+        call->in_effect = false;
+    }
+    if (event->kind == IO_LINK_UP || event->kind == IO_LINK_DOWN)
+        peer_stop(peer, 0);
+}
+
+static int call(struct peer *a, struct call *c)
+{
+    a->arg = c;
+    a->play = play_call;
+    return peer_run(a);
+}
+
+static void play_answer(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    (void)now_us;
+    if (event->kind == IO_LINK_DOWN)
+        peer_stop(peer, 0);
+}
+
+START_TEST(the_expected_peer_is_accepted_and_another_is_not)
+{
+    struct peer a, b;
+    peer_init(&a, 1);
+    peer_init(&b, 2);
+    struct call c = {.to = net_address(b.net), .expect = key_peer_id(_i ? a.key : b.key), .has_expect = true};
+    b.play = play_answer;
+    if (_i)
+        b.limit_us = 500000; /* it must hear nothing */
+    peer_start(&b);
+    ck_assert_int_eq(call(&a, &c), 0);
+    ck_assert_int_eq(peer_join(&b), _i ? HANSE_ETIMEOUT : 0);
+    ck_assert_uint_eq(a.n_up, _i ? 0 : 1);
+    ck_assert_uint_eq(b.n_up, _i ? 0 : 1);
+    ck_assert_uint_eq(b.n_down, _i ? 0 : 1);
+    if (_i)
+        ck_assert_int_eq(a.down_err, HANSE_EIDENTITY);
+    peer_fini(&a);
+    peer_fini(&b);
+}
+END_TEST
+
+START_TEST(nobody_there)
+{
+    struct peer a;
+    struct call c = {0};
+    peer_init(&a, 1);
+    close(deaf(&c.to));
+    if (_i == 1)
+        c.to.port = 0;
+    if (_i == 2)
+        c.to.family = 0;
+    ck_assert_int_eq(call(&a, &c), 0);
+    ck_assert_uint_eq(a.n_up, 0);
+    ck_assert_uint_eq(a.n_down, 1);
+    ck_assert_int_eq(a.down_err, _i == 0 ? HANSE_EUNREACHABLE : HANSE_EINVAL);
+    peer_fini(&a);
+}
+END_TEST
+
+START_TEST(a_handshake_has_a_deadline)
+{
+    struct peer a = {0};
+    struct call c = {0};
+    struct net_config config = peer_config(&a, 1);
+    config.handshake_us = 300000;
+    peer_init_with(&a, &config);
+    int fd = deaf(&c.to);
+    uint64_t before_us = net_now_us();
+    ck_assert_int_eq(call(&a, &c), 0);
+    ck_assert_int_eq(a.down_err, HANSE_ETIMEOUT);
+    ck_assert_uint_ge(net_now_us() - before_us, 300000);
+    ck_assert_uint_lt(net_now_us() - before_us, 3000000);
+    close(fd);
+    peer_fini(&a);
+}
+END_TEST
+
+/* ---- strangers ---- */
+
+/* Says `bytes` at the port of a net that goes on serving: an honest peer comes up afterwards. */
+static void check_serves_after(const void *bytes, size_t n, bool is_silent)
+{
+    struct peer a, b = {0};
+    struct net_config config = peer_config(&b, 2);
+    config.handshake_us = 400000;
+    peer_init_with(&b, &config);
+    peer_init(&a, 1);
+    struct call c = {.to = net_address(b.net)};
+    b.play = play_answer;
+    peer_start(&b);
+    int fd = dial(c.to);
+    if (n)
+        ck_assert_int_eq(send(fd, bytes, n, MSG_NOSIGNAL), (ssize_t)n);
+    if (!is_silent)
+        shutdown(fd, SHUT_WR);
+    ck_assert(is_closed_within(fd, 3000));
+    close(fd);
+    ck_assert_int_eq(call(&a, &c), 0);
+    ck_assert_uint_eq(a.n_up, 1);
+    ck_assert_int_eq(peer_join(&b), 0);
+    ck_assert_uint_eq(b.n_up, 1);
+    ck_assert_uint_eq(b.n_down, 1);
+    peer_fini(&a);
+    peer_fini(&b);
+}
+
+START_TEST(garbage_is_shown_out)
+{
+    struct rng rng;
+    uint8_t bytes[1000];
+    rng_init(&rng, (uint64_t)_i, "garbage");
+    rng_bytes(&rng, bytes, sizeof bytes);
+    if (_i == 1)
+        memcpy(bytes, "GET / HTTP/1.1\r\n\r\n", 18);
+    if (_i >= 2) { /* the shape of a TLS record around it */
+        bytes[0] = 22;
+        bytes[1] = 3;
+        bytes[2] = 1;
+        bytes[3] = (uint8_t)(_i - 2);
+    }
+    check_serves_after(bytes, sizeof bytes, _i & 1);
+}
+END_TEST
+
+START_TEST(silence_is_shown_out)
+{
+    check_serves_after(NULL, 0, true);
+    check_serves_after("\x16\x03\x01", 3, true);
+}
+END_TEST
+
+START_TEST(a_flood_is_cut_off)
+{
+    struct peer b = {0};
+    int fd[20];
+    struct net_config config = peer_config(&b, 2);
+    config.n_incoming_max = 5;
+    peer_init_with(&b, &config);
+    b.limit_us = 1500000;
+    struct addr at = net_address(b.net);
+    peer_start(&b);
+    unsigned n_open = 0;
+    for (int i = 0; i < 20; i++)
+        fd[i] = dial(at);
+    for (int i = 0; i < 20; i++)
+        n_open += !is_closed_within(fd[i], 20);
+    ck_assert_uint_le(n_open, 5);
+    ck_assert_uint_ge(n_open, 1);
+    ck_assert_int_eq(peer_join(&b), HANSE_ETIMEOUT);
+    for (int i = 0; i < 20; i++)
+        close(fd[i]);
+    peer_fini(&b);
+}
+END_TEST
+
+/* ---- peers that vanish ---- */
+
+/* A peer in a process of its own, made before this one has threads. */
+static pid_t fork_peer(struct addr *at, bool catches_signals, void (*play)(struct peer *, uint64_t, const struct io_event *))
+{
+    int ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        struct peer b = {0};
+        struct net_config config = peer_config(&b, 2);
+        config.catch_signals = catches_signals;
+        peer_init_with(&b, &config);
+        b.play = play;
+        *at = net_address(b.net);
+        if (write(ends[1], at, sizeof *at) != sizeof *at)
+            _exit(99);
+        int err = peer_run(&b);
+        peer_fini(&b);
+        _exit(err ? 1 : 0);
+    }
+    ck_assert_int_eq(read(ends[0], at, sizeof *at), sizeof *at);
+    close(ends[0]);
+    close(ends[1]);
+    return pid;
+}
+
+struct vanish {
+    struct call call;
+    pid_t pid;
+    int signal;
+    uint64_t at_us;
+};
+
+static void play_vanish(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    struct vanish *v = peer->arg;
+    if (event->kind == IO_START)
+        peer_open(peer, v->call.to, NULL);
+    if (event->kind == IO_LINK_UP) {
+        v->at_us = now_us + 800000; /* long enough for several signs of life to be asked for and given */
+        peer->wake_us = v->at_us;
+    }
+    if (event->kind == IO_TICK && now_us >= peer->wake_us) {
+        kill(v->pid, v->signal);
+        peer->wake_us = IO_NEVER;
+    }
+    if (event->kind == IO_LINK_DOWN) {
+        ck_assert_uint_ge(now_us, v->at_us);
+        peer_stop(peer, 0);
+    }
+}
+
+START_TEST(a_peer_that_vanishes_is_noticed)
+{
+    struct peer a = {0};
+    struct vanish v = {.signal = _i ? SIGSTOP : SIGKILL};
+    v.pid = fork_peer(&v.call.to, false, NULL);
+    struct net_config config = peer_config(&a, 1);
+    config.probe_us = 200000;
+    config.silence_us = 1200000;
+    peer_init_with(&a, &config);
+    a.arg = &v;
+    a.play = play_vanish;
+    ck_assert_int_eq(peer_run(&a), 0);
+    ck_assert_uint_eq(a.n_up, 1);
+    ck_assert_uint_eq(a.n_down, 1);
+    ck_assert_int_eq(a.down_err, _i ? HANSE_ETIMEOUT : HANSE_ECLOSED);
+    kill(v.pid, SIGKILL);
+    waitpid(v.pid, NULL, 0);
+    peer_fini(&a);
+}
+END_TEST
+
+/* ---- signals ---- */
+
+static void play_polite(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    (void)now_us;
+    if (event->kind == IO_STOP)
+        peer_stop(peer, 0);
+}
+
+static void play_stubborn(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    (void)peer, (void)now_us;
+    if (event->kind == IO_STOP)
+        for (;;)
+            pause(); /* held up for good */
+}
+
+START_TEST(the_first_signal_asks_and_the_second_ends)
+{
+    struct addr at;
+    int status;
+    pid_t pid = fork_peer(&at, true, _i ? play_stubborn : play_polite);
+    usleep(100000);
+    kill(pid, _i == 2 ? SIGTERM : SIGINT);
+    usleep(100000);
+    if (_i) {
+        ck_assert_int_eq(waitpid(pid, &status, WNOHANG), 0);
+        kill(pid, _i == 2 ? SIGTERM : SIGINT);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), _i == 0 ? 0 : 128 + (_i == 2 ? SIGTERM : SIGINT));
+}
+END_TEST
+
+/* ---- ending ---- */
+
+static void play_parting(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    struct call *call = peer->arg;
+    (void)now_us;
+    if (event->kind == IO_START)
+        peer_open(peer, call->to, NULL);
+    if (event->kind == IO_LINK_UP) {
+        static uint8_t bytes[3000000];
+        for (int i = 0; i < 5; i++)
+            peer_send(peer, event->link, bytes, sizeof bytes, false);
+        ck_assert_uint_eq(peer->io->ops->link_queued(peer->io->ctx, event->link), 5 * sizeof bytes);
+        peer_stop(peer, 0);
+        peer_send(peer, 12345678, "nobody", 6, false); /* a link that never was */
+        ck_assert_uint_eq(peer->io->ops->link_queued(peer->io->ctx, 12345678), 0);
+        peer->io->ops->link_close(peer->io->ctx, 12345678);
+    }
+}
+
+START_TEST(what_is_queued_still_goes_out)
+{
+    struct peer a, b;
+    peer_init(&a, 1);
+    peer_init(&b, 2);
+    struct call c = {.to = net_address(b.net)};
+    a.arg = &c;
+    a.play = play_parting;
+    b.play = play_answer;
+    peer_start(&b);
+    ck_assert_int_eq(peer_run(&a), 0);
+    ck_assert_int_eq(peer_join(&b), 0);
+    ck_assert_uint_eq(b.n_messages, 5);
+    ck_assert_uint_eq(a.n_down, 0); /* a stopped machine hears nothing */
+    peer_fini(&a);
+    peer_fini(&b);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("net/link");
+    TCase *c = tcase_create("link");
+    tcase_set_timeout(c, 90);
+    tcase_add_loop_test(c, messages_of_all_sizes_arrive_both_ways, 0, 2);
+    tcase_add_loop_test(c, the_expected_peer_is_accepted_and_another_is_not, 0, 2);
+    tcase_add_loop_test(c, nobody_there, 0, 3);
+    tcase_add_test(c, a_handshake_has_a_deadline);
+    tcase_add_loop_test(c, garbage_is_shown_out, 0, 5);
+    tcase_add_test(c, silence_is_shown_out);
+    tcase_add_test(c, a_flood_is_cut_off);
+    tcase_add_loop_test(c, a_peer_that_vanishes_is_noticed, 0, 2);
+    tcase_add_loop_test(c, the_first_signal_asks_and_the_second_ends, 0, 3);
+    tcase_add_test(c, what_is_queued_still_goes_out);
+    suite_add_tcase(suite, c);
+    return unit_run(suite);
+}
