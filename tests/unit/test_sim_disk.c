@@ -21,10 +21,13 @@ static const char *get(const struct disk *disk, const char *name)
     return err ? "-" : text;
 }
 
+#define NAMES_BYTES 128
+
 static void join(void *arg, const char *entry)
 {
-    strcat(arg, entry);
-    strcat(arg, " ");
+    char *names = arg;
+    size_t n = strlen(names);
+    snprintf(names + n, NAMES_BYTES - n, "%s ", entry);
 }
 
 START_TEST(files_are_kept_replaced_listed_and_removed)
@@ -32,7 +35,7 @@ START_TEST(files_are_kept_replaced_listed_and_removed)
     struct world *world = toy_world(1);
     struct toy *toy = toy_new(world);
     const struct disk *disk = world_disk(toy->node);
-    char names[128] = "";
+    char names[NAMES_BYTES] = "";
     ck_assert_str_eq(get(disk, "a/x"), "-");
     ck_assert_int_eq(put(disk, "a/x", "one"), 0);
     ck_assert_int_eq(put(disk, "a/x", "two"), 0);
