@@ -57,6 +57,10 @@ int cmd_key(int argc, char **argv)
                 "hanse key: %s/key: exists already; a key is never replaced. Use another directory, or 'hanse key show'\n", dir);
         return hanse_exit_status(HANSE_EEXIST);
     }
+    if (!is_new && !has_key(dir)) {
+        fprintf(stderr, "hanse key: %s/key: there is none yet; 'hanse key new --dir %s' makes one\n", dir, dir);
+        return hanse_exit_status(HANSE_ENOENT);
+    }
     struct key *key;
     int err = files_key(dir, is_new, &key);
     if (err)

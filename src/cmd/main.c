@@ -13,8 +13,11 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } command[] = {
-    {"bench", cmd_bench, "time the kernels on this machine"},
+    {"plan", cmd_plan, "say what a run takes in memory and bytes, and how fast a line lets it be"},
+    {"checkpoint", cmd_checkpoint, "list, show, verify or export what a directory has saved"},
+    {"key", cmd_key, "make or show the key that says who a peer is"},
     {"doctor", cmd_doctor, "say what this machine has, what it lacks, and what to do about it"},
+    {"bench", cmd_bench, "time the kernels on this machine"},
 };
 
 #define N_COMMANDS (sizeof command / sizeof command[0])

@@ -43,6 +43,8 @@ static void choose_join(struct session *session, const struct options_addrs *joi
 
 static int open_directory(struct session *session, const char *dir, const struct session_wish *wish)
 {
+    if (!dir)
+        return fresh_key(&session->key);
     int err = files_open(dir, &session->disk);
     if (!err && wish->wants_lock)
         err = files_lock(dir);

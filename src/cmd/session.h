@@ -16,7 +16,8 @@
 
 /** What the command line says; start from session_options_default(). */
 struct session_options {
-    const char *run_file, *dir, *isa;
+    const char *run_file, *isa;
+    const char *dir; /* NULL: a command that keeps nothing */
     struct options_addrs join;
     uint64_t n_workers; /* 0: one a core that we may use */
 };

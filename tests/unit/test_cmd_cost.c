@@ -1,0 +1,110 @@
+/* tests/unit/test_cmd_cost.c - the plan's sums against what the code really allots and sends. */
+#include <malloc.h>
+#include <string.h>
+
+#include "cmd/cost.h"
+#include "model/trunk.h"
+#include "model/trunk_inside.h"
+#include "unit.h"
+
+static void parse(struct run *run, const char *yaml)
+{
+    ck_assert_int_eq(run_parse("test", yaml, strlen(yaml), run), 0);
+}
+
+static const char *const shapes[] = {
+    "name: a\n",
+    "name: b\nmodel: {width: 64, heads: 2, layers: 3, context: 64, experts: 16, chosen: 4, latent: 32, shared_hidden: 96}\n",
+    "name: c\nmodel: {width: 96, heads: 3, layers: 5, context: 32, moe_layers: [0, 1, 4], experts: 5, chosen: 1, shared_hidden: "
+    "0}\n",
+};
+
+START_TEST(a_tape_takes_what_the_plan_says)
+{
+    struct run run;
+    const struct kernels *kernels;
+    struct trunk *trunk;
+    struct trunk_tape *tape;
+    parse(&run, shapes[_i]);
+    ck_assert_int_eq(kernels_choose("ref", &kernels), 0);
+    ck_assert_int_eq(trunk_new(&run, kernels, &trunk), 0);
+    ck_assert_int_eq(trunk_tape_new(trunk, 4, run.context, true, &tape), 0);
+    double real = (double)malloc_usable_size(tape->inside->memory), planned = cost_tape_bytes(&run, 4, run.context);
+    ck_assert_double_gt(planned, 0.98 * real);
+    ck_assert_double_lt(planned, 1.02 * real);
+    trunk_tape_free(tape);
+    trunk_free(trunk);
+}
+END_TEST
+
+/* All ways to choose K of E experts, host of expert e being e * n_hosts / E. */
+static double count_hosts(uint32_t E, uint32_t K, uint32_t n_hosts)
+{
+    double sum = 0, n = 0;
+    for (uint32_t set = 0; set < 1u << E; set++) {
+        uint32_t hosts = 0;
+        if ((uint32_t)__builtin_popcount(set) != K)
+            continue;
+        for (uint32_t e = 0; e < E; e++)
+            if (set >> e & 1)
+                hosts |= 1u << (e * n_hosts / E);
+        sum += __builtin_popcount(hosts);
+        n++;
+    }
+    return sum / n;
+}
+
+START_TEST(hosts_per_token_is_the_mean_over_all_choices)
+{
+    static const uint32_t n_hosts[] = {1, 2, 3, 4, 6, 12};
+    for (uint32_t K = 1; K <= 4; K++) {
+        double counted = count_hosts(12, K, n_hosts[_i]), said = cost_hosts_per_token(12, K, n_hosts[_i]);
+        ck_assert_double_lt(counted - said, 1e-9);
+        ck_assert_double_gt(counted - said, -1e-9);
+    }
+}
+END_TEST
+
+START_TEST(a_narrower_line_and_a_longer_way_are_slower)
+{
+    struct run run;
+    parse(&run, shapes[0]);
+    struct cost cost = cost_of(&run);
+    struct cost_place near = {
+        .flop_per_core_s = 1e11, .trainer_cores = 2, .host_cores = 2, .up_bits_s = 1e9, .down_bits_s = 1e9, .rtt_s = 1e-3};
+    struct cost_place far = near;
+    far.up_bits_s = far.down_bits_s = 1e7;
+    far.rtt_s = 0.1;
+    for (int i = 0; i < COST_N_BOUNDS; i++) {
+        double at_home = cost_tokens_per_s(&cost, &run, &near, (enum cost_bound)i);
+        double abroad = cost_tokens_per_s(&cost, &run, &far, (enum cost_bound)i);
+        ck_assert_double_gt(at_home, 0);
+        ck_assert_double_gt(at_home / abroad, i == COST_TRUNK || i == COST_HOSTS ? 0.99 : 99);
+    }
+}
+END_TEST
+
+START_TEST(a_latent_width_saves_bytes_in_proportion)
+{
+    struct run full, half;
+    parse(&full, "name: f\nmodel: {width: 128}\nhosts: {count: 4}\n");
+    parse(&half, "name: h\nmodel: {width: 128, latent: 64}\nhosts: {count: 4}\n");
+    struct cost f = cost_of(&full), h = cost_of(&half);
+    ck_assert_double_eq(f.down_per_token, 2 * h.down_per_token);
+    ck_assert_double_gt(f.up_per_token, 1.9 * h.up_per_token);
+    ck_assert_double_lt(f.host_state, 2.01 * h.host_state);
+    ck_assert_double_eq(f.experts_per_host, 4);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("cmd/cost");
+    TCase *tc = tcase_create("cost");
+    tcase_add_loop_test(tc, a_tape_takes_what_the_plan_says, 0, 3);
+    tcase_add_loop_test(tc, hosts_per_token_is_the_mean_over_all_choices, 0, 6);
+    tcase_add_test(tc, a_narrower_line_and_a_longer_way_are_slower);
+    tcase_add_test(tc, a_latent_width_saves_bytes_in_proportion);
+    suite_add_tcase(suite, tc);
+    return unit_run(suite);
+}
