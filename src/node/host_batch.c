@@ -119,23 +119,40 @@ static int forward_alone(struct batch *b, const struct room *room, struct batch_
     return 0;
 }
 
+/* Hands the joint answers out. */
+static void scatter(const struct stretch *s, const float *out, size_t D)
+{
+    for (struct batch_item *item = s->first; item != s->end; item = item->next)
+        if (is_backward(item) == s->is_backward && !item->is_bad) {
+            memcpy(values_of(item), out, sizeof(float) * D * item->group->n_slots);
+            out += D * item->group->n_slots;
+        }
+}
+
+/* A request with a row that is not finite stays out, so that its neighbours need not be computed again without it. */
 static int forward_joined(struct batch *b, const struct room *room, const struct stretch *s)
 {
     size_t D = b->x->config.D, at = 0;
-    for (struct batch_item *item = s->first; item != s->end; item = item->next)
-        if (!is_backward(item)) {
-            gather(room->rows + at * D, item, 0, item->group->n_slots, D);
-            at += item->group->n_slots;
-        }
+    for (struct batch_item *item = s->first; item != s->end; item = item->next) {
+        if (is_backward(item))
+            continue;
+        size_t n = item->group->n_slots;
+        gather(room->rows + at * D, item, 0, n, D);
+        item->is_bad = !expert_rows_ok(room->rows + at * D, n * D);
+        at += item->is_bad ? 0 : n;
+    }
+    if (at == 0)
+        return 0;
     b->counts->n_products++;
     int err = expert_forward(b->x, room->out, room->rows, room->work, at);
-    at = 0;
-    for (struct batch_item *item = s->first; !err && item != s->end; item = item->next)
-        if (!is_backward(item)) {
-            memcpy(values_of(item), room->out + at * D, sizeof(float) * D * item->group->n_slots);
-            at += item->group->n_slots;
-        }
+    if (!err)
+        scatter(s, room->out, D);
     return err;
+}
+
+static int err_of(const struct batch_item *item)
+{
+    return item->is_bad ? HANSE_EREJECT : 0;
 }
 
 static void forward_stretch(struct batch *b, const struct stretch *s)
@@ -148,8 +165,8 @@ static void forward_stretch(struct batch *b, const struct stretch *s)
             continue;
         if (!has_room)
             item->group->status = STATUS_BUSY;
-        else /* after a joint refusal, each alone: one bad row is its sender's loss only */
-            answer(b, item, is_joined ? 0 : forward_alone(b, &room, item));
+        else /* after a joint refusal, each alone */
+            answer(b, item, is_joined ? err_of(item) : forward_alone(b, &room, item));
     }
     b->counts->n_forward_slots += has_room ? s->n_slots : 0;
 }
@@ -196,21 +213,22 @@ static int backward_joined(struct batch *b, const struct room *room, const struc
 {
     size_t D = b->x->config.D, at = 0;
     uint64_t staleness;
-    for (struct batch_item *item = s->first; item != s->end; item = item->next)
-        if (is_backward(item)) {
-            gather(room->rows + at * D, item, 0, item->group->n_slots, D);
-            gather_weighted(room->gy + at * D, item, 0, item->group->n_slots, D);
-            at += item->group->n_slots;
-        }
+    for (struct batch_item *item = s->first; item != s->end; item = item->next) {
+        if (!is_backward(item))
+            continue;
+        size_t n = item->group->n_slots;
+        gather(room->rows + at * D, item, 0, n, D);
+        gather_weighted(room->gy + at * D, item, 0, n, D);
+        item->is_bad = !expert_rows_ok(room->rows + at * D, n * D) || !expert_rows_ok(room->gy + at * D, n * D);
+        at += item->is_bad ? 0 : n;
+    }
+    if (at == 0)
+        return 0;
     b->counts->n_products++;
     int err = expert_backward(b->x, room->out, room->rows, room->gy, room->work, at, s->first->version, s->first->lr_scale,
                               &staleness);
-    at = 0;
-    for (struct batch_item *item = s->first; !err && item != s->end; item = item->next)
-        if (is_backward(item)) {
-            memcpy(values_of(item), room->out + at * D, sizeof(float) * D * item->group->n_slots);
-            at += item->group->n_slots;
-        }
+    if (!err)
+        scatter(s, room->out, D);
     return err;
 }
 
@@ -252,7 +270,7 @@ static void backward_stretch(struct batch *b, const struct stretch *s)
         if (!has_room)
             item->group->status = STATUS_BUSY;
         else
-            answer_backward(b, item, is_joined ? 0 : backward_alone(b, &room, item), &load);
+            answer_backward(b, item, is_joined ? err_of(item) : backward_alone(b, &room, item), &load);
     }
 }
 

@@ -24,6 +24,7 @@ struct batch_item {
     const float *gy;             /* NULL: a forward */
     uint64_t version;            /* BACKWARD: of its forward */
     float lr_scale;
+    bool is_bad;         /* out: not finite, found while joining */
     bool is_done_before; /* a backward that was applied but whose answer is lost: gx again, without effect */
     const struct peer_id *caller;
     uint64_t call;

@@ -1,0 +1,285 @@
+#include <math.h>
+#include <string.h>
+
+#include "base/random.h"
+#include "experts/log.h"
+#include "node/host_batch.h"
+#include "unit.h"
+
+#define WIDTH 8
+#define N_ROWS 48
+#define N_ITEMS 60
+#define SLOTS_MAX 24
+
+static const struct expert_config config = {.D = WIDTH,
+                                            .H = 16,
+                                            .lr = 0.01f,
+                                            .beta1 = 0.9f,
+                                            .beta2 = 0.99f,
+                                            .eps = 1e-8f,
+                                            .clip = 1,
+                                            .slots_per_update = 100,
+                                            .max_staleness = 4};
+
+/* A list of items and all that they point to. */
+struct script {
+    struct batch_item item[N_ITEMS];
+    struct message_group group[N_ITEMS];
+    uint32_t row[N_ITEMS][SLOTS_MAX];
+    float weight[N_ITEMS][SLOTS_MAX];
+    float values[N_ITEMS][SLOTS_MAX * WIDTH];
+    float x[N_ROWS * WIDTH], gy[N_ROWS * WIDTH], bad[N_ROWS * WIDTH];
+};
+
+static const struct peer_id caller = {{3}};
+static struct hash run;
+
+static struct expert *new_expert(void)
+{
+    const struct kernels *kernels;
+    struct expert *x;
+    ck_assert_int_eq(kernels_choose("ref", &kernels), 0);
+    ck_assert_int_eq(expert_new(&config, kernels, &run, "L0.3", &x), 0);
+    return x;
+}
+
+static float draw(struct rng *rng)
+{
+    return rng_unit(rng) * 2 - 1;
+}
+
+/* A third backwards, versions near what the expert's will be, now and then a row that is not finite. */
+static void draw_item(struct script *s, size_t i, struct rng *rng)
+{
+    bool is_backward = rng_below(rng, 3) == 0, is_bad = rng_below(rng, 12) == 0;
+    s->group[i] = (struct message_group){
+        .n_slots = (uint32_t)(1 + rng_below(rng, SLOTS_MAX)), .row = s->row[i], .weight = s->weight[i], .values = s->values[i]};
+    uint32_t first = (uint32_t)rng_below(rng, N_ROWS - SLOTS_MAX), step = rng_below(rng, 2) ? 1 : 5;
+    for (uint32_t j = 0; j < SLOTS_MAX; j++) {
+        s->row[i][j] = (first + step * j) % N_ROWS;
+        s->weight[i][j] = draw(rng);
+    }
+    s->item[i] = (struct batch_item){.group = &s->group[i],
+                                     .x = is_bad && !is_backward ? s->bad : s->x,
+                                     .gy = is_backward ? (is_bad ? s->bad : s->gy) : NULL,
+                                     .version = rng_below(rng, 4) ? 0 : rng_below(rng, 8),
+                                     .lr_scale = rng_below(rng, 4) ? 1 : 0.5f,
+                                     .is_done_before = rng_below(rng, 10) == 0,
+                                     .caller = &caller,
+                                     .call = i};
+}
+
+static void draw_script(struct script *s, uint64_t seed)
+{
+    struct rng rng;
+    rng_init(&rng, seed, "script");
+    memset(s, 0, sizeof *s);
+    for (size_t i = 0; i < N_ROWS * WIDTH; i++) {
+        s->x[i] = draw(&rng);
+        s->gy[i] = draw(&rng);
+        s->bad[i] = i / WIDTH % 3 == 1 ? NAN : draw(&rng);
+    }
+    for (size_t i = 0; i < N_ITEMS; i++)
+        draw_item(s, i, &rng);
+}
+
+/* Computes the items in batches of `n` at most. */
+static struct batch_counts compute(struct expert *x, struct script *s, size_t n)
+{
+    struct batch_scratch scratch = {0};
+    struct batch_counts counts = {0};
+    for (size_t i = 0; i < N_ITEMS; i += n) {
+        size_t end = i + n < N_ITEMS ? i + n : N_ITEMS;
+        for (size_t j = i; j < end; j++)
+            s->item[j].next = j + 1 < end ? &s->item[j + 1] : NULL;
+        batch_compute(x, &s->item[i], &scratch, &counts);
+    }
+    free(scratch.at);
+    return counts;
+}
+
+static void expect_same_expert(const struct expert *a, const struct expert *b)
+{
+    size_t bytes = sizeof(float) * expert_n_params(&config);
+    ck_assert_uint_eq(a->version, b->version);
+    ck_assert_uint_eq(a->n_slots, b->n_slots);
+    ck_assert_uint_eq(a->grad_slots, b->grad_slots);
+    ck_assert_mem_eq(&a->lr_scale_sum, &b->lr_scale_sum, sizeof a->lr_scale_sum);
+    ck_assert_mem_eq(a->param, b->param, bytes);
+    ck_assert_mem_eq(a->moment1, b->moment1, bytes);
+    ck_assert_mem_eq(a->moment2, b->moment2, bytes);
+    ck_assert_mem_eq(a->grad, b->grad, bytes);
+    ck_assert(hash_equal(&a->log_head, &b->log_head));
+}
+
+static void expect_same_answers(const struct script *a, const struct script *b)
+{
+    for (size_t i = 0; i < N_ITEMS; i++) {
+        ck_assert_uint_eq(a->group[i].status, b->group[i].status);
+        ck_assert_uint_eq(a->group[i].version, b->group[i].version);
+        ck_assert_uint_eq(a->group[i].staleness, b->group[i].staleness);
+        ck_assert_msg(a->group[i].load == b->group[i].load, "item %zu: load", i);
+        if (a->group[i].status == STATUS_OK)
+            ck_assert_msg(memcmp(a->values[i], b->values[i], sizeof(float) * WIDTH * a->group[i].n_slots) == 0, "item %zu", i);
+    }
+}
+
+static struct script together, alone;
+
+START_TEST(test_a_batch_does_not_show)
+{
+    struct expert *x = new_expert(), *y = new_expert();
+    draw_script(&together, (uint64_t)_i);
+    draw_script(&alone, (uint64_t)_i);
+    struct batch_counts joined = compute(x, &together, _i % 2 ? N_ITEMS : 7);
+    struct batch_counts single = compute(y, &alone, 1);
+    expect_same_expert(x, y);
+    expect_same_answers(&together, &alone);
+    ck_assert_uint_ge(x->version, 1); /* updates did fall in between */
+    ck_assert_uint_lt(joined.n_products, single.n_products);
+    ck_assert_uint_eq(joined.n_updates, single.n_updates);
+    ck_assert_uint_eq(joined.n_reject, single.n_reject);
+    ck_assert_uint_eq(joined.n_stale, single.n_stale);
+    ck_assert_uint_eq(joined.n_backward_slots, single.n_backward_slots);
+    expert_free(x);
+    expert_free(y);
+}
+END_TEST
+
+/* The plain meaning: each request by the expert's own functions, an update right behind the one that made it due. */
+START_TEST(test_alone_is_what_the_expert_does)
+{
+    static float rows[SLOTS_MAX * WIDTH], gy[SLOTS_MAX * WIDTH], out[SLOTS_MAX * WIDTH], work[4 * SLOTS_MAX * 16];
+    struct expert *x = new_expert(), *y = new_expert();
+    draw_script(&together, 99 + (uint64_t)_i);
+    compute(x, &together, N_ITEMS);
+    for (size_t i = 0; i < N_ITEMS; i++) {
+        const struct batch_item *item = &together.item[i];
+        const struct message_group *g = item->group;
+        if (item->gy && item->is_done_before)
+            continue;
+        for (size_t s = 0; s < g->n_slots; s++)
+            for (size_t j = 0; j < WIDTH; j++) {
+                rows[s * WIDTH + j] = item->x[g->row[s] * WIDTH + j];
+                gy[s * WIDTH + j] = item->gy ? g->weight[s] * item->gy[g->row[s] * WIDTH + j] : 0;
+            }
+        ck_assert_uint_eq(g->version, y->version);
+        uint64_t staleness;
+        int err = item->gy ? expert_backward(y, out, rows, gy, work, g->n_slots, item->version, item->lr_scale, &staleness)
+                           : expert_forward(y, out, rows, work, g->n_slots);
+        ck_assert_uint_eq(g->status, err ? STATUS_REJECT : STATUS_OK);
+        if (!err)
+            ck_assert_mem_eq(out, g->values, sizeof(float) * WIDTH * g->n_slots);
+        if (expert_update_due(y))
+            expert_update(y);
+    }
+    size_t bytes = sizeof(float) * expert_n_params(&config);
+    ck_assert_mem_eq(x->param, y->param, bytes);
+    ck_assert_mem_eq(x->grad, y->grad, bytes);
+    expert_free(x);
+    expert_free(y);
+}
+END_TEST
+
+#define N_LARGE (2 * BATCH_PRODUCT_MAX + 100)
+
+struct large {
+    struct message_group group;
+    uint32_t row[N_LARGE];
+    float weight[N_LARGE], rows[N_LARGE * WIDTH], gy[N_LARGE * WIDTH], values[N_LARGE * WIDTH];
+};
+
+static void draw_large(struct large *l, struct rng *rng)
+{
+    for (uint32_t i = 0; i < N_LARGE; i++) {
+        l->row[i] = i;
+        l->weight[i] = 1;
+    }
+    for (size_t i = 0; i < N_LARGE * WIDTH; i++) {
+        l->rows[i] = draw(rng);
+        l->gy[i] = draw(rng);
+    }
+    l->group = (struct message_group){.n_slots = N_LARGE, .row = l->row, .weight = l->weight, .values = l->values};
+}
+
+/* A request larger than a product counts wholly, as one, or not at all. */
+START_TEST(test_large_requests)
+{
+    static struct large l;
+    static float gx[N_LARGE * WIDTH], work[4 * N_LARGE * 16];
+    struct rng rng;
+    rng_init(&rng, 1, "large");
+    draw_large(&l, &rng);
+    struct expert *x = new_expert(), *y = new_expert();
+    x->config.slots_per_update = y->config.slots_per_update = 2 * N_LARGE;
+    struct batch_item item = {.group = &l.group, .x = l.rows, .gy = l.gy, .lr_scale = 1, .caller = &caller};
+    struct batch_scratch scratch = {0};
+    struct batch_counts counts = {0};
+    uint64_t staleness;
+    batch_compute(x, &item, &scratch, &counts);
+    ck_assert_uint_eq(l.group.status, STATUS_OK);
+    ck_assert_int_eq(expert_backward(y, gx, l.rows, l.gy, work, N_LARGE, 0, 1, &staleness), 0);
+    ck_assert_mem_eq(gx, l.values, sizeof gx);
+    expert_log_backward(y, &caller, 0, 0, N_LARGE);
+    expect_same_expert(x, y);
+
+    l.gy[(N_LARGE - 1) * WIDTH] = INFINITY; /* in its last piece */
+    batch_compute(x, &item, &scratch, &counts);
+    ck_assert_uint_eq(l.group.status, STATUS_REJECT);
+    expect_same_expert(x, y);
+
+    item.gy = NULL;
+    batch_compute(x, &item, &scratch, &counts);
+    ck_assert_uint_eq(l.group.status, STATUS_OK);
+    ck_assert_int_eq(expert_forward(y, gx, l.rows, work, N_LARGE), 0);
+    ck_assert_mem_eq(gx, l.values, sizeof gx);
+    free(scratch.at);
+    expert_free(x);
+    expert_free(y);
+}
+END_TEST
+
+START_TEST(test_done_before_has_no_effect)
+{
+    draw_script(&together, 5);
+    struct expert *x = new_expert(), *y = new_expert();
+    struct batch_item *item = &together.item[0];
+    item->x = together.x;
+    item->gy = together.gy;
+    item->is_done_before = true;
+    struct batch_scratch scratch = {0};
+    struct batch_counts counts = {0};
+    batch_compute(x, item, &scratch, &counts);
+    ck_assert_uint_eq(together.group[0].status, STATUS_OK);
+    ck_assert(together.values[0][0] != 0);
+    expect_same_expert(x, y);
+    ck_assert_uint_eq(counts.n_backward_slots, 0);
+    free(scratch.at);
+    expert_free(x);
+    expert_free(y);
+}
+END_TEST
+
+START_TEST(test_nothing_to_do)
+{
+    struct expert *x = new_expert();
+    struct batch_scratch scratch = {0};
+    struct batch_counts counts = {0};
+    batch_compute(x, NULL, &scratch, &counts);
+    ck_assert_uint_eq(counts.n_products, 0);
+    expert_free(x);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("node/host_batch");
+    TCase *tc = tcase_create("all");
+    tcase_add_loop_test(tc, test_a_batch_does_not_show, 0, 20);
+    tcase_add_loop_test(tc, test_alone_is_what_the_expert_does, 0, 5);
+    tcase_add_test(tc, test_large_requests);
+    tcase_add_test(tc, test_done_before_has_no_effect);
+    tcase_add_test(tc, test_nothing_to_do);
+    suite_add_tcase(suite, tc);
+    return unit_run(suite);
+}

@@ -1,0 +1,216 @@
+#include <string.h>
+
+#include "node/host_kept.h"
+#include "unit.h"
+
+#define WIDTH 4
+#define N_ROWS 3
+#define ROWS_BYTES (sizeof(float) * WIDTH * N_ROWS)
+
+static struct kept kept;
+static const struct peer_id alice = {{1}}, bob = {{2}};
+
+static void setup(void)
+{
+    ck_assert_int_eq(kept_init(&kept, 4 * ROWS_BYTES), 0);
+}
+
+static void teardown(void)
+{
+    kept_fini(&kept);
+}
+
+static struct message_request request_of(uint64_t call, const struct kept_message *message)
+{
+    return (struct message_request){
+        .call = call, .layer = 1, .n_rows = N_ROWS, .D = WIDTH, .rows = (const float *)(const void *)message->byte};
+}
+
+/* Keeps rows filled with `value`, with one part of expert 5. */
+static struct kept_call *keep(const struct peer_id *peer, uint64_t call, float value)
+{
+    float x[N_ROWS * WIDTH];
+    for (size_t i = 0; i < N_ROWS * WIDTH; i++)
+        x[i] = value;
+    struct kept_message *message = kept_message_new(x, sizeof x);
+    struct message_request m = request_of(call, message);
+    struct kept_call *c = kept_add(&kept, peer, &m);
+    ck_assert_ptr_nonnull(c);
+    kept_put_rows(&kept, c, message, &m);
+    ck_assert_ptr_nonnull(kept_part(c, 5));
+    kept_message_free(message);
+    return c;
+}
+
+static void answer(struct kept_call *call, uint16_t expert, uint32_t n_slots, float value)
+{
+    float gx[N_ROWS * WIDTH] = {value};
+    struct message_group group = {.expert = expert, .n_slots = n_slots, .version = 7, .staleness = 1, .load = 9, .values = gx};
+    struct kept_part *part = kept_part(call, expert);
+    kept_begin(call, part, &group);
+    kept_done(&kept, call, part, &group);
+}
+
+START_TEST(test_rows_are_found_again)
+{
+    keep(&alice, 1, 10);
+    keep(&bob, 1, 20);
+    keep(&alice, 2, 30);
+    ck_assert_uint_eq(kept.n_bytes, 3 * ROWS_BYTES);
+    ck_assert(kept_find(&kept, &alice, 1)->x[0] == 10);
+    ck_assert(kept_find(&kept, &bob, 1)->x[N_ROWS * WIDTH - 1] == 20);
+    ck_assert_ptr_null(kept_find(&kept, &bob, 2));
+}
+END_TEST
+
+START_TEST(test_oldest_rows_go_first)
+{
+    for (uint64_t call = 0; call < 6; call++) {
+        keep(&alice, call, (float)call);
+        kept_trim(&kept);
+    }
+    ck_assert_uint_eq(kept.n_bytes, 4 * ROWS_BYTES);
+    ck_assert_ptr_null(kept_find(&kept, &alice, 0)); /* nothing was done for it: forgotten wholly */
+    ck_assert_ptr_null(kept_find(&kept, &alice, 1));
+    for (uint64_t call = 2; call < 6; call++)
+        ck_assert_ptr_nonnull(kept_find(&kept, &alice, call)->x);
+}
+END_TEST
+
+START_TEST(test_rows_in_use_outlive_the_budget)
+{
+    struct kept_call *call = keep(&alice, 0, 42);
+    struct kept_message *pin = call->message;
+    const float *x = call->x;
+    kept_message_ref(pin);
+    for (uint64_t i = 1; i < 9; i++)
+        keep(&alice, i, 0);
+    kept_trim(&kept);
+    ck_assert_ptr_null(kept_find(&kept, &alice, 0));
+    ck_assert(x[0] == 42);
+    kept_message_free(pin);
+}
+END_TEST
+
+START_TEST(test_that_it_was_done_outlives_the_answer)
+{
+    struct kept_call *call = keep(&alice, 0, 1);
+    answer(call, 5, N_ROWS, 3);
+    ck_assert_ptr_null(call->x); /* no expert needs the rows any more */
+    struct kept_part *part = kept_part(call, 5);
+    ck_assert_int_eq(part->state, KEPT_DONE);
+    ck_assert(part->values[0] == 3);
+    ck_assert_uint_eq(part->version, 7);
+    ck_assert_uint_eq(part->load, 9);
+    for (uint64_t i = 1; i < 9; i++)
+        keep(&alice, i, 0);
+    kept_trim(&kept);
+    call = kept_find(&kept, &alice, 0);
+    ck_assert_ptr_nonnull(call);
+    part = kept_part(call, 5);
+    ck_assert_int_eq(part->state, KEPT_DONE);
+    ck_assert_ptr_null(part->values);
+    ck_assert_uint_eq(kept.n_bytes, 4 * ROWS_BYTES);
+}
+END_TEST
+
+START_TEST(test_rows_stay_while_another_expert_needs_them)
+{
+    struct kept_call *call = keep(&alice, 0, 1);
+    ck_assert_ptr_nonnull(kept_part(call, 6));
+    answer(call, 5, 1, 3);
+    ck_assert_ptr_nonnull(call->x);
+    answer(call, 6, 1, 3);
+    ck_assert_ptr_null(call->x);
+}
+END_TEST
+
+START_TEST(test_undo_begins_anew)
+{
+    int who;
+    struct kept_call *call = keep(&alice, 0, 1);
+    struct kept_part *part = kept_part(call, 5);
+    kept_begin(call, part, &who);
+    ck_assert_int_eq(kept_part(call, 5)->state, KEPT_PENDING);
+    ck_assert_ptr_eq(kept_part(call, 5)->pending, &who);
+    kept_undo(call, part);
+    ck_assert_int_eq(kept_part(call, 5)->state, KEPT_OWED);
+    ck_assert_ptr_nonnull(call->x);
+}
+END_TEST
+
+START_TEST(test_pending_calls_are_not_forgotten)
+{
+    int who;
+    struct kept_call *call = keep(&alice, 0, 1);
+    kept_begin(call, kept_part(call, 5), &who);
+    for (uint64_t i = 1; i < 9; i++)
+        keep(&alice, i, 0);
+    kept_trim(&kept);
+    ck_assert_ptr_eq(kept_find(&kept, &alice, 0), call);
+    float gx[N_ROWS * WIDTH] = {0};
+    struct message_group group = {.expert = 5, .n_slots = N_ROWS, .values = gx};
+    kept_done(&kept, call, kept_part(call, 5), &group);
+    kept_trim(&kept); /* it is the oldest that holds bytes again */
+    ck_assert_ptr_null(kept_part(call, 5)->values);
+    ck_assert_uint_le(kept.n_bytes, kept.max_bytes);
+}
+END_TEST
+
+START_TEST(test_same_rows_again_keep_what_was_done)
+{
+    struct kept_call *call = keep(&alice, 0, 1);
+    ck_assert_ptr_nonnull(kept_part(call, 6));
+    answer(call, 5, 1, 3);
+    ck_assert_ptr_eq(keep(&alice, 0, 1), call);
+    ck_assert_int_eq(kept_part(call, 5)->state, KEPT_DONE);
+    ck_assert_ptr_eq(keep(&alice, 0, 2), call); /* other rows: another call */
+    ck_assert_int_eq(kept_part(call, 5)->state, KEPT_OWED);
+    ck_assert_uint_eq(kept.n_bytes, ROWS_BYTES);
+}
+END_TEST
+
+START_TEST(test_number_of_calls_is_bounded)
+{
+    struct kept_message *message = kept_message_new("", 1);
+    for (uint64_t i = 0; i < KEPT_CALLS_MAX + 100; i++) {
+        struct message_request m = request_of(i, message);
+        ck_assert_ptr_nonnull(kept_add(&kept, i % 2 ? &alice : &bob, &m));
+        kept_trim(&kept);
+    }
+    kept_message_free(message);
+    ck_assert_uint_eq(kept.n_calls, KEPT_CALLS_MAX);
+    ck_assert_ptr_null(kept_find(&kept, &alice, 99));
+    ck_assert_ptr_nonnull(kept_find(&kept, &bob, 100));
+    ck_assert_ptr_nonnull(kept_find(&kept, &alice, KEPT_CALLS_MAX + 99));
+}
+END_TEST
+
+START_TEST(test_many_parts)
+{
+    struct kept_call *call = keep(&alice, 0, 1);
+    for (int round = 0; round < 2; round++)
+        for (uint16_t e = 0; e < 1000; e++)
+            ck_assert_uint_eq(kept_part(call, (uint16_t)(7 * e))->expert, 7 * e);
+    ck_assert_uint_eq(call->n_parts, 1001); /* and expert 5 */
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("node/host_kept");
+    TCase *tc = tcase_create("all");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, test_rows_are_found_again);
+    tcase_add_test(tc, test_oldest_rows_go_first);
+    tcase_add_test(tc, test_rows_in_use_outlive_the_budget);
+    tcase_add_test(tc, test_that_it_was_done_outlives_the_answer);
+    tcase_add_test(tc, test_rows_stay_while_another_expert_needs_them);
+    tcase_add_test(tc, test_undo_begins_anew);
+    tcase_add_test(tc, test_pending_calls_are_not_forgotten);
+    tcase_add_test(tc, test_same_rows_again_keep_what_was_done);
+    tcase_add_test(tc, test_number_of_calls_is_bounded);
+    tcase_add_test(tc, test_many_parts);
+    suite_add_tcase(suite, tc);
+    return unit_run(suite);
+}
