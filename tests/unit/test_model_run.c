@@ -246,6 +246,18 @@ START_TEST(a_refusal_names_file_line_reason_and_remedy)
 }
 END_TEST
 
+static const char *const examples[] = {"tiny", "quickstart", "kjv"};
+
+START_TEST(the_examples_are_runs)
+{
+    char file[512];
+    struct run run;
+    snprintf(file, sizeof file, "%s/examples/%s.yaml", getenv("srcdir") ? getenv("srcdir") : ".", examples[_i]);
+    ck_assert_int_eq(run_read(file, &run), 0);
+    ck_assert_str_eq(run.name, examples[_i]);
+}
+END_TEST
+
 START_TEST(a_megabyte_is_the_limit)
 {
     size_t n = (1u << 20) + 1;
@@ -367,6 +379,7 @@ int main(void)
     tcase_add_test(tcase, the_canonical_form_reads_back);
     tcase_add_test(tcase, the_id_of_a_description_is_held);
     tcase_add_loop_test(tcase, a_refusal_names_file_line_reason_and_remedy, 0, sizeof refusals / sizeof *refusals);
+    tcase_add_loop_test(tcase, the_examples_are_runs, 0, sizeof examples / sizeof *examples);
     tcase_add_test(tcase, a_megabyte_is_the_limit);
     tcase_add_test(tcase, files_are_read_and_other_things_refused);
     tcase_add_test(tcase, expert_names_have_one_spelling);
