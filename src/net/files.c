@@ -376,10 +376,15 @@ static int make_directories(const char *directory)
 
 static int prepare(const char *directory)
 {
+    struct stat stat_directory;
     if (make_directories(directory)) {
         int cause = errno;
         log_error("directory %s: cannot be made: %s; choose another one", directory, strerror(cause));
         return error_of(cause);
+    }
+    if (stat(directory, &stat_directory) == 0 && !S_ISDIR(stat_directory.st_mode)) {
+        log_error("directory %s: is a file; choose another one", directory);
+        return HANSE_EINVAL;
     }
     if (access(directory, R_OK | W_OK | X_OK)) {
         int cause = errno;

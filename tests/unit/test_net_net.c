@@ -1,0 +1,329 @@
+/* The loop: its port, its timer, its datagrams, its threads; and the clock. */
+#include <arpa/inet.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "net_play.h"
+
+static char last_line[500];
+
+static void keep_line(void *arg, enum log_level level, const char *line)
+{
+    (void)arg, (void)level;
+    snprintf(last_line, sizeof last_line, "%s", line);
+}
+
+/* ---- ports ---- */
+
+static int try_port(struct net_config config, uint16_t port, unsigned n_ports, uint16_t *got)
+{
+    struct net *net;
+    config.listen.port = port;
+    config.n_ports = n_ports;
+    int err = net_new(&config, &net);
+    if (err)
+        return err;
+    *got = net_address(net).port;
+    net_free(net);
+    return 0;
+}
+
+START_TEST(a_busy_port_is_said_so_and_the_next_is_tried)
+{
+    struct peer a, b = {0};
+    uint16_t port = 0;
+    peer_init(&a, 1);
+    struct net_config config = peer_config(&b, 2);
+    log_set_sink(keep_line, NULL);
+    uint16_t busy = net_address(a.net).port;
+    ck_assert_uint_ne(busy, 0);
+    ck_assert_int_eq(try_port(config, busy, 1, &port), HANSE_EADDRINUSE);
+    ck_assert_ptr_nonnull(strstr(last_line, "the port is in use; choose another with --listen or stop the other process"));
+    ck_assert_int_eq(try_port(config, busy, 20, &port), 0);
+    ck_assert_uint_gt(port, busy);
+    peer_fini(&a);
+    key_free(b.key);
+}
+END_TEST
+
+/* A port that is free for TCP but not for UDP is busy as well. */
+START_TEST(both_halves_of_a_port_must_be_free)
+{
+    struct peer b = {0};
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof name;
+    uint16_t port = 0;
+    struct net_config config = peer_config(&b, 2);
+    log_set_sink(keep_line, NULL);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&name, n), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&name, &n), 0);
+    ck_assert_int_eq(try_port(config, ntohs(name.sin_port), 1, &port), HANSE_EADDRINUSE);
+    close(fd);
+    ck_assert_int_eq(try_port(config, ntohs(name.sin_port), 1, &port), 0);
+    ck_assert_uint_eq(port, ntohs(name.sin_port));
+    key_free(b.key);
+}
+END_TEST
+
+START_TEST(a_foreign_address_is_said_so)
+{
+    struct peer b = {0};
+    uint16_t port;
+    struct net_config config = peer_config(&b, 2);
+    log_set_sink(keep_line, NULL);
+    ck_assert_int_eq(addr_parse(&config.listen, "192.0.2.1:4100"), 0);
+    ck_assert_int_eq(try_port(config, 4100, 1, &port), HANSE_EINVAL);
+    ck_assert_ptr_nonnull(strstr(last_line, "192.0.2.1:4100: the address is not on this machine"));
+    key_free(b.key);
+}
+END_TEST
+
+START_TEST(a_privileged_port_is_said_so)
+{
+    struct peer b = {0};
+    uint16_t port;
+    struct net_config config = peer_config(&b, 2);
+    log_set_sink(keep_line, NULL);
+    if (geteuid() == 0 && setresuid(65534, 65534, 65534)) { /* root may have it */
+        key_free(b.key);
+        return;
+    }
+    int err = try_port(config, 9, 1, &port);
+    if (err) { /* some systems let everybody have it */
+        ck_assert_int_eq(err, HANSE_EACCESS);
+        ck_assert_ptr_nonnull(strstr(last_line, "this needs a privilege; choose a port of 1024 or above"));
+    }
+    key_free(b.key);
+}
+END_TEST
+
+START_TEST(starting_takes_a_few_ms)
+{
+    struct peer a;
+    peer_init(&a, 1);
+    peer_fini(&a);
+    uint64_t before_us = net_now_us();
+    for (int i = 0; i < 10; i++) {
+        peer_init(&a, 1);
+        peer_fini(&a);
+    }
+    ck_assert_uint_lt((net_now_us() - before_us) / 10, 100000); /* 2 ms; loose for busy machines and sanitizers */
+}
+END_TEST
+
+/* ---- time ---- */
+
+static void play_ticks(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    if (event->kind == IO_START)
+        peer->wake_us = now_us + 30000;
+    if (event->kind == IO_TICK && now_us >= peer->wake_us) {
+        peer->wake_us = now_us + 20000;
+        if (++peer->n_messages == 5)
+            peer_stop(peer, HANSE_EGONE);
+    }
+}
+
+START_TEST(the_deadline_is_kept)
+{
+    struct peer a;
+    peer_init(&a, 1);
+    a.play = play_ticks;
+    uint64_t before_us = net_now_us();
+    ck_assert_int_eq(peer_run(&a), HANSE_EGONE); /* the machine's own result */
+    uint64_t took_us = net_now_us() - before_us;
+    ck_assert_uint_ge(took_us, 110000);
+    ck_assert_uint_lt(took_us, 2000000);
+    peer_fini(&a);
+}
+END_TEST
+
+START_TEST(time_never_goes_back)
+{
+    uint64_t last_us = net_now_us();
+    ck_assert_uint_gt(last_us, 1700000000000000);
+    for (int i = 0; i < 100000; i++) {
+        uint64_t now_us = net_now_us();
+        if (now_us < last_us)
+            ck_abort_msg("%llu us back", (unsigned long long)(last_us - now_us));
+        last_us = now_us;
+    }
+}
+END_TEST
+
+/* ---- datagrams ---- */
+
+static void play_echo(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    (void)now_us;
+    if (event->kind != IO_DATAGRAM)
+        return;
+    peer->io->ops->datagram(peer->io->ctx, &event->from, event->bytes, event->n_bytes);
+    if (event->n_bytes == 3)
+        peer_stop(peer, 0);
+}
+
+static void play_datagrams(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    static uint8_t bytes[2000];
+    const struct addr *to = peer->arg;
+    (void)now_us;
+    if (event->kind == IO_START) {
+        memset(bytes, 5, sizeof bytes);
+        peer->io->ops->datagram(peer->io->ctx, to, bytes, 1200);
+        peer->io->ops->datagram(peer->io->ctx, to, bytes, IO_DATAGRAM_MAX + 1); /* dropped where it arrives */
+        peer->io->ops->datagram(peer->io->ctx, &(struct addr){0}, bytes, 10);   /* nowhere */
+        peer->io->ops->datagram(peer->io->ctx, to, bytes, 3);
+    }
+    if (event->kind == IO_DATAGRAM) {
+        ck_assert(addr_equal(&event->from, to));
+        ck_assert_uint_eq(event->n_bytes, peer->n_up == 0 ? 1200 : 3);
+        ck_assert_mem_eq(event->bytes, bytes, event->n_bytes);
+        if (++peer->n_up == 2)
+            peer_stop(peer, 0);
+    }
+}
+
+/* _i 1: from a socket of both families, as a peer has that only calls. */
+START_TEST(datagrams_come_and_go)
+{
+    struct peer a = {0}, b;
+    struct net_config config = peer_config(&a, 1);
+    if (_i)
+        config.listen = (struct addr){0};
+    peer_init_with(&a, &config);
+    peer_init(&b, 2);
+    struct addr to = net_address(b.net);
+    ck_assert_uint_ne(net_address(a.net).port, 0);
+    a.arg = &to;
+    a.play = play_datagrams;
+    b.play = play_echo;
+    peer_start(&b);
+    ck_assert_int_eq(peer_run(&a), 0);
+    ck_assert_int_eq(peer_join(&b), 0);
+    ck_assert_uint_eq(net_stats(b.net).n_datagrams_in, 3);
+    ck_assert_uint_eq(net_stats(b.net).n_datagrams_out, 2);
+    peer_fini(&a);
+    peer_fini(&b);
+}
+END_TEST
+
+/* ---- work ---- */
+
+#define N_WORK 300
+
+struct job {
+    struct io_work work;
+    unsigned number, ran_as;
+    pthread_t ran_on;
+};
+
+static _Atomic unsigned n_ran;
+static struct job jobs[N_WORK];
+
+static void run_job(struct io_work *work)
+{
+    struct job *job = work->owner;
+    job->ran_as = atomic_fetch_add(&n_ran, 1);
+    job->ran_on = pthread_self();
+    if (job->number % 50 == 0)
+        usleep(2000);
+}
+
+static void play_work(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    bool has_one_thread = peer->arg == NULL;
+    (void)now_us;
+    if (event->kind == IO_START)
+        for (unsigned i = 0; i < N_WORK; i++) {
+            jobs[i] = (struct job){.work = {.run = run_job, .owner = &jobs[i]}, .number = i};
+            peer->io->ops->work(peer->io->ctx, &jobs[i].work);
+        }
+    if (event->kind == IO_WORK_DONE) {
+        const struct job *job = event->work->owner;
+        ck_assert(!pthread_equal(job->ran_on, pthread_self()));
+        if (has_one_thread) {
+            ck_assert_uint_eq(job->number, peer->n_up);
+            ck_assert_uint_eq(job->ran_as, job->number);
+        }
+        if (++peer->n_up == N_WORK)
+            peer_stop(peer, 0);
+    }
+}
+
+START_TEST(work_is_done_first_come_first_served)
+{
+    struct peer a = {0};
+    struct net_config config = peer_config(&a, 1);
+    config.n_workers = _i ? 4 : 1;
+    peer_init_with(&a, &config);
+    a.arg = _i ? &a : NULL;
+    a.play = play_work;
+    n_ran = 0;
+    ck_assert_int_eq(peer_run(&a), 0);
+    ck_assert_uint_eq(a.n_up, N_WORK);
+    peer_fini(&a);
+}
+END_TEST
+
+static void run_slowly(struct io_work *work)
+{
+    struct job *job = work->owner;
+    usleep(100000);
+    job->number = 77;
+}
+
+static void play_leave(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    struct job *job = peer->arg;
+    ck_assert_int_ne(event->kind, IO_WORK_DONE);
+    if (event->kind == IO_START) {
+        for (int i = 0; i < 3; i++) {
+            job[i].work = (struct io_work){.run = run_slowly, .owner = &job[i]};
+            peer->io->ops->work(peer->io->ctx, &job[i].work);
+        }
+        peer->wake_us = now_us + 30000;
+    }
+    if (event->kind == IO_TICK)
+        peer_stop(peer, 0);
+}
+
+/* Once net_run() has returned the machine may be freed: what ran is over, what waited will not run. */
+START_TEST(no_work_outlives_the_run)
+{
+    struct peer a;
+    struct job *job = calloc(3, sizeof *job);
+    peer_init(&a, 1);
+    a.arg = job;
+    a.play = play_leave;
+    ck_assert_int_eq(peer_run(&a), 0);
+    ck_assert_uint_eq(job[0].number, 77);
+    ck_assert_uint_eq(job[1].number, 0);
+    ck_assert_uint_eq(job[2].number, 0);
+    free(job);
+    peer_fini(&a);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("net/net");
+    TCase *c = tcase_create("net");
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, a_busy_port_is_said_so_and_the_next_is_tried);
+    tcase_add_test(c, both_halves_of_a_port_must_be_free);
+    tcase_add_test(c, a_foreign_address_is_said_so);
+    tcase_add_test(c, a_privileged_port_is_said_so);
+    tcase_add_test(c, starting_takes_a_few_ms);
+    tcase_add_test(c, the_deadline_is_kept);
+    tcase_add_test(c, time_never_goes_back);
+    tcase_add_loop_test(c, datagrams_come_and_go, 0, 2);
+    tcase_add_loop_test(c, work_is_done_first_come_first_served, 0, 2);
+    tcase_add_test(c, no_work_outlives_the_run);
+    suite_add_tcase(suite, c);
+    return unit_run(suite);
+}
