@@ -1,6 +1,7 @@
 /*
  * cpu/sum.c - sums over a row.  The 32 lanes of the definition are SUM_VECS vectors; a lane beyond the end of the row keeps
- * its value, for adding a product of zeros would turn a -0 into +0.
+ * its value, for adding a product of zeros would turn a -0 into +0.  Loops over SUM_VECS are unrolled by order: left to
+ * itself the compiler keeps `sum` in memory and waits for it.
  */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vec_math.h"
@@ -8,13 +9,16 @@
 float CPU(dot)(const float *x, const float *y, size_t n)
 {
     vec sum[SUM_VECS];
+#pragma GCC unroll 4
     for (size_t v = 0; v < SUM_VECS; v++)
         sum[v] = v_zero();
     size_t i = 0;
     for (; i + 32 <= n; i += 32)
+#pragma GCC unroll 4
         for (size_t v = 0; v < SUM_VECS; v++)
             sum[v] = v_fma(v_load(x + i + v * WIDTH), v_load(y + i + v * WIDTH), sum[v]);
-    for (size_t v = 0; i < n; v++, i += WIDTH) {
+#pragma GCC unroll 4
+    for (size_t v = 0; v < SUM_VECS && i < n; v++, i += WIDTH) {
         mask m = v_first(n - i);
         sum[v] = v_select(m, v_fma(v_load_part(x + i, m), v_load_part(y + i, m), sum[v]), sum[v]);
     }
@@ -26,18 +30,23 @@ float CPU(sum_squares)(const float *x, size_t n)
     return CPU(dot)(x, x, n);
 }
 
+/* Four running maxima, so that one does not wait for the other. */
 static float greatest(const float *x, size_t n)
 {
-    vec max = v_all(x[0]);
+    vec first = v_all(x[0]), second = first, third = first, fourth = first;
     size_t i = 0;
-    for (; i + WIDTH <= n; i += WIDTH)
-        max = v_max(v_load(x + i), max);
-    if (i < n) {
+    for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
+        first = v_max(v_load(x + i), first);
+        second = v_max(v_load(x + i + WIDTH), second);
+        third = v_max(v_load(x + i + 2 * WIDTH), third);
+        fourth = v_max(v_load(x + i + 3 * WIDTH), fourth);
+    }
+    for (; i < n; i += WIDTH) {
         mask m = v_first(n - i);
-        max = v_select(m, v_max(v_load_part(x + i, m), max), max);
+        first = v_select(m, v_max(v_load_part(x + i, m), first), first);
     }
     float lane[WIDTH];
-    v_store(lane, max);
+    v_store(lane, v_max(v_max(first, second), v_max(third, fourth)));
     for (size_t l = 1; l < WIDTH; l++)
         lane[0] = lane[l] > lane[0] ? lane[l] : lane[0];
     return lane[0];
@@ -48,10 +57,12 @@ float CPU(exp_row)(float *e, float *max, const float *x, size_t n)
 {
     *max = greatest(x, n);
     vec less = v_all(*max), sum[SUM_VECS];
+#pragma GCC unroll 4
     for (size_t v = 0; v < SUM_VECS; v++)
         sum[v] = v_zero();
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
+#pragma GCC unroll 4
         for (size_t v = 0; v < SUM_VECS; v++) {
             vec y = v_exp(v_sub(v_load(x + i + v * WIDTH), less));
             if (e)
@@ -59,7 +70,8 @@ float CPU(exp_row)(float *e, float *max, const float *x, size_t n)
             sum[v] = v_add(sum[v], y);
         }
     }
-    for (size_t v = 0; i < n; v++, i += WIDTH) {
+#pragma GCC unroll 4
+    for (size_t v = 0; v < SUM_VECS && i < n; v++, i += WIDTH) {
         mask m = v_first(n - i);
         vec y = v_select(m, v_exp(v_sub(v_load_part(x + i, m), less)), v_zero());
         if (e)
