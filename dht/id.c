@@ -1,0 +1,113 @@
+#include "dht/id.h"
+
+#include <assert.h>
+#include <string.h>
+
+bool dht_id_equal(const struct dht_id *a, const struct dht_id *b)
+{
+    return memcmp(a->byte, b->byte, DHT_ID_BYTES) == 0;
+}
+
+int dht_id_compare(const struct dht_id *key, const struct dht_id *a, const struct dht_id *b)
+{
+    for (size_t i = 0; i < DHT_ID_BYTES; i++) {
+        int order = (a->byte[i] ^ key->byte[i]) - (b->byte[i] ^ key->byte[i]);
+        if (order != 0)
+            return order;
+    }
+    return 0;
+}
+
+unsigned dht_id_shared_bits(const struct dht_id *a, const struct dht_id *b)
+{
+    for (unsigned i = 0; i < DHT_ID_BYTES; i++) {
+        unsigned x = a->byte[i] ^ b->byte[i];
+        if (x != 0) {
+            unsigned n_bits = 8 * i;
+            for (; !(x & 0x80); x <<= 1)
+                n_bits++;
+            return n_bits;
+        }
+    }
+    return DHT_ID_BITS;
+}
+
+struct dht_id dht_id_random_at(const struct dht_id *near, unsigned n_bits, struct rng *rng)
+{
+    assert(n_bits < DHT_ID_BITS);
+    struct dht_id id;
+    rng_bytes(rng, id.byte, sizeof id.byte);
+    size_t whole = n_bits / 8;
+    memcpy(id.byte, near->byte, whole);
+    uint8_t flip = (uint8_t)(0x80 >> n_bits % 8);
+    uint8_t below = (uint8_t)(flip - 1);
+    uint8_t fixed = (uint8_t)(near->byte[whole] ^ flip);
+    id.byte[whole] = (uint8_t)((fixed & ~below) | (id.byte[whole] & below));
+    return id;
+}
+
+/* CRC-32C (Castagnoli), bit by bit: eight bytes now and then need no table. */
+static uint32_t crc32c(const uint8_t *bytes, size_t n)
+{
+    uint32_t crc = 0xffffffff;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
+    }
+    return ~crc;
+}
+
+/* The 21 bits (at the top of the result) that an address demands of an id whose last byte is `r`. */
+static uint32_t prefix_of(const struct addr *addr, uint8_t r)
+{
+    static const uint8_t mask4[4] = {0x03, 0x0f, 0x3f, 0xff};
+    static const uint8_t mask6[8] = {0x01, 0x03, 0x07, 0x0f, 0x1f, 0x3f, 0x7f, 0xff};
+    const uint8_t *mask = addr->family == 4 ? mask4 : mask6;
+    size_t n = addr->family == 4 ? sizeof mask4 : sizeof mask6;
+    uint8_t masked[8];
+    for (size_t i = 0; i < n; i++)
+        masked[i] = addr->ip[i] & mask[i];
+    masked[0] |= (uint8_t)((r & 7) << 5);
+    return crc32c(masked, n) & 0xfffff800u;
+}
+
+struct dht_id dht_id_make(const struct addr *addr, const struct peer_id *peer, struct rng *rng)
+{
+    struct dht_id id;
+    uint32_t top = rng_u32(rng);
+    uint8_t r = (uint8_t)rng_u32(rng);
+    if (addr->family != 0 && !addr_is_local(addr))
+        top = prefix_of(addr, r) | (top & 0x7ff);
+    struct hash hash = hash_bytes(peer->byte, sizeof peer->byte);
+    id.byte[0] = (uint8_t)(top >> 24);
+    id.byte[1] = (uint8_t)(top >> 16);
+    id.byte[2] = (uint8_t)(top >> 8);
+    memcpy(id.byte + 3, hash.byte, 16);
+    id.byte[19] = r;
+    return id;
+}
+
+bool dht_id_fits(const struct dht_id *id, const struct addr *addr)
+{
+    if (addr_is_local(addr))
+        return true;
+    uint32_t top = (uint32_t)id->byte[0] << 24 | (uint32_t)id->byte[1] << 16 | (uint32_t)id->byte[2] << 8;
+    return ((top ^ prefix_of(addr, id->byte[19])) & 0xfffff800u) == 0;
+}
+
+bool dht_id_names(const struct dht_id *id, const struct peer_id *peer)
+{
+    struct hash hash = hash_bytes(peer->byte, sizeof peer->byte);
+    return memcmp(id->byte + 3, hash.byte, 16) == 0;
+}
+
+bool dht_id_same_ip(const struct addr *a, const struct addr *b)
+{
+    return a->family == b->family && memcmp(a->ip, b->ip, sizeof a->ip) == 0;
+}
+
+bool dht_id_same_subnet(const struct addr *a, const struct addr *b)
+{
+    return a->family == b->family && memcmp(a->ip, b->ip, a->family == 4 ? 3 : 6) == 0;
+}
