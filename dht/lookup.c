@@ -1,0 +1,180 @@
+#include "dht/lookup.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "dht/id.h"
+
+#define N_PATHS (2 * DHT_PATHS_MAX) /* v4 first, then v6 */
+#define PER_PATH 2                  /* nearest of each path that get a record in any case */
+
+void dht_lookup_init(struct dht_lookup *lookup, const struct dht_id *target, size_t n_want, size_t n_paths)
+{
+    assert(n_paths >= 1 && n_paths <= DHT_PATHS_MAX);
+    lookup->target = *target;
+    lookup->n_want = n_want;
+    lookup->n_paths = n_paths;
+    lookup->n = 0;
+}
+
+struct dht_candidate *dht_lookup_find(struct dht_lookup *lookup, const struct addr *addr)
+{
+    for (size_t i = 0; i < lookup->n; i++)
+        if (addr_equal(&lookup->candidate[i].addr, addr))
+            return &lookup->candidate[i];
+    return NULL;
+}
+
+/* Two names of one node, or two nodes of one owner. */
+static bool is_same(const struct dht_candidate *c, const struct dht_id *id, const struct addr *addr)
+{
+    if (addr_equal(&c->addr, addr))
+        return true;
+    if (c->step == DHT_STEP_FAILED)
+        return false; /* a false address must not keep the true one out */
+    return dht_id_equal(&c->id, id) || (!addr_is_local(addr) && dht_id_same_subnet(&c->addr, addr));
+}
+
+/* A full list forgets its farthest candidate that was not asked yet. */
+static bool make_room(struct dht_lookup *lookup, size_t at)
+{
+    if (lookup->n < DHT_LOOKUP_MAX)
+        return true;
+    for (size_t i = lookup->n; i-- > at;)
+        if (lookup->candidate[i].step == DHT_STEP_NEW || lookup->candidate[i].step == DHT_STEP_FAILED) {
+            memmove(&lookup->candidate[i], &lookup->candidate[i + 1], (lookup->n - i - 1) * sizeof lookup->candidate[0]);
+            lookup->n--;
+            return true;
+        }
+    return false;
+}
+
+static struct dht_candidate *add(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path)
+{
+    if (addr->port == 0 || addr_is_unspecified(addr) || !dht_id_fits(id, addr))
+        return NULL;
+    size_t at = 0;
+    for (size_t i = 0; i < lookup->n; i++) {
+        if (is_same(&lookup->candidate[i], id, addr))
+            return NULL;
+        if (dht_id_compare(&lookup->target, &lookup->candidate[i].id, id) < 0)
+            at = i + 1;
+    }
+    if (!make_room(lookup, at))
+        return NULL;
+    struct dht_candidate *c = &lookup->candidate[at];
+    memmove(c + 1, c, (lookup->n - at) * sizeof *c);
+    lookup->n++;
+    memset(c, 0, sizeof *c);
+    c->id = *id;
+    c->addr = *addr;
+    c->path = path;
+    return c;
+}
+
+static uint8_t first_path(const struct addr *addr)
+{
+    return addr->family == 6 ? DHT_PATHS_MAX : 0;
+}
+
+struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr)
+{
+    size_t n_family = 0;
+    for (size_t i = 0; i < lookup->n; i++)
+        n_family += lookup->candidate[i].addr.family == addr->family;
+    return add(lookup, id, addr, (uint8_t)(first_path(addr) + n_family % lookup->n_paths));
+}
+
+void dht_lookup_learn(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path)
+{
+    (void)add(lookup, id, addr, (uint8_t)(first_path(addr) + path % DHT_PATHS_MAX));
+}
+
+struct dht_candidate *dht_lookup_rename(struct dht_lookup *lookup, struct dht_candidate *c, const struct dht_id *id)
+{
+    struct dht_candidate old = *c;
+    memmove(c, c + 1, (size_t)(lookup->candidate + lookup->n - c - 1) * sizeof *c);
+    lookup->n--;
+    c = add(lookup, id, &old.addr, old.path);
+    if (c)
+        c->step = old.step;
+    return c;
+}
+
+/* What stands at the head of a path: the n_want nearest that are neither lost nor late. */
+struct head {
+    struct dht_candidate *fresh; /* nearest not yet asked */
+    size_t n_answered;           /* in a row or not, among the head */
+    size_t n_asked;              /* in the air, among the head */
+    size_t n_in_air;             /* on the whole path */
+    size_t n_slow;               /* on the whole path */
+};
+
+static struct head look(const struct dht_lookup *lookup, unsigned path)
+{
+    struct head head = {0};
+    size_t n = 0;
+    for (size_t i = 0; i < lookup->n; i++) {
+        const struct dht_candidate *c = &lookup->candidate[i];
+        if (c->path != path || c->step == DHT_STEP_FAILED)
+            continue;
+        head.n_slow += c->step == DHT_STEP_SLOW;
+        head.n_in_air += c->step == DHT_STEP_ASKED;
+        if (c->step == DHT_STEP_SLOW || n == lookup->n_want)
+            continue;
+        n++;
+        if (c->step == DHT_STEP_NEW && !head.fresh)
+            head.fresh = (struct dht_candidate *)c;
+        head.n_asked += c->step == DHT_STEP_ASKED;
+        head.n_answered += c->step == DHT_STEP_ANSWERED;
+    }
+    return head;
+}
+
+struct dht_candidate *dht_lookup_next(struct dht_lookup *lookup)
+{
+    size_t alpha = lookup->n_paths == 1 ? DHT_ALPHA : DHT_ALPHA_MANY;
+    for (unsigned path = 0; path < N_PATHS; path++) {
+        struct head head = look(lookup, path);
+        if (head.fresh && head.n_in_air < alpha) {
+            head.fresh->step = DHT_STEP_ASKED;
+            return head.fresh;
+        }
+    }
+    return NULL;
+}
+
+bool dht_lookup_is_done(const struct dht_lookup *lookup)
+{
+    for (unsigned path = 0; path < N_PATHS; path++) {
+        struct head head = look(lookup, path);
+        if (head.fresh || head.n_asked > 0)
+            return false;
+        if (head.n_slow > 0 && head.n_answered < lookup->n_want)
+            return false; /* too few to do without the late ones */
+    }
+    return true;
+}
+
+size_t dht_lookup_closest(struct dht_lookup *lookup, size_t max, struct dht_candidate **out, size_t out_max)
+{
+    size_t n = 0, n_family[2] = {0, 0}, n_path[N_PATHS] = {0};
+    for (size_t i = 0; i < lookup->n; i++) {
+        struct dht_candidate *c = &lookup->candidate[i];
+        if (c->step != DHT_STEP_ANSWERED)
+            continue;
+        bool is_near = n_family[c->addr.family == 6]++ < max;
+        bool is_first = n_path[c->path]++ < PER_PATH && lookup->n_paths > 1;
+        if ((is_near || is_first) && n < out_max)
+            out[n++] = c;
+    }
+    return n;
+}
+
+size_t dht_lookup_n_answered(const struct dht_lookup *lookup)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < lookup->n; i++)
+        n += lookup->candidate[i].step == DHT_STEP_ANSWERED;
+    return n;
+}

@@ -1,0 +1,72 @@
+/**
+ * dht/lookup.h - the walk towards a key: whom to ask next, and when we have arrived.
+ * Maymounkov and Mazieres, "Kademlia", 2002, section 2.3; soft timeouts: Jimenez et al., "Sub-second lookups on a
+ * large-scale Kademlia-based overlay", P2P 2011; disjoint paths: Baumgart and Mies, "S/Kademlia", 2007, section 4.4.
+ *
+ * It knows nothing of messages: dht/operation.c asks, and tells it what came of it.  A candidate whose answer is
+ * overdue (SLOW) no longer holds up the walk, but may still answer.  A walk of several paths asks each node on one path
+ * only, so that liars met on one cannot steer the others; v4 and v6 nodes walk apart (BEP 32).
+ * The walk is over when on every path the `n_want` nearest that are not lost have answered.
+ */
+#ifndef DHT_LOOKUP_H
+#define DHT_LOOKUP_H
+
+#include "dht/krpc.h"
+#include "dht/table.h"
+
+#define DHT_LOOKUP_MAX 96 /* candidates kept */
+#define DHT_PATHS_MAX 4   /* per family */
+#define DHT_ALPHA 4       /* questions in the air on a single path */
+#define DHT_ALPHA_MANY 2  /* on each of several paths */
+
+enum dht_step { DHT_STEP_NEW, DHT_STEP_ASKED, DHT_STEP_SLOW, DHT_STEP_ANSWERED, DHT_STEP_FAILED };
+
+struct dht_candidate {
+    struct dht_id id;
+    struct addr addr;
+    uint8_t step;
+    uint8_t path;
+    bool is_foreign; /* known not to speak our private queries */
+    uint8_t n_token;
+    uint8_t token[DHT_TOKEN_MAX];
+};
+
+struct dht_lookup {
+    struct dht_id target;
+    size_t n_want;  /* nearest to hear from, on each path */
+    size_t n_paths; /* per family */
+    size_t n;
+    struct dht_candidate candidate[DHT_LOOKUP_MAX]; /* nearest first */
+};
+
+void dht_lookup_init(struct dht_lookup *lookup, const struct dht_id *target, size_t n_want, size_t n_paths);
+
+/** Starts a path at a node of ours; successive ones go to successive paths.  NULL when it is not taken. */
+struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr);
+
+/**
+ * A node that an answer on `path` named.  Not taken: what we have, what BEP 42 forbids, what lives in the subnet of one
+ * that answered or waits, what is farther than all when full.
+ */
+void dht_lookup_learn(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path);
+
+/** The candidate to ask now, already marked ASKED; or NULL. */
+struct dht_candidate *dht_lookup_next(struct dht_lookup *lookup);
+
+/** The candidate at an address, or NULL. */
+struct dht_candidate *dht_lookup_find(struct dht_lookup *lookup, const struct addr *addr);
+
+/** The node at the candidate's address showed another id than we were told.  NULL when it has no place under that one. */
+struct dht_candidate *dht_lookup_rename(struct dht_lookup *lookup, struct dht_candidate *c, const struct dht_id *id);
+
+bool dht_lookup_is_done(const struct dht_lookup *lookup);
+
+/**
+ * Points `out` to where a record belongs: the up to `max` nearest that answered of each family and, of a walk of several
+ * paths, the two nearest of each path besides.  Returns how many, at most `out_max`.
+ */
+size_t dht_lookup_closest(struct dht_lookup *lookup, size_t max, struct dht_candidate **out, size_t out_max);
+
+size_t dht_lookup_n_answered(const struct dht_lookup *lookup);
+
+#endif

@@ -1,0 +1,85 @@
+/**
+ * dht/table.h - the nodes we know of one address family, sorted into buckets by how many leading bits they share with us.
+ * Maymounkov and Mazieres, "Kademlia", 2002, sections 2.2 and 2.4 (buckets), 4.1 (replacement cache).
+ *
+ * Invariants: a node enters only after it answered a query of ours; an id and an address are held once; of one public IP
+ * one node, of one public /24 or /48 one node a bucket; residents that answer are never pushed out.
+ * Residents are ordered oldest first, replacements too.  Loop thread only; all memory is inside the struct.
+ */
+#ifndef DHT_TABLE_H
+#define DHT_TABLE_H
+
+#include "dht/dht.h"
+
+#define DHT_BUCKETS 32                           /* the last one holds all that share 31 bits or more */
+#define DHT_GOOD_US ((uint64_t)4 * 60 * 1000000) /* an answer makes a node good for this long */
+#define DHT_FAILURES_MAX 2                       /* queries in a row without an answer that make it bad */
+
+struct dht_node {
+    struct dht_id id;
+    struct addr addr;
+    uint64_t reply_us; /* when it last answered us */
+    uint64_t asked_us; /* when we last asked it */
+    uint32_t rtt_us;   /* smoothed round trip */
+    uint8_t n_failures;
+    bool is_ours; /* its version says hanse */
+};
+
+struct dht_bucket {
+    size_t n, n_spare;
+    uint64_t lookup_us; /* when a lookup last went there */
+    struct dht_node node[DHT_K];
+    struct dht_node spare[DHT_K]; /* verified newcomers of a full bucket */
+};
+
+struct dht_table {
+    struct dht_id own;
+    struct dht_bucket bucket[DHT_BUCKETS];
+};
+
+void dht_table_init(struct dht_table *table, const struct dht_id *own);
+
+/** Takes another id of ours: everybody moves to the bucket that follows from it; who finds no room is forgotten. */
+void dht_table_move(struct dht_table *table, const struct dht_id *own);
+
+/** Bucket number of an id. */
+size_t dht_table_bucket(const struct dht_table *table, const struct dht_id *id);
+
+/**
+ * A node answered a query of ours.  Inserts it or freshens it; `rtt_us` 0 is unknown.  Returns true when it is new among
+ * the residents.  A known address that shows a new id loses its old entry.
+ */
+bool dht_table_answered(struct dht_table *table, const struct dht_id *id, const struct addr *addr, bool is_ours, uint32_t rtt_us,
+                        uint64_t now_us);
+
+/** A query to this address went unanswered.  A bad resident gives way to the freshest replacement. */
+void dht_table_failed(struct dht_table *table, const struct addr *addr);
+
+/** We ask this address now. */
+void dht_table_asked(struct dht_table *table, const struct addr *addr, uint64_t now_us);
+
+/** True when a node with this id and address is not yet held but could become a resident if it answered. */
+bool dht_table_has_room(const struct dht_table *table, const struct dht_id *id, const struct addr *addr);
+
+/** The resident at an address, or NULL.  Valid until the table changes. */
+const struct dht_node *dht_table_find(const struct dht_table *table, const struct addr *addr);
+
+bool dht_table_is_bad(const struct dht_node *node);
+bool dht_table_is_good(const struct dht_node *node, uint64_t now_us);
+
+/** Writes the up to `max` nearest residents that are not bad, nearest first; returns how many. */
+size_t dht_table_closest(const struct dht_table *table, const struct dht_id *key, struct dht_node *out, size_t max);
+
+/** The resident not heard of for longest, when that is at least `silent_us` ago and it was not asked within it; or NULL. */
+const struct dht_node *dht_table_silent(const struct dht_table *table, uint64_t silent_us, uint64_t now_us);
+
+/** When dht_table_silent() has the next one; UINT64_MAX for an empty table. */
+uint64_t dht_table_silent_at(const struct dht_table *table, uint64_t silent_us);
+
+size_t dht_table_n(const struct dht_table *table);
+size_t dht_table_n_good(const struct dht_table *table, uint64_t now_us);
+
+/** The deepest bucket that holds somebody, or 0. */
+size_t dht_table_deepest(const struct dht_table *table);
+
+#endif
