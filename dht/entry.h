@@ -1,0 +1,38 @@
+/**
+ * dht/entry.h - one signed entry of the directory as it travels and is kept.
+ *
+ * The signature covers the directory key and every field, so an entry can be passed on by anybody and moved by nobody.
+ */
+#ifndef DHT_ENTRY_H
+#define DHT_ENTRY_H
+
+#include "base/wire.h"
+#include "dht/bencode.h"
+#include "dht/dht.h"
+
+#define DHT_ENTRY_MAX (2 + 1 + 32 + 18 + 8 + 4 + DHT_DIRECTORY_BYTES_MAX + KEY_SIGNATURE_BYTES)
+#define DHT_CLOCK_SKEW_S 60 /* how far a writer's clock may be ahead of ours */
+
+/** Signs and writes an entry; `key` is the writer's.  Returns its length. */
+size_t dht_entry_encode(const struct dht_entry *entry, const struct dht_id *directory_key, const struct key *key,
+                        uint8_t out[DHT_ENTRY_MAX]);
+
+/** Reads the next entry of a row of them; `raw` is where it stands.  HANSE_EPROTO.  The signature is not looked at. */
+HANSE_MUST_USE int dht_entry_decode(struct dht_entry *entry, struct dht_span *raw, struct wire_reader *r);
+
+/** HANSE_ETIMEOUT when it is over, HANSE_EINVAL when it claims to live too long. */
+HANSE_MUST_USE int dht_entry_check_time(const struct dht_entry *entry, uint64_t now_us);
+
+/** Remembers what was verified, since the same entry comes from many holders and again and again. */
+#define DHT_VERIFIED_SLOTS 1024
+struct dht_verified {
+    uint8_t hash[DHT_VERIFIED_SLOTS][16];
+};
+
+/** True when this very entry under this very key was verified lately. */
+bool dht_entry_is_known(const struct dht_verified *verified, const struct dht_id *directory_key, struct dht_span raw);
+
+bool dht_entry_verify(struct dht_verified *verified, const struct dht_id *directory_key, const struct dht_entry *entry,
+                      struct dht_span raw);
+
+#endif

@@ -1,0 +1,173 @@
+#include "dht/item.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dht/id.h"
+
+/* -- One item ---------------------------------------------------------------------------------------------- */
+
+struct dht_id dht_item_target(const struct dht_item *item)
+{
+    struct dht_id target;
+    uint8_t text[32 + sizeof item->salt];
+    if (!item->is_mutable) {
+        hash_sha1(target.byte, item->v, item->n_v);
+        return target;
+    }
+    memcpy(text, item->key, 32);
+    memcpy(text + 32, item->salt, item->n_salt);
+    hash_sha1(target.byte, text, 32 + item->n_salt);
+    return target;
+}
+
+/* What BEP 44 signs: the tail of a dictionary with salt, seq and v, without its marks. */
+#define SIGNED_MAX (DHT_VALUE_MAX + 64 + 64)
+
+static size_t signed_text(const struct dht_item *item, uint8_t out[SIGNED_MAX])
+{
+    struct dht_bencode_writer w;
+    dht_bencode_writer_init(&w, out, SIGNED_MAX);
+    if (item->n_salt > 0)
+        dht_bencode_put_pair(&w, "salt", (struct dht_span){item->salt, item->n_salt});
+    dht_bencode_put_number(&w, "seq", (int64_t)item->seq);
+    dht_bencode_put_text(&w, "v");
+    dht_bencode_put_raw(&w, item->v, item->n_v);
+    return w.n;
+}
+
+void dht_item_sign(struct dht_item *item, const struct key *key)
+{
+    uint8_t text[SIGNED_MAX];
+    struct peer_id peer = key_peer_id(key);
+    memcpy(item->key, peer.byte, sizeof item->key);
+    key_sign_raw(key, text, signed_text(item, text), item->signature);
+}
+
+bool dht_item_verify(const struct dht_item *item)
+{
+    struct dht_bencode doc;
+    if (item->n_v > DHT_VALUE_MAX || item->n_salt > sizeof item->salt || item->seq > INT64_MAX ||
+        dht_bencode_read(&doc, item->v, item->n_v) != 0)
+        return false;
+    if (!item->is_mutable)
+        return true;
+    uint8_t text[SIGNED_MAX];
+    struct peer_id peer;
+    memcpy(peer.byte, item->key, sizeof peer.byte);
+    return key_verify_raw(&peer, text, signed_text(item, text), item->signature);
+}
+
+int dht_item_take(struct dht_item *item, const struct dht_message *m, int *error)
+{
+    memset(item, 0, sizeof *item);
+    item->is_mutable = m->k.bytes != NULL;
+    *error = DHT_ERROR_PROTOCOL;
+    if (!m->v.bytes || (item->is_mutable && (!m->has_seq || !m->signature.bytes)))
+        return HANSE_EPROTO;
+    *error = DHT_ERROR_V_SIZE;
+    if (m->v.n > DHT_VALUE_MAX)
+        return HANSE_EPROTO;
+    *error = DHT_ERROR_SALT_SIZE;
+    if (m->salt.n > sizeof item->salt)
+        return HANSE_EPROTO;
+    memcpy(item->v, m->v.bytes, m->v.n);
+    item->n_v = m->v.n;
+    if (!item->is_mutable)
+        return 0;
+    memcpy(item->key, m->k.bytes, sizeof item->key);
+    memcpy(item->signature, m->signature.bytes, sizeof item->signature);
+    if (m->salt.n > 0)
+        memcpy(item->salt, m->salt.bytes, m->salt.n);
+    item->n_salt = m->salt.n;
+    item->seq = m->seq;
+    return 0;
+}
+
+/* -- Those we hold --------------------------------------------------------------------------------------- */
+
+void dht_items_init(struct dht_items *items)
+{
+    items->n = 0;
+}
+
+void dht_items_fini(struct dht_items *items)
+{
+    for (size_t i = 0; i < items->n; i++)
+        free(items->held[i]);
+    items->n = 0;
+}
+
+static struct dht_held_item *find(const struct dht_items *items, const struct dht_id *target)
+{
+    for (size_t i = 0; i < items->n; i++)
+        if (dht_id_equal(&items->held[i]->target, target))
+            return items->held[i];
+    return NULL;
+}
+
+/* BEP 44: `cas` must name the seq that is held, and a seq never goes back; the same one again needs the same value. */
+static int check_seq(const struct dht_item *old, const struct dht_item *item, const uint64_t *cas)
+{
+    if (!item->is_mutable)
+        return 0;
+    if (cas && *cas != old->seq)
+        return DHT_ERROR_CAS;
+    if (item->seq < old->seq)
+        return DHT_ERROR_SEQ;
+    bool is_same = item->n_v == old->n_v && memcmp(item->v, old->v, old->n_v) == 0;
+    return item->seq == old->seq && !is_same ? DHT_ERROR_SEQ : 0;
+}
+
+static struct dht_held_item *slot_new(struct dht_items *items)
+{
+    if (items->n < DHT_ITEMS_MAX) {
+        struct dht_held_item *held = calloc(1, sizeof *held);
+        if (held)
+            items->held[items->n++] = held;
+        return held;
+    }
+    struct dht_held_item *oldest = items->held[0];
+    for (size_t i = 1; i < items->n; i++)
+        if (items->held[i]->put_us < oldest->put_us)
+            oldest = items->held[i];
+    return oldest;
+}
+
+int dht_items_store(struct dht_items *items, const struct dht_item *item, const uint64_t *cas, uint64_t now_us)
+{
+    struct dht_id target = dht_item_target(item);
+    struct dht_held_item *held = find(items, &target);
+    if (held) {
+        int error = check_seq(&held->item, item, cas);
+        if (error)
+            return error;
+    } else {
+        held = slot_new(items);
+        if (!held)
+            return DHT_ERROR_SERVER;
+    }
+    held->target = target;
+    held->put_us = now_us;
+    held->item = *item;
+    return 0;
+}
+
+const struct dht_item *dht_items_find(const struct dht_items *items, const struct dht_id *target, uint64_t now_us)
+{
+    const struct dht_held_item *held = find(items, target);
+    return held && held->put_us + DHT_ITEM_US > now_us ? &held->item : NULL;
+}
+
+void dht_items_expire(struct dht_items *items, uint64_t now_us)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < items->n; i++) {
+        if (items->held[i]->put_us + DHT_ITEM_US > now_us)
+            items->held[n++] = items->held[i];
+        else
+            free(items->held[i]);
+    }
+    items->n = n;
+}

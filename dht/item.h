@@ -1,0 +1,45 @@
+/**
+ * dht/item.h - BEP 44 items: how they are named, signed and checked, and those we hold for others.
+ *
+ * Gone two hours after the last put; the one longest untouched makes way when the store is full.
+ */
+#ifndef DHT_ITEM_H
+#define DHT_ITEM_H
+
+#include "dht/dht.h"
+#include "dht/krpc.h"
+
+#define DHT_ITEMS_MAX 1024
+#define DHT_ITEM_US ((uint64_t)2 * 3600 * 1000000)
+
+struct dht_held_item {
+    struct dht_id target;
+    uint64_t put_us;
+    struct dht_item item;
+};
+
+struct dht_items {
+    size_t n;
+    struct dht_held_item *held[DHT_ITEMS_MAX];
+};
+
+void dht_items_init(struct dht_items *items);
+void dht_items_fini(struct dht_items *items);
+
+/** True when the item's value is bencoded, within its size, and signed if it is mutable. */
+bool dht_item_verify(const struct dht_item *item);
+
+/** Fills an item from a put query or a get reply; HANSE_EPROTO with the error to answer in `*error`.  Verifies nothing. */
+HANSE_MUST_USE int dht_item_take(struct dht_item *item, const struct dht_message *m, int *error);
+
+/**
+ * Keeps a verified item.  0, or the error to answer: DHT_ERROR_CAS, DHT_ERROR_SEQ, DHT_ERROR_SERVER.  `cas` NULL: not asked for.
+ */
+int dht_items_store(struct dht_items *items, const struct dht_item *item, const uint64_t *cas, uint64_t now_us);
+
+/** The item, or NULL. */
+const struct dht_item *dht_items_find(const struct dht_items *items, const struct dht_id *target, uint64_t now_us);
+
+void dht_items_expire(struct dht_items *items, uint64_t now_us);
+
+#endif

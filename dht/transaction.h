@@ -1,0 +1,57 @@
+/**
+ * dht/transaction.h - questions in the air: who was asked what, and until when we wait.
+ *
+ * A transaction id is four bytes: the slot and 23 random bits, which a liar who cannot see our traffic has to guess; an answer counts
+ * only from the address that was asked.  Two deadlines: `soft_us` says "late", `hard_us` says "lost".
+ */
+#ifndef DHT_TRANSACTION_H
+#define DHT_TRANSACTION_H
+
+#include "dht/bencode.h"
+#include "dht/krpc.h"
+
+#define DHT_TRANSACTIONS_MAX 512
+#define DHT_TID_BYTES 4
+#define DHT_HARD_US 2000000
+
+enum dht_role { DHT_ROLE_UPKEEP, DHT_ROLE_JOIN, DHT_ROLE_STEP, DHT_ROLE_PAGE, DHT_ROLE_STORE };
+
+struct dht_transaction {
+    uint32_t tid; /* 0: free slot */
+    enum dht_role role;
+    struct addr addr;
+    enum dht_method method;
+    uint64_t sent_us, soft_us, hard_us;
+    bool is_late;
+    bool is_repeat;     /* asks again what was late */
+    bool is_repeated;   /* was asked again: that one decides */
+    uint64_t operation; /* whose question it is; 0: upkeep */
+};
+
+struct dht_transactions {
+    struct rng rng;
+    size_t n;
+    uint16_t used[DHT_TRANSACTIONS_MAX]; /* the first n: taken slots; then the free ones */
+    struct dht_transaction slot[DHT_TRANSACTIONS_MAX];
+};
+
+void dht_transactions_init(struct dht_transactions *all, uint64_t seed);
+
+/** A new one with its id in `tid`; the caller fills the rest.  NULL when too many are in the air. */
+struct dht_transaction *dht_transactions_open(struct dht_transactions *all, uint8_t tid[DHT_TID_BYTES]);
+
+/** The one an answer belongs to, or NULL. */
+struct dht_transaction *dht_transactions_match(struct dht_transactions *all, struct dht_span tid, const struct addr *from);
+
+void dht_transactions_close(struct dht_transactions *all, struct dht_transaction *t);
+
+/** Closes what else an operation has in the air in this role to this address: the question was answered. */
+void dht_transactions_settle(struct dht_transactions *all, uint64_t operation, enum dht_role role, const struct addr *addr);
+
+/** The next one that is late or lost at `now_us`, or NULL. */
+struct dht_transaction *dht_transactions_overdue(struct dht_transactions *all, uint64_t now_us);
+
+/** When dht_transactions_overdue() has the next one; IO_NEVER for none. */
+uint64_t dht_transactions_deadline(const struct dht_transactions *all);
+
+#endif
