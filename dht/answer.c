@@ -1,0 +1,285 @@
+/* Queries in, answers out.  Whoever has not shown a token gets at most three bytes for each it sent, so that nobody can
+ * turn us against a forged address. */
+#include <string.h>
+
+#include "dht/id.h"
+#include "dht/node.h"
+
+#define AMPLIFICATION 3
+
+struct answer {
+    struct dht *dht;
+    uint64_t now_us;
+    const struct addr *from;
+    const struct dht_message *query;
+    size_t max;               /* bytes the answer may have */
+    struct dht_message reply; /* points to what follows */
+    uint8_t token[DHT_OWN_TOKEN_BYTES];
+    uint8_t nodes[DHT_K * 26], nodes6[DHT_K * 38];
+    uint8_t entries[DHT_DATAGRAM_MAX];
+};
+
+static size_t room(const struct answer *a)
+{
+    uint8_t bytes[DHT_DATAGRAM_MAX];
+    size_t n = dht_krpc_encode(&a->reply, bytes, a->max);
+    return n == 0 ? 0 : a->max - n;
+}
+
+static void fail(struct answer *a, int error)
+{
+    a->dht->stats.n_refused++;
+    a->reply.kind = DHT_ERROR;
+    a->reply.error = error;
+}
+
+static void give_token(struct answer *a)
+{
+    dht_tokens_make(&a->dht->tokens, a->from, &a->query->target, a->now_us, a->token);
+    a->reply.token = (struct dht_span){a->token, sizeof a->token};
+}
+
+/* As many of the nearest as there is room for. */
+static struct dht_span list_nodes(struct answer *a, int family, uint8_t *out)
+{
+    struct dht_node node[DHT_K];
+    size_t size = family == 4 ? 26 : 38, frame = strlen("6:nodes6NNN:"), space = room(a);
+    size_t max = space > frame ? (space - frame) / size : 0;
+    size_t n = dht_table_closest(&a->dht->half[family == 6].table, &a->query->target, node, max < DHT_K ? max : DHT_K);
+    for (size_t i = 0; i < n; i++)
+        dht_krpc_node_put(out + i * size, &node[i].id, &node[i].addr);
+    return (struct dht_span){n > 0 || max > 0 ? out : NULL, n * size};
+}
+
+static void give_nodes(struct answer *a)
+{
+    unsigned want = a->query->want;
+    if (want == 0)
+        want = a->from->family == 6 ? DHT_WANT_6 : DHT_WANT_4;
+    if (want & DHT_WANT_4)
+        a->reply.nodes = list_nodes(a, 4, a->nodes);
+    if (want & DHT_WANT_6)
+        a->reply.nodes6 = list_nodes(a, 6, a->nodes6);
+}
+
+static bool has_token(const struct answer *a)
+{
+    return a->query->has_target && dht_tokens_check(&a->dht->tokens, a->from, &a->query->target, a->now_us, a->query->token);
+}
+
+/* A write needs a key and a token for it. */
+static bool may_write(struct answer *a)
+{
+    if (has_token(a))
+        return true;
+    fail(a, DHT_ERROR_PROTOCOL);
+    return false;
+}
+
+static void get_peers(struct answer *a)
+{
+    give_token(a);
+    give_nodes(a);
+    size_t space = room(a), size = a->from->family == 4 ? 8 : 21, frame = strlen("6:valuesle");
+    size_t max = space > frame ? (space - frame) / size : 0;
+    max = max < DHT_MESSAGE_PEERS_MAX ? max : DHT_MESSAGE_PEERS_MAX;
+    a->reply.n_peers = dht_peers_list(&a->dht->peers, &a->query->target, a->from->family, &a->dht->rng, a->now_us, a->reply.peer,
+                                      max);
+}
+
+static void announce_peer(struct answer *a)
+{
+    struct addr peer = *a->from;
+    if (!may_write(a))
+        return;
+    if (!a->query->is_implied_port)
+        peer.port = a->query->port;
+    if (peer.port == 0)
+        fail(a, DHT_ERROR_PROTOCOL);
+    else if (dht_peers_store(&a->dht->peers, &a->query->target, &peer, a->now_us) != 0)
+        fail(a, DHT_ERROR_SERVER);
+}
+
+/* An item goes before the nodes: who has found it needs no further way. */
+static void get(struct answer *a)
+{
+    const struct dht_item *item = dht_items_find(&a->dht->items, &a->query->target, a->now_us);
+    give_token(a);
+    if (item) {
+        struct dht_message with = a->reply;
+        bool is_newer = !item->is_mutable || !a->query->has_seq || item->seq > a->query->seq;
+        if (item->is_mutable) {
+            with.has_seq = true;
+            with.seq = item->seq;
+        }
+        if (item->is_mutable && is_newer) {
+            with.k = (struct dht_span){item->key, sizeof item->key};
+            with.signature = (struct dht_span){item->signature, sizeof item->signature};
+        }
+        if (is_newer)
+            with.v = (struct dht_span){item->v, item->n_v};
+        uint8_t bytes[DHT_DATAGRAM_MAX];
+        if (dht_krpc_encode(&with, bytes, a->max) > 0)
+            a->reply = with;
+    }
+    give_nodes(a);
+}
+
+static bool may_verify(struct answer *a)
+{
+    if (dht_limits_allow(&a->dht->limits, DHT_LIMIT_SIGNATURES, a->from, a->now_us))
+        return true;
+    fail(a, DHT_ERROR_SERVER);
+    return false;
+}
+
+static void put(struct answer *a)
+{
+    struct dht_item item;
+    int error;
+    if (!may_write(a))
+        return;
+    if (dht_item_take(&item, a->query, &error) != 0) {
+        fail(a, error);
+        return;
+    }
+    struct dht_id target = dht_item_target(&item);
+    if (!dht_id_equal(&target, &a->query->target)) {
+        fail(a, DHT_ERROR_PROTOCOL);
+        return;
+    }
+    if (item.is_mutable && !may_verify(a))
+        return;
+    if (!dht_item_verify(&item)) {
+        fail(a, DHT_ERROR_SIGNATURE);
+        return;
+    }
+    error = dht_items_store(&a->dht->items, &item, a->query->has_cas ? &a->query->cas : NULL, a->now_us);
+    if (error)
+        fail(a, error);
+}
+
+/* A page: entries in the order of their writers, as many as fit; the cursor is the last writer when more follow. */
+static void list_entries(struct answer *a)
+{
+    const struct dht_record *record = NULL;
+    const uint8_t *after = a->query->cursor.bytes;
+    size_t space = room(a), frame = strlen("6:cursor32:7:entriesNNNN:") + DHT_CURSOR_BYTES, n = 0, n_bytes = 0;
+    size_t max = a->query->has_max ? a->query->max : SIZE_MAX;
+    while (n < max && (record = dht_directory_next(&a->dht->directory, &a->query->target, after, a->now_us))) {
+        if (frame + n_bytes + record->n > space)
+            break;
+        memcpy(a->entries + n_bytes, record->bytes, record->n);
+        n_bytes += record->n;
+        n++;
+        after = record->writer.byte;
+    }
+    static const uint8_t start[DHT_CURSOR_BYTES];
+    if (n_bytes > 0)
+        a->reply.entries = (struct dht_span){a->entries, n_bytes};
+    if (n < max && record && space >= frame)
+        a->reply.cursor = (struct dht_span){after ? after : start, DHT_CURSOR_BYTES};
+}
+
+static void hanse_get(struct answer *a)
+{
+    give_token(a);
+    if (!a->query->cursor.bytes)
+        give_nodes(a);
+    list_entries(a);
+}
+
+/* What a store of ours says to an entry, as an error to answer; 0 when it is kept. */
+static int keep_entry(struct answer *a, const struct dht_entry *entry, struct dht_span raw)
+{
+    struct dht *dht = a->dht;
+    const struct dht_id *key = &a->query->target;
+    if (entry->addr.port == 0 || addr_is_unspecified(&entry->addr) || dht_entry_check_time(entry, a->now_us) != 0)
+        return DHT_ERROR_PROTOCOL;
+    if (!dht_entry_is_known(&dht->verified, key, raw) &&
+        !dht_limits_allow(&dht->limits, DHT_LIMIT_SIGNATURES, a->from, a->now_us))
+        return DHT_ERROR_SERVER;
+    if (!dht_entry_verify(&dht->verified, key, entry, raw))
+        return DHT_ERROR_SIGNATURE;
+    int err = dht_directory_store(&dht->directory, key, entry, raw, a->from, a->now_us);
+    if (err == HANSE_EGONE)
+        return DHT_ERROR_SEQ;
+    return err ? DHT_ERROR_SERVER : 0;
+}
+
+static void hanse_put(struct answer *a)
+{
+    struct wire_reader r;
+    struct dht_entry entry;
+    struct dht_span raw;
+    if (!may_write(a))
+        return;
+    wire_reader_init(&r, a->query->entries.bytes, a->query->entries.n);
+    if (dht_entry_decode(&entry, &raw, &r) != 0 || !wire_done(&r)) {
+        fail(a, DHT_ERROR_PROTOCOL);
+        return;
+    }
+    int error = keep_entry(a, &entry, raw);
+    if (error)
+        fail(a, error);
+}
+
+static void act(struct answer *a)
+{
+    enum dht_method method = a->query->method;
+    if (method == DHT_METHOD_UNKNOWN) {
+        fail(a, DHT_ERROR_METHOD);
+        return;
+    }
+    if (method != DHT_PING && !a->query->has_target) {
+        fail(a, DHT_ERROR_PROTOCOL);
+        return;
+    }
+    switch (method) {
+    case DHT_FIND_NODE:
+        give_nodes(a);
+        break;
+    case DHT_GET_PEERS:
+        get_peers(a);
+        break;
+    case DHT_ANNOUNCE_PEER:
+        announce_peer(a);
+        break;
+    case DHT_GET:
+        get(a);
+        break;
+    case DHT_PUT:
+        put(a);
+        break;
+    case DHT_HANSE_GET:
+        hanse_get(a);
+        break;
+    case DHT_HANSE_PUT:
+        hanse_put(a);
+        break;
+    default:
+        break; /* a ping needs no more than our id */
+    }
+}
+
+void dht_answer(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m, size_t n_request)
+{
+    if (dht->config.is_read_only)
+        return;
+    if (!dht_limits_allow(&dht->limits, DHT_LIMIT_QUERIES, from, now_us)) {
+        dht->stats.n_refused++;
+        return;
+    }
+    struct answer a = {.dht = dht, .now_us = now_us, .from = from, .query = m};
+    a.max = has_token(&a) || n_request * AMPLIFICATION > DHT_DATAGRAM_MAX ? DHT_DATAGRAM_MAX : n_request * AMPLIFICATION;
+    a.reply.kind = DHT_REPLY;
+    a.reply.tid = m->tid;
+    a.reply.ip = *from;
+    a.reply.has_id = true;
+    a.reply.id = dht_half_of(dht, from)->table.own;
+    act(&a);
+    uint8_t bytes[DHT_DATAGRAM_MAX];
+    if (dht_krpc_encode(&a.reply, bytes, a.max) > 0)
+        dht_send(dht, from, &a.reply);
+    dht_upkeep_asked(dht, now_us, from, m);
+}

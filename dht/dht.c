@@ -1,0 +1,242 @@
+/* Events in, datagrams out: what does not belong to one part alone. */
+#include "dht/dht.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dht/id.h"
+#include "dht/operation.h"
+
+#define SOFT_MIN_US 100000 /* below this a busy machine looks like a lost datagram */
+#define SOFT_MAX_US 400000
+
+int dht_new(const struct dht_config *config, const struct io *io, uint64_t now_us, struct dht **out)
+{
+    struct dht *dht = calloc(1, sizeof *dht);
+    if (!dht)
+        return HANSE_ENOMEM;
+    static const struct addr unknown;
+    dht->config = *config;
+    dht->io = *io;
+    dht->peer = key_peer_id(config->key);
+    dht->wake_us = IO_NEVER;
+    dht->now_us = now_us;
+    rng_init(&dht->rng, config->seed, "dht");
+    for (int i = 0; i < 2; i++) {
+        struct dht_id own = dht_id_make(&unknown, &dht->peer, &dht->rng);
+        dht->half[i].family = i == 0 ? 4 : 6;
+        dht_table_init(&dht->half[i].table, &own);
+    }
+    dht_tokens_init(&dht->tokens, config->seed, now_us);
+    dht_limits_init(&dht->limits, config->seed);
+    dht_transactions_init(&dht->transactions, config->seed);
+    dht_directory_init(&dht->directory);
+    dht_peers_init(&dht->peers);
+    dht_items_init(&dht->items);
+    dht_routes_init(&dht->routes);
+    *out = dht;
+    return 0;
+}
+
+void dht_free(struct dht *dht)
+{
+    if (!dht)
+        return;
+    dht_operations_free(dht);
+    dht_publications_free(dht);
+    dht_routes_fini(&dht->routes);
+    dht_items_fini(&dht->items);
+    dht_peers_fini(&dht->peers);
+    dht_directory_fini(&dht->directory);
+    free(dht);
+}
+
+/* -- For the parts ------------------------------------------------------------------------------------------- */
+
+struct dht_half *dht_half_of(struct dht *dht, const struct addr *addr)
+{
+    return &dht->half[addr->family == 6];
+}
+
+size_t dht_n_nodes(const struct dht *dht)
+{
+    return dht_table_n(&dht->half[0].table) + dht_table_n(&dht->half[1].table);
+}
+
+unsigned dht_want(const struct dht *dht)
+{
+    return dht->half[0].is_wanted && dht->half[1].is_wanted ? DHT_WANT_4 | DHT_WANT_6 : 0;
+}
+
+void dht_send(struct dht *dht, const struct addr *to, const struct dht_message *m)
+{
+    uint8_t bytes[DHT_DATAGRAM_MAX];
+    size_t n = dht_krpc_encode(m, bytes, sizeof bytes);
+    if (n == 0)
+        return;
+    dht->stats.n_bytes_out += n;
+    dht->io.ops->datagram(dht->io.ctx, to, bytes, n);
+}
+
+static uint64_t soft_timeout(struct dht *dht, const struct addr *to)
+{
+    const struct dht_node *node = dht_table_find(&dht_half_of(dht, to)->table, to);
+    uint64_t rtt_us = node && node->rtt_us != 0 ? node->rtt_us : dht->rtt_us;
+    if (rtt_us == 0 || 2 * rtt_us > SOFT_MAX_US)
+        return SOFT_MAX_US;
+    return 2 * rtt_us > SOFT_MIN_US ? 2 * rtt_us : SOFT_MIN_US;
+}
+
+struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct addr *to, struct dht_message *m,
+                                enum dht_role role, uint64_t operation)
+{
+    uint8_t tid[DHT_TID_BYTES];
+    struct dht_transaction *t = dht_transactions_open(&dht->transactions, tid);
+    if (!t)
+        return NULL;
+    t->role = role;
+    t->addr = *to;
+    t->method = m->method;
+    t->sent_us = now_us;
+    t->soft_us = now_us + soft_timeout(dht, to);
+    t->hard_us = now_us + DHT_HARD_US;
+    t->operation = operation;
+    m->kind = DHT_QUERY;
+    m->tid = (struct dht_span){tid, sizeof tid};
+    m->has_id = true;
+    m->id = dht_half_of(dht, to)->table.own;
+    m->is_read_only = dht->config.is_read_only;
+    dht->stats.n_queries_out++;
+    dht_send(dht, to, m);
+    return t;
+}
+
+/* -- Events ------------------------------------------------------------------------------------------------------ */
+
+static void take_answer(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m)
+{
+    struct dht_transaction *found = dht_transactions_match(&dht->transactions, m->tid, from);
+    if (!found)
+        return; /* nobody asked, or too late */
+    struct dht_transaction t = *found;
+    dht_transactions_close(&dht->transactions, found);
+    dht->stats.n_replies_in++;
+    if (m->kind == DHT_REPLY)
+        dht_upkeep_answered(dht, now_us, &t, m);
+    dht_operation_answered(dht, now_us, &t, m);
+}
+
+static void take_overdue(struct dht *dht, uint64_t now_us)
+{
+    struct dht_transaction *t;
+    while ((t = dht_transactions_overdue(&dht->transactions, now_us))) {
+        if (!t->is_late) {
+            t->is_late = true;
+            dht_operation_late(dht, now_us, t);
+            continue;
+        }
+        struct dht_transaction lost = *t;
+        dht_transactions_close(&dht->transactions, t);
+        dht->stats.n_timeouts++;
+        if (!lost.is_repeated)
+            dht_table_failed(&dht_half_of(dht, &lost.addr)->table, &lost.addr);
+        dht_operation_lost(dht, &lost);
+    }
+}
+
+/* What may follow from one thing is done until nothing follows. */
+static void run(struct dht *dht, uint64_t now_us)
+{
+    take_overdue(dht, now_us);
+    do {
+        dht->wake_us = IO_NEVER;
+        dht_upkeep_run(dht, now_us);
+        dht_publications_run(dht, now_us);
+        dht->wake_us = IO_NEVER;
+        dht_operations_run(dht, now_us);
+    } while (dht->wake_us <= now_us);
+}
+
+void dht_datagram(struct dht *dht, uint64_t now_us, const struct addr *from, const uint8_t *bytes, size_t n)
+{
+    struct dht_message m;
+    dht->now_us = now_us;
+    dht->stats.n_bytes_in += n;
+    if (n > IO_DATAGRAM_MAX || dht_krpc_decode(&m, bytes, n) != 0) {
+        dht->stats.n_malformed++;
+        return;
+    }
+    if (m.kind == DHT_QUERY) {
+        dht->stats.n_queries_in++;
+        dht_answer(dht, now_us, from, &m, n);
+    } else {
+        take_answer(dht, now_us, from, &m);
+    }
+    run(dht, now_us);
+}
+
+void dht_tick(struct dht *dht, uint64_t now_us)
+{
+    dht->now_us = now_us;
+    run(dht, now_us);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+uint64_t dht_deadline(const struct dht *dht)
+{
+    uint64_t first = earlier(dht->wake_us, dht_transactions_deadline(&dht->transactions));
+    first = earlier(first, dht_operations_deadline(dht));
+    first = earlier(first, dht_publications_deadline(dht));
+    return earlier(first, dht_upkeep_deadline(dht));
+}
+
+/* -- Looking ------------------------------------------------------------------------------------------------------- */
+
+size_t dht_n_good(const struct dht *dht)
+{
+    return dht_table_n_good(&dht->half[0].table, dht->now_us) + dht_table_n_good(&dht->half[1].table, dht->now_us);
+}
+
+bool dht_external(const struct dht *dht, struct addr *out)
+{
+    const struct dht_half *half = &dht->half[!dht->half[0].has_external];
+    if (!half->has_external)
+        return false;
+    *out = half->external;
+    return true;
+}
+
+struct dht_id dht_own_id(const struct dht *dht)
+{
+    return dht->half[!dht->half[0].has_external && dht->half[1].has_external].table.own;
+}
+
+struct dht_id dht_directory_key(const struct hash *run, const char *kind, uint32_t layer, uint32_t row)
+{
+    struct buf text;
+    struct dht_id key;
+    buf_init(&text, 1024);
+    buf_append(&text, "hanse-directory", 15);
+    buf_append(&text, run->byte, sizeof run->byte);
+    buf_append(&text, kind, strlen(kind));
+    wire_put_u8(&text, 0); /* the kind ends here */
+    wire_put_u32(&text, layer);
+    wire_put_u32(&text, row);
+    hash_sha1(key.byte, text.bytes, text.n);
+    buf_fini(&text);
+    return key;
+}
+
+struct dht_stats dht_stats(const struct dht *dht)
+{
+    struct dht_stats stats = dht->stats;
+    stats.n_nodes = dht_n_nodes(dht);
+    stats.n_entries = dht->directory.n;
+    stats.n_items = dht->items.n;
+    stats.n_peers = dht->peers.n;
+    return stats;
+}

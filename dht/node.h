@@ -1,0 +1,142 @@
+/**
+ * dht/node.h - the inside of a DHT node, for its parts only: dht.c (events), answer.c (queries in), operation.c (walks),
+ * task.c (what each of them is for),
+ * publish.c (what we keep published), upkeep.c (joining, freshening, our own address).
+ *
+ * The v4 and the v6 network are two halves with an id and a table each (BEP 32, BEP 42).
+ */
+#ifndef DHT_NODE_H
+#define DHT_NODE_H
+
+#include "dht/directory.h"
+#include "dht/item.h"
+#include "dht/limit.h"
+#include "dht/lookup.h"
+#include "dht/peers.h"
+#include "dht/route.h"
+#include "dht/table.h"
+#include "dht/token.h"
+#include "dht/transaction.h"
+#include "dht/votes.h"
+
+#define DHT_JOIN_MAX 64
+#define DHT_JOIN_WAIT_US 400000 /* what was asked for before anybody answered waits this long for the first node */
+#define DHT_PUBLICATIONS_MAX 256
+
+struct dht_half {
+    int family;
+    struct dht_table table;
+    struct dht_votes votes;
+    bool has_external;
+    struct addr external;
+    bool is_wanted; /* somebody gave us an address of this family */
+};
+
+struct dht_publication {
+    struct dht_id key;
+    struct addr addr; /* as the caller gave it */
+    size_t n_bytes;
+    uint8_t bytes[DHT_DIRECTORY_BYTES_MAX];
+    bool is_withdrawn;
+    bool is_storing; /* an operation is under way */
+    bool is_changed; /* since that operation began */
+    uint64_t seq;
+    uint64_t stored_us; /* when it was last stored; 0: never */
+    uint64_t next_us;   /* when it is stored again */
+    uint64_t gap_us;    /* least pause before it is stored early */
+    bool is_early;      /* the next store is such a one */
+    size_t n_near;      /* nodes that took it, up to DHT_K; `far` is the last of them */
+    struct dht_id far;
+    void (*done)(void *arg, uint64_t now_us, size_t n_stored);
+    void *arg;
+};
+
+struct dht_join {
+    struct addr addr;
+    bool has_answered;
+};
+
+struct dht_upkeep {
+    struct dht_join join[DHT_JOIN_MAX];
+    size_t n_join;
+    size_t n_attempts; /* since the last dht_join(), or since we lost everybody */
+    bool is_alone, has_company;
+    uint64_t join_us;       /* when join addresses that did not answer are tried again */
+    uint64_t again_us;      /* when those that did are, if we lost sight of them */
+    uint64_t wait_until_us; /* operations wait for a first node until then */
+    uint64_t self_us;       /* when our own id is looked up again */
+    size_t n_self;
+    bool is_self_running, is_bucket_running;
+    uint64_t bucket_us; /* when the buckets are looked through again */
+    struct addr hint;   /* who answered a join last, and */
+    struct dht_id hint_id;
+    uint64_t expire_us;
+    uint64_t ping_us; /* newcomers are pinged when this is not ahead of the burst */
+};
+
+struct dht_operation;
+
+struct dht {
+    struct dht_config config;
+    struct peer_id peer;
+    struct io io;
+    struct rng rng;
+    struct dht_half half[2]; /* v4, v6 */
+    struct dht_tokens tokens;
+    struct dht_limits limits;
+    struct dht_transactions transactions;
+    struct dht_directory directory;
+    struct dht_verified verified;
+    struct dht_peers peers;
+    struct dht_items items;
+    struct dht_routes routes;
+    struct dht_operation *first; /* operations in the order they were asked for */
+    size_t n_operations;
+    uint64_t n_started; /* numbers them */
+    struct dht_publication *publication[DHT_PUBLICATIONS_MAX];
+    size_t n_publications;
+    struct dht_upkeep upkeep;
+    uint64_t now_us;  /* of the last event */
+    uint32_t rtt_us;  /* of all nodes, smoothed */
+    uint64_t wake_us; /* somebody asked for something: be called at once */
+    struct dht_stats stats;
+};
+
+/* dht.c */
+struct dht_half *dht_half_of(struct dht *dht, const struct addr *addr);
+size_t dht_n_nodes(const struct dht *dht);
+/** DHT_WANT_... when both families are in use, else 0. */
+unsigned dht_want(const struct dht *dht);
+void dht_send(struct dht *dht, const struct addr *to, const struct dht_message *m);
+/** Sends a query (id, tid, ro are filled in).  NULL when too many are in the air. */
+struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct addr *to, struct dht_message *m,
+                                enum dht_role role, uint64_t operation);
+
+/* answer.c */
+void dht_answer(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m, size_t n_request);
+
+/* publish.c */
+void dht_publications_run(struct dht *dht, uint64_t now_us);
+uint64_t dht_publications_deadline(const struct dht *dht);
+void dht_publications_free(struct dht *dht);
+/** Signs what is published under `key` with the present address and time; 0 when nothing is. */
+size_t dht_publication_entry(struct dht *dht, uint64_t now_us, const struct dht_id *key, struct dht_entry *entry,
+                             uint8_t raw[DHT_ENTRY_MAX]);
+/** A store is over.  `lookup` is the walk it followed. */
+void dht_publication_stored(struct dht *dht, uint64_t now_us, const struct dht_id *key, struct dht_lookup *lookup,
+                            size_t n_stored);
+/** A node is new in our table: what belongs there should be stored there soon. */
+void dht_publications_node(struct dht *dht, uint64_t now_us, const struct dht_id *id);
+/** Our address changed. */
+void dht_publications_moved(struct dht *dht, uint64_t now_us);
+
+/* upkeep.c */
+void dht_upkeep_run(struct dht *dht, uint64_t now_us);
+uint64_t dht_upkeep_deadline(const struct dht *dht);
+void dht_upkeep_found(struct dht *dht, uint64_t now_us, bool is_self);
+/** A node asked us something: perhaps it belongs into the table. */
+void dht_upkeep_asked(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m);
+/** A node answered a question of ours: it belongs into the table, and knows our address. */
+void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m);
+
+#endif

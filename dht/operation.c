@@ -1,0 +1,361 @@
+#include "dht/operation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dht/id.h"
+
+#define MANY_NODES 32 /* with fewer nodes known, disjoint paths would all be the same few */
+
+struct dht_operation *dht_operation_new(struct dht *dht, uint64_t now_us, enum dht_task task, const struct dht_id *target)
+{
+    if (dht->n_operations >= DHT_OPERATIONS_MAX)
+        return NULL;
+    struct dht_operation *op = calloc(1, sizeof *op), **end = &dht->first;
+    if (!op)
+        return NULL;
+    op->number = ++dht->n_started;
+    op->task = task;
+    op->is_due = true;
+    op->deadline_us = now_us + DHT_OPERATION_US;
+    op->lookup.target = *target;
+    while (*end)
+        end = &(*end)->next;
+    *end = op;
+    dht->n_operations++;
+    dht->wake_us = now_us;
+    return op;
+}
+
+void dht_operation_free(struct dht_operation *op)
+{
+    if (!op)
+        return;
+    free(op->entry);
+    free(op->peer);
+    free(op);
+}
+
+void dht_operations_free(struct dht *dht)
+{
+    while (dht->first) {
+        struct dht_operation *op = dht->first;
+        dht->first = op->next;
+        dht_operation_free(op);
+    }
+}
+
+static struct dht_operation *find(struct dht *dht, uint64_t number)
+{
+    struct dht_operation *op = dht->first;
+    while (op && op->number != number)
+        op = op->next;
+    return op;
+}
+
+/* -- Asking ------------------------------------------------------------------------------------------------ */
+
+static struct dht_transaction *ask_step(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c)
+{
+    struct dht_message m = {0};
+    dht_task_question(dht, op, c, &m);
+    return dht_ask(dht, now_us, &c->addr, &m, DHT_ROLE_STEP, op->number);
+}
+
+static struct dht_transaction *ask_page(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_page *page)
+{
+    struct dht_message m = {0};
+    dht_task_page(op, page, &m);
+    return dht_ask(dht, now_us, &page->addr, &m, DHT_ROLE_PAGE, op->number);
+}
+
+static struct dht_transaction *ask_store(struct dht *dht, uint64_t now_us, struct dht_operation *op,
+                                         const struct dht_candidate *c)
+{
+    struct dht_message m = {0};
+    dht_task_write(op, c, &m);
+    return dht_ask(dht, now_us, &c->addr, &m, DHT_ROLE_STORE, op->number);
+}
+
+/* -- The walk ---------------------------------------------------------------------------------------------- */
+
+static void start_at_table(struct dht *dht, struct dht_operation *op, size_t n_max)
+{
+    struct dht_node node[DHT_PATHS_MAX * DHT_K];
+    for (int i = 0; i < 2; i++) {
+        size_t n = dht_table_closest(&dht->half[i].table, &op->lookup.target, node, n_max);
+        for (size_t j = 0; j < n; j++) {
+            struct dht_candidate *c = dht_lookup_start(&op->lookup, &node[j].id, &node[j].addr);
+            if (c)
+                c->is_foreign = !node[j].is_ours;
+        }
+    }
+}
+
+static void start_at_route(struct dht_operation *op, const struct dht_route *route)
+{
+    dht_lookup_init(&op->lookup, &route->key, DHT_K / 2, 1);
+    for (size_t i = 0; i < route->n; i++) {
+        const struct dht_candidate *old = &route->holder[i];
+        struct dht_candidate *c = dht_lookup_start(&op->lookup, &old->id, &old->addr);
+        if (!c)
+            continue;
+        c->is_foreign = old->is_foreign;
+        c->n_token = old->n_token;
+        memcpy(c->token, old->token, sizeof c->token);
+    }
+    op->is_warm = true;
+}
+
+/* Writes and first reads go along several paths, so that a liar on one of them is not enough. */
+static void start_cold(struct dht *dht, struct dht_operation *op)
+{
+    bool is_upkeep = op->task == DHT_TASK_SELF || op->task == DHT_TASK_BUCKET;
+    size_t n_paths = is_upkeep || dht_n_nodes(dht) < MANY_NODES ? 1 : DHT_PATHS_MAX;
+    struct dht_id target = op->lookup.target;
+    dht_lookup_init(&op->lookup, &target, DHT_K, n_paths);
+    op->is_warm = false;
+    if (op->task == DHT_TASK_SELF && dht->upkeep.hint.family != 0)
+        (void)dht_lookup_start(&op->lookup, &dht->upkeep.hint_id, &dht->upkeep.hint);
+    start_at_table(dht, op, n_paths == 1 ? DHT_K : DHT_PATHS_MAX * DHT_K / 2);
+}
+
+static void start(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    struct dht_route *route = NULL;
+    if (op->task == DHT_TASK_READ)
+        route = dht_routes_find(&dht->routes, &op->lookup.target, now_us);
+    op->phase = DHT_PHASE_WALKING;
+    for (int i = 0; i < 2; i++)
+        dht->half[i].table.bucket[dht_table_bucket(&dht->half[i].table, &op->lookup.target)].lookup_us = now_us;
+    if (route)
+        start_at_route(op, route);
+    else
+        start_cold(dht, op);
+}
+
+static void write_nearest(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    struct dht_candidate *nearest[DHT_STORE_MAX];
+    size_t n = dht_lookup_closest(&op->lookup, DHT_K, nearest, DHT_STORE_MAX);
+    for (size_t i = 0; i < n; i++)
+        if (nearest[i]->n_token > 0 && ask_store(dht, now_us, op, nearest[i]))
+            op->n_in_air++;
+}
+
+static void arrive(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    if (op->is_warm && dht_lookup_n_answered(&op->lookup) < DHT_K / 4) {
+        start_cold(dht, op); /* the holders we knew are gone */
+        return;
+    }
+    op->phase = DHT_PHASE_STORING;
+    if (!op->is_warm && op->task == DHT_TASK_READ)
+        dht_routes_keep(&dht->routes, &op->lookup, now_us);
+    if (dht_task_arrived(dht, now_us, op))
+        write_nearest(dht, now_us, op);
+}
+
+static void walk(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    struct dht_candidate *c;
+    while (op->phase == DHT_PHASE_WALKING) {
+        while ((c = dht_lookup_next(&op->lookup)))
+            if (!ask_step(dht, now_us, op, c)) {
+                c->step = DHT_STEP_NEW; /* too much in the air: again at the next event */
+                op->is_due = true;
+                return;
+            }
+        if (!dht_lookup_is_done(&op->lookup))
+            return;
+        arrive(dht, now_us, op);
+    }
+}
+
+/* -- The line ---------------------------------------------------------------------------------------------- */
+
+/* What users ask before the first node is known waits a moment for it. */
+static bool may_start(const struct dht *dht, const struct dht_operation *op, size_t n_running, uint64_t now_us)
+{
+    if (n_running >= DHT_OPERATIONS_RUNNING)
+        return false;
+    if (op->task == DHT_TASK_SELF || op->task == DHT_TASK_BUCKET)
+        return true;
+    return dht_n_nodes(dht) > 0 || now_us >= dht->upkeep.wait_until_us;
+}
+
+static bool is_over(const struct dht_operation *op, uint64_t now_us)
+{
+    if (now_us >= op->deadline_us || dht_task_is_satisfied(op))
+        return true;
+    return op->phase == DHT_PHASE_STORING && op->n_in_air == 0;
+}
+
+static void end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    struct dht_operation **link = &dht->first;
+    while (*link != op)
+        link = &(*link)->next;
+    *link = op->next;
+    dht->n_operations--;
+    dht_task_end(dht, now_us, op);
+    dht_operation_free(op);
+}
+
+/* Lets everybody go on who can; ends one that is over and says so: its callback may have changed the line. */
+static bool run_once(struct dht *dht, uint64_t now_us)
+{
+    size_t n_running = 0;
+    for (struct dht_operation *op = dht->first; op; op = op->next) {
+        if (op->phase == DHT_PHASE_WAITING && may_start(dht, op, n_running, now_us))
+            start(dht, now_us, op);
+        n_running += op->phase != DHT_PHASE_WAITING;
+        if (op->phase == DHT_PHASE_WALKING && op->is_due) {
+            op->is_due = false;
+            walk(dht, now_us, op);
+        }
+        if (is_over(op, now_us)) {
+            end(dht, now_us, op);
+            return true;
+        }
+    }
+    return false;
+}
+
+void dht_operations_run(struct dht *dht, uint64_t now_us)
+{
+    while (run_once(dht, now_us))
+        ;
+}
+
+uint64_t dht_operations_deadline(const struct dht *dht)
+{
+    uint64_t first = IO_NEVER;
+    bool is_waiting = false;
+    for (const struct dht_operation *op = dht->first; op; op = op->next) {
+        first = op->deadline_us < first ? op->deadline_us : first;
+        is_waiting |= op->phase == DHT_PHASE_WAITING;
+    }
+    uint64_t wait_us = dht->upkeep.wait_until_us;
+    return is_waiting && dht_n_nodes(dht) == 0 && wait_us < first ? wait_us : first;
+}
+
+/* -- What becomes of questions ---------------------------------------------------------------------------- */
+
+static struct dht_page *find_page(struct dht_operation *op, const struct addr *addr)
+{
+    for (size_t i = 0; i < op->n_pages; i++)
+        if (addr_equal(&op->page[i].addr, addr))
+            return &op->page[i];
+    return NULL;
+}
+
+static void go_on(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_page *page)
+{
+    if (page && ask_page(dht, now_us, op, page))
+        op->n_in_air++;
+}
+
+static void learn_from(struct dht *dht, struct dht_operation *op, struct dht_span nodes, int family, uint8_t path)
+{
+    struct dht_id id;
+    struct addr addr;
+    for (size_t i = 0; i < DHT_NODES_MAX && dht_krpc_node(nodes, family, i, &id, &addr); i++)
+        if (!dht_id_equal(&id, &dht_half_of(dht, &addr)->table.own))
+            dht_lookup_learn(&op->lookup, &id, &addr, path);
+}
+
+/* Nodes of others do not know our queries: they are asked the way only. */
+static void step_refused(struct dht_candidate *c, const struct dht_transaction *t)
+{
+    bool is_private = t->method == DHT_HANSE_GET;
+    c->step = is_private && !c->is_foreign ? DHT_STEP_NEW : DHT_STEP_FAILED;
+    c->is_foreign = c->is_foreign || is_private;
+}
+
+static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_transaction *t,
+                          const struct dht_message *m)
+{
+    struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
+    op->is_due = true;
+    if (!c || c->step == DHT_STEP_ANSWERED)
+        return;
+    if (m->kind != DHT_REPLY) {
+        step_refused(c, t);
+        return;
+    }
+    if (!dht_id_equal(&c->id, &m->id) && !(c = dht_lookup_rename(&op->lookup, c, &m->id)))
+        return;
+    c->step = DHT_STEP_ANSWERED;
+    c->is_foreign = !m->is_ours;
+    c->n_token = 0;
+    if (m->token.n > 0 && m->token.n <= DHT_TOKEN_MAX) {
+        c->n_token = (uint8_t)m->token.n;
+        memcpy(c->token, m->token.bytes, m->token.n);
+    }
+    uint8_t path = c->path;
+    go_on(dht, now_us, op, dht_task_heard(dht, now_us, op, c, NULL, m));
+    if (op->phase == DHT_PHASE_WALKING) {
+        learn_from(dht, op, m->nodes, 4, path);
+        learn_from(dht, op, m->nodes6, 6, path);
+    }
+}
+
+void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m)
+{
+    struct dht_operation *op = find(dht, t->operation);
+    if (!op)
+        return;
+    dht_transactions_settle(&dht->transactions, op->number, t->role, &t->addr);
+    if (t->role == DHT_ROLE_STEP) {
+        step_answered(dht, now_us, op, t, m);
+        return;
+    }
+    op->n_in_air--;
+    struct dht_page *page = find_page(op, &t->addr);
+    if (t->role == DHT_ROLE_STORE)
+        op->n_stored += m->kind == DHT_REPLY;
+    else if (page && m->kind == DHT_REPLY)
+        go_on(dht, now_us, op, dht_task_heard(dht, now_us, op, NULL, page, m));
+}
+
+/* What is late is asked once more, since one lost datagram in a small swarm would otherwise decide. */
+void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction *t)
+{
+    struct dht_operation *op = find(dht, t->operation);
+    if (!op)
+        return;
+    struct dht_transaction *again = NULL;
+    struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
+    struct dht_page *page = find_page(op, &t->addr);
+    op->is_due = true;
+    if (t->role == DHT_ROLE_STEP && c && c->step == DHT_STEP_ASKED)
+        c->step = DHT_STEP_SLOW;
+    if (t->is_repeat)
+        return;
+    if (t->role == DHT_ROLE_STEP && c && c->step == DHT_STEP_SLOW)
+        again = ask_step(dht, now_us, op, c);
+    else if (t->role == DHT_ROLE_STORE && c)
+        again = ask_store(dht, now_us, op, c);
+    else if (t->role == DHT_ROLE_PAGE && page)
+        again = ask_page(dht, now_us, op, page);
+    if (again) {
+        again->is_repeat = true;
+        t->is_repeated = true;
+    }
+}
+
+void dht_operation_lost(struct dht *dht, const struct dht_transaction *t)
+{
+    struct dht_operation *op = find(dht, t->operation);
+    if (!op || t->is_repeated)
+        return;
+    op->is_due = true;
+    if (t->role != DHT_ROLE_STEP) {
+        op->n_in_air--;
+        return;
+    }
+    struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
+    if (c && c->step != DHT_STEP_ANSWERED)
+        c->step = DHT_STEP_FAILED;
+}

@@ -1,0 +1,107 @@
+/**
+ * dht/operation.h - something that was asked of our node: a walk to a key, and what is done there.
+ *
+ * operation.c moves them: it starts them in order, asks along the walk, repeats once what is late, ends them at their
+ * deadline.  task.c says what each kind asks, keeps and hands over.  An operation ends exactly once.
+ */
+#ifndef DHT_OPERATION_H
+#define DHT_OPERATION_H
+
+#include "dht/node.h"
+
+#define DHT_OPERATION_US 8000000  /* the longest an operation takes */
+#define DHT_OPERATIONS_RUNNING 32 /* at once; more would only overrun socket buffers */
+#define DHT_OPERATIONS_MAX 2048   /* waiting ones included */
+#define DHT_READ_ENTRIES_MAX 2048
+#define DHT_READ_PAGES_MAX 128 /* from one holder */
+#define DHT_READ_HOLDERS_MAX 24
+#define DHT_GET_PEERS_MAX 1024
+#define DHT_STORE_MAX 24 /* nodes that get a record */
+
+enum dht_task {
+    DHT_TASK_SELF,
+    DHT_TASK_BUCKET,
+    DHT_TASK_PUBLISH,
+    DHT_TASK_READ,
+    DHT_TASK_ANNOUNCE,
+    DHT_TASK_PEERS,
+    DHT_TASK_PUT,
+    DHT_TASK_GET
+};
+enum dht_phase { DHT_PHASE_WAITING, DHT_PHASE_WALKING, DHT_PHASE_STORING };
+
+/** Where we are in the pages of one holder. */
+struct dht_page {
+    struct addr addr;
+    uint8_t cursor[DHT_CURSOR_BYTES];
+    uint8_t token[DHT_TOKEN_MAX];
+    uint8_t n_token;
+    unsigned n;
+};
+
+struct dht_operation {
+    struct dht_operation *next;
+    uint64_t number;
+    enum dht_task task;
+    enum dht_phase phase;
+    bool is_due;  /* something happened: look whether it can go on */
+    bool is_warm; /* walks a route that was kept */
+    uint64_t deadline_us;
+    struct dht_lookup lookup;
+    size_t n_in_air; /* stores and pages */
+    size_t n_stored;
+
+    uint8_t raw[DHT_ENTRY_MAX]; /* publish: the signed entry */
+    size_t n_raw;
+    struct dht_entry *entry; /* read: what was found, ordered by writer */
+    size_t n_entries, entries_capacity;
+    struct dht_page page[DHT_READ_HOLDERS_MAX];
+    size_t n_pages;
+    struct addr *peer; /* get_peers: what was found */
+    size_t n_peers;
+    struct dht_item item; /* put: what; get: its salt, then the best found */
+    bool has_item;
+    uint16_t port; /* announce: ours */
+
+    union {
+        void (*stored)(void *arg, uint64_t now_us, size_t n_stored);
+        void (*read)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked);
+        void (*peers)(void *arg, uint64_t now_us, const struct addr *peer, size_t n);
+        void (*item)(void *arg, uint64_t now_us, const struct dht_item *item);
+    } done;
+    void *arg;
+};
+
+/* operation.c */
+/** A new operation at the end of the line; NULL when there is no memory or the line is too long. */
+struct dht_operation *dht_operation_new(struct dht *dht, uint64_t now_us, enum dht_task task, const struct dht_id *target);
+void dht_operation_free(struct dht_operation *op);
+void dht_operations_run(struct dht *dht, uint64_t now_us);
+uint64_t dht_operations_deadline(const struct dht *dht);
+void dht_operations_free(struct dht *dht);
+void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m);
+void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction *t);
+void dht_operation_lost(struct dht *dht, const struct dht_transaction *t);
+
+/* task.c */
+/** Looks up an id for the sake of the table: our own, or one in a bucket. */
+void dht_task_find(struct dht *dht, uint64_t now_us, const struct dht_id *target, bool is_self);
+void dht_task_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key);
+bool dht_task_is_write(enum dht_task task);
+/** The question that a step of the walk asks `c`. */
+void dht_task_question(const struct dht *dht, const struct dht_operation *op, const struct dht_candidate *c,
+                       struct dht_message *m);
+/** The write that `c` gets at the end. */
+void dht_task_write(const struct dht_operation *op, const struct dht_candidate *c, struct dht_message *m);
+void dht_task_page(const struct dht_operation *op, const struct dht_page *page, struct dht_message *m);
+/** `c` answered a step; or, with `page`, went on with its pages.  Returns a page to ask for next, or NULL. */
+struct dht_page *dht_task_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
+                                struct dht_page *page, const struct dht_message *m);
+/** The walk is over.  Returns true when the nearest are to be written to. */
+bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op);
+/** True when nothing better can come. */
+bool dht_task_is_satisfied(const struct dht_operation *op);
+/** Hands the result over; the operation is off the list already. */
+void dht_task_end(struct dht *dht, uint64_t now_us, struct dht_operation *op);
+
+#endif

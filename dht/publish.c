@@ -1,0 +1,251 @@
+/* What we keep published: stored at the nodes nearest to its key, again before it is over, and soon when a node turns up that
+ * is nearer than those which have it. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "dht/id.h"
+#include "dht/operation.h"
+
+#define AGAIN_MIN_US 100000000u /* a third of an entry's life, so that two lost rounds do no harm */
+#define AGAIN_MAX_US 150000000u
+#define GAP_MIN_US 500000u /* pause before an early store; doubles while the swarm keeps growing */
+#define GAP_MAX_US 32000000u
+
+static struct dht_publication *find(const struct dht *dht, const struct dht_id *key)
+{
+    for (size_t i = 0; i < dht->n_publications; i++)
+        if (dht_id_equal(&dht->publication[i]->key, key))
+            return dht->publication[i];
+    return NULL;
+}
+
+static struct dht_publication *add(struct dht *dht, const struct dht_id *key)
+{
+    if (dht->n_publications == DHT_PUBLICATIONS_MAX) {
+        log_error("dht: %d directory keys are published already; publish fewer rows", DHT_PUBLICATIONS_MAX);
+        return NULL;
+    }
+    struct dht_publication *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->key = *key;
+    dht->publication[dht->n_publications++] = p;
+    return p;
+}
+
+static void forget(struct dht *dht, struct dht_publication *p)
+{
+    size_t i = 0;
+    while (dht->publication[i] != p)
+        i++;
+    dht->publication[i] = dht->publication[--dht->n_publications];
+    free(p);
+}
+
+void dht_publications_free(struct dht *dht)
+{
+    while (dht->n_publications > 0)
+        free(dht->publication[--dht->n_publications]);
+}
+
+/* To be stored now, or right after the store that is under way. */
+static void store_soon(struct dht *dht, uint64_t now_us, struct dht_publication *p)
+{
+    p->is_changed = true;
+    p->next_us = now_us;
+    p->gap_us = GAP_MIN_US;
+    dht->wake_us = now_us;
+}
+
+static bool is_same(const struct dht_publication *p, const struct addr *addr, const void *bytes, size_t n)
+{
+    return !p->is_withdrawn && p->n_bytes == n && memcmp(p->bytes, bytes, n) == 0 && addr_equal(&p->addr, addr);
+}
+
+void dht_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key, const struct addr *addr, const void *bytes, size_t n,
+                 void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg)
+{
+    assert(n > 0 && n <= DHT_DIRECTORY_BYTES_MAX);
+    struct dht_publication *p = find(dht, key);
+    if (p && !done && is_same(p, addr, bytes, n))
+        return;
+    if (!p && !(p = add(dht, key))) {
+        if (done)
+            done(arg, now_us, 0);
+        return;
+    }
+    if (p->done && done) /* the earlier caller hears that its bytes never went out */
+        p->done(p->arg, now_us, 0);
+    if (done) {
+        p->done = done;
+        p->arg = arg;
+    }
+    p->is_withdrawn = false;
+    p->addr = *addr;
+    p->n_bytes = n;
+    memcpy(p->bytes, bytes, n);
+    store_soon(dht, now_us, p);
+}
+
+void dht_withdraw(struct dht *dht, uint64_t now_us, const struct dht_id *key)
+{
+    struct dht_publication *p = find(dht, key);
+    if (!p)
+        return;
+    p->is_withdrawn = true;
+    p->n_bytes = 0;
+    store_soon(dht, now_us, p);
+}
+
+void dht_republish(struct dht *dht, uint64_t now_us)
+{
+    for (size_t i = 0; i < dht->n_publications; i++)
+        store_soon(dht, now_us, dht->publication[i]);
+}
+
+void dht_publications_moved(struct dht *dht, uint64_t now_us)
+{
+    for (size_t i = 0; i < dht->n_publications; i++)
+        if (dht->publication[i]->addr.family == 0 || addr_is_unspecified(&dht->publication[i]->addr))
+            store_soon(dht, now_us, dht->publication[i]);
+}
+
+/* The address that readers are told: what the caller said, or else as others see us. */
+static struct addr public_addr(const struct dht *dht, const struct dht_publication *p)
+{
+    struct addr addr = p->addr, external;
+    if (addr.family != 0 && !addr_is_unspecified(&addr))
+        return addr;
+    uint16_t port = addr.port != 0 ? addr.port : dht->config.port;
+    if (dht_external(dht, &external))
+        addr = external;
+    if (addr.family == 0)
+        addr.family = 4;
+    if (port != 0)
+        addr.port = port;
+    return addr;
+}
+
+size_t dht_publication_entry(struct dht *dht, uint64_t now_us, const struct dht_id *key, struct dht_entry *entry,
+                             uint8_t raw[DHT_ENTRY_MAX])
+{
+    memset(entry, 0, sizeof *entry);
+    struct dht_publication *p = find(dht, key);
+    if (!p)
+        return 0;
+    p->seq = now_us > p->seq ? now_us : p->seq + 1;
+    p->is_changed = false;
+    entry->writer = dht->peer;
+    entry->addr = public_addr(dht, p);
+    entry->seq = p->seq;
+    entry->expiry_s = (uint32_t)(now_us / 1000000) + DHT_DIRECTORY_TTL_S;
+    entry->n_bytes = (uint16_t)p->n_bytes;
+    memcpy(entry->bytes, p->bytes, p->n_bytes);
+    return dht_entry_encode(entry, key, dht->config.key, raw);
+}
+
+void dht_publications_run(struct dht *dht, uint64_t now_us)
+{
+    for (size_t i = 0; i < dht->n_publications; i++) {
+        struct dht_publication *p = dht->publication[i];
+        if (p->is_storing || p->next_us > now_us)
+            continue;
+        p->is_storing = true;
+        p->is_changed = false;
+        dht_task_publish(dht, now_us, &p->key);
+    }
+}
+
+uint64_t dht_publications_deadline(const struct dht *dht)
+{
+    uint64_t first = IO_NEVER;
+    for (size_t i = 0; i < dht->n_publications; i++) {
+        const struct dht_publication *p = dht->publication[i];
+        if (!p->is_storing && p->next_us < first)
+            first = p->next_us;
+    }
+    return first;
+}
+
+static bool belongs_at(const struct dht_publication *p, const struct dht_id *id)
+{
+    return p->n_near < DHT_K || dht_id_compare(&p->key, id, &p->far) < 0;
+}
+
+/* An early store, with growing pauses; the regular one stands when it comes sooner. */
+static void hurry(struct dht_publication *p)
+{
+    uint64_t at = p->stored_us + p->gap_us;
+    if (p->is_storing || at >= p->next_us)
+        return;
+    p->next_us = at;
+    p->gap_us = 2 * p->gap_us < GAP_MAX_US ? 2 * p->gap_us : GAP_MAX_US;
+    p->is_early = true;
+}
+
+void dht_publications_node(struct dht *dht, uint64_t now_us, const struct dht_id *id)
+{
+    for (size_t i = 0; i < dht->n_publications; i++) {
+        struct dht_publication *p = dht->publication[i];
+        if (belongs_at(p, id) && p->stored_us != 0)
+            hurry(p);
+        if (p->next_us <= now_us)
+            dht->wake_us = now_us;
+    }
+}
+
+/* Nodes that became known while the store was under way, and that the walk did not meet. */
+static bool has_missed(const struct dht *dht, const struct dht_publication *p, struct dht_lookup *lookup)
+{
+    struct dht_node node[DHT_K];
+    for (int i = 0; i < 2; i++) {
+        size_t n = dht_table_closest(&dht->half[i].table, &p->key, node, DHT_K);
+        for (size_t j = 0; j < n; j++)
+            if (belongs_at(p, &node[j].id) && !dht_lookup_find(lookup, &node[j].addr))
+                return true;
+    }
+    return false;
+}
+
+static void remember_nearest(struct dht_publication *p, struct dht_lookup *lookup)
+{
+    struct dht_candidate *nearest[2 * DHT_K];
+    p->n_near = dht_lookup_closest(lookup, DHT_K, nearest, DHT_K);
+    if (p->n_near > 0)
+        p->far = nearest[p->n_near - 1]->id;
+}
+
+void dht_publication_stored(struct dht *dht, uint64_t now_us, const struct dht_id *key, struct dht_lookup *lookup,
+                            size_t n_stored)
+{
+    struct dht_publication *p = find(dht, key);
+    if (!p)
+        return;
+    void (*done)(void *arg, uint64_t now_us, size_t n_stored) = p->done;
+    void *arg = p->arg;
+    p->is_storing = false;
+    p->stored_us = now_us;
+    if (p->is_changed) { /* other bytes or another address meanwhile: whoever waits, waits for those */
+        p->next_us = now_us;
+        dht->wake_us = now_us;
+        return;
+    }
+    if (p->is_withdrawn) {
+        forget(dht, p);
+    } else {
+        p->next_us = now_us + AGAIN_MIN_US + rng_below(&dht->rng, AGAIN_MAX_US - AGAIN_MIN_US);
+        p->done = NULL;
+        if (!p->is_early)
+            p->gap_us = GAP_MIN_US;
+        p->is_early = false;
+        if (lookup) {
+            remember_nearest(p, lookup);
+            if (has_missed(dht, p, lookup))
+                hurry(p);
+        }
+    }
+    if (done)
+        done(arg, now_us, n_stored);
+}

@@ -1,0 +1,442 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "dht/id.h"
+#include "dht/operation.h"
+
+/* An answer may have three times the bytes of its question, so who hopes for much asks at length. */
+#define PAD_PAGE 280
+#define PAD_ITEM 290
+#define PAD_PEERS 200
+#define PAD_TOKEN 16
+
+/* -- What users ask for -------------------------------------------------------------------------------------- */
+
+/* Without memory for an operation it ends before it began. */
+static void stored_nowhere(void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg, uint64_t now_us)
+{
+    if (done)
+        done(arg, now_us, 0);
+}
+
+void dht_task_find(struct dht *dht, uint64_t now_us, const struct dht_id *target, bool is_self)
+{
+    if (!dht_operation_new(dht, now_us, is_self ? DHT_TASK_SELF : DHT_TASK_BUCKET, target))
+        dht_upkeep_found(dht, now_us, is_self);
+}
+
+void dht_task_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key)
+{
+    if (!dht_operation_new(dht, now_us, DHT_TASK_PUBLISH, key))
+        dht_publication_stored(dht, now_us, key, NULL, 0);
+}
+
+void dht_read(struct dht *dht, uint64_t now_us, const struct dht_id *key,
+              void (*done)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked), void *arg)
+{
+    struct dht_operation *op = dht_operation_new(dht, now_us, DHT_TASK_READ, key);
+    if (!op) {
+        done(arg, now_us, NULL, 0, 0);
+        return;
+    }
+    op->done.read = done;
+    op->arg = arg;
+}
+
+void dht_announce_peer(struct dht *dht, uint64_t now_us, const struct dht_id *info_hash,
+                       void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg)
+{
+    struct dht_operation *op = dht_operation_new(dht, now_us, DHT_TASK_ANNOUNCE, info_hash);
+    if (!op) {
+        stored_nowhere(done, arg, now_us);
+        return;
+    }
+    op->port = dht->config.port;
+    op->done.stored = done;
+    op->arg = arg;
+}
+
+void dht_get_peers(struct dht *dht, uint64_t now_us, const struct dht_id *info_hash,
+                   void (*done)(void *arg, uint64_t now_us, const struct addr *peer, size_t n), void *arg)
+{
+    struct dht_operation *op = dht_operation_new(dht, now_us, DHT_TASK_PEERS, info_hash);
+    if (!op) {
+        done(arg, now_us, NULL, 0);
+        return;
+    }
+    op->done.peers = done;
+    op->arg = arg;
+}
+
+void dht_put(struct dht *dht, uint64_t now_us, const struct dht_item *item,
+             void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg)
+{
+    struct dht_id target = dht_item_target(item);
+    struct dht_operation *op = dht_operation_new(dht, now_us, DHT_TASK_PUT, &target);
+    if (!op) {
+        stored_nowhere(done, arg, now_us);
+        return;
+    }
+    op->item = *item;
+    op->done.stored = done;
+    op->arg = arg;
+}
+
+void dht_get(struct dht *dht, uint64_t now_us, const struct dht_id *target, const void *salt, size_t n_salt,
+             void (*done)(void *arg, uint64_t now_us, const struct dht_item *item), void *arg)
+{
+    struct dht_operation *op = NULL;
+    if (n_salt <= sizeof op->item.salt)
+        op = dht_operation_new(dht, now_us, DHT_TASK_GET, target);
+    if (!op) {
+        done(arg, now_us, NULL);
+        return;
+    }
+    if (n_salt > 0)
+        memcpy(op->item.salt, salt, n_salt);
+    op->item.n_salt = n_salt;
+    op->done.item = done;
+    op->arg = arg;
+}
+
+/* -- Questions ----------------------------------------------------------------------------------------------- */
+
+void dht_task_question(const struct dht *dht, const struct dht_operation *op, const struct dht_candidate *c,
+                       struct dht_message *m)
+{
+    m->has_target = true;
+    m->target = op->lookup.target;
+    m->want = dht_want(dht);
+    m->method = DHT_FIND_NODE;
+    m->n_pad = m->want == (DHT_WANT_4 | DHT_WANT_6) ? 128 : 0;
+    if (op->task == DHT_TASK_ANNOUNCE || op->task == DHT_TASK_PEERS) {
+        m->method = DHT_GET_PEERS;
+        m->n_pad += op->task == DHT_TASK_PEERS ? PAD_PEERS : 0;
+    } else if (op->task == DHT_TASK_PUT || op->task == DHT_TASK_GET) {
+        m->method = DHT_GET;
+        m->n_pad += op->task == DHT_TASK_GET ? PAD_ITEM : PAD_TOKEN;
+    } else if (op->task == DHT_TASK_PUBLISH && !c->is_foreign) {
+        m->method = DHT_HANSE_GET;
+        m->has_max = true; /* none: only the way and a token */
+    } else if (op->task == DHT_TASK_READ && !c->is_foreign) {
+        m->method = DHT_HANSE_GET;
+        if (c->n_token > 0)
+            m->token = (struct dht_span){c->token, c->n_token};
+        else
+            m->n_pad += PAD_PAGE;
+    }
+}
+
+void dht_task_page(const struct dht_operation *op, const struct dht_page *page, struct dht_message *m)
+{
+    m->method = DHT_HANSE_GET;
+    m->has_target = true;
+    m->target = op->lookup.target;
+    m->cursor = (struct dht_span){page->cursor, sizeof page->cursor};
+    if (page->n_token > 0)
+        m->token = (struct dht_span){page->token, page->n_token};
+}
+
+bool dht_task_is_write(enum dht_task task)
+{
+    return task == DHT_TASK_PUBLISH || task == DHT_TASK_ANNOUNCE || task == DHT_TASK_PUT;
+}
+
+void dht_task_write(const struct dht_operation *op, const struct dht_candidate *c, struct dht_message *m)
+{
+    const struct dht_item *item = &op->item;
+    m->has_target = true;
+    m->target = op->lookup.target;
+    m->token = (struct dht_span){c->token, c->n_token};
+    if (op->task == DHT_TASK_PUBLISH) {
+        m->method = DHT_HANSE_PUT;
+        m->entries = (struct dht_span){op->raw, op->n_raw};
+    } else if (op->task == DHT_TASK_ANNOUNCE) {
+        m->method = DHT_ANNOUNCE_PEER;
+        m->port = op->port;
+        m->is_implied_port = m->port == 0;
+    } else {
+        m->method = DHT_PUT;
+        m->v = (struct dht_span){item->v, item->n_v};
+    }
+    if (op->task == DHT_TASK_PUT && item->is_mutable) {
+        m->k = (struct dht_span){item->key, sizeof item->key};
+        m->signature = (struct dht_span){item->signature, sizeof item->signature};
+        m->has_seq = true;
+        m->seq = item->seq;
+        if (item->n_salt > 0)
+            m->salt = (struct dht_span){item->salt, item->n_salt};
+    }
+}
+
+/* -- What answers bring ---------------------------------------------------------------------------------------- */
+
+/* Index of the first entry whose writer is not before `writer`. */
+static size_t entry_index(const struct dht_operation *op, const struct peer_id *writer)
+{
+    size_t low = 0, high = op->n_entries;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (peer_id_compare(&op->entry[middle].writer, writer) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool is_news(const struct dht_operation *op, const struct dht_entry *entry)
+{
+    size_t i = entry_index(op, &entry->writer);
+    if (i < op->n_entries && peer_id_equal(&op->entry[i].writer, &entry->writer))
+        return op->entry[i].seq < entry->seq;
+    return op->n_entries < DHT_READ_ENTRIES_MAX;
+}
+
+static void keep_entry(struct dht_operation *op, const struct dht_entry *entry)
+{
+    size_t i = entry_index(op, &entry->writer);
+    if (i < op->n_entries && peer_id_equal(&op->entry[i].writer, &entry->writer)) {
+        op->entry[i] = *entry;
+        return;
+    }
+    if (op->n_entries == op->entries_capacity) {
+        size_t capacity = op->entries_capacity ? 2 * op->entries_capacity : 8;
+        struct dht_entry *grown = realloc(op->entry, capacity * sizeof *grown);
+        if (!grown)
+            return; /* as if nobody had told us */
+        op->entry = grown;
+        op->entries_capacity = capacity;
+    }
+    memmove(&op->entry[i + 1], &op->entry[i], (op->n_entries - i) * sizeof *op->entry);
+    op->entry[i] = *entry;
+    op->n_entries++;
+}
+
+/* A writer that does not know its own address yet leaves it open; only its own node may fill in where it answered from. */
+static bool complete_addr(struct dht_entry *entry, const struct dht_id *node, const struct addr *from)
+{
+    if (!addr_is_unspecified(&entry->addr))
+        return entry->addr.port != 0;
+    uint16_t port = entry->addr.port;
+    if (!dht_id_names(node, &entry->writer))
+        return false;
+    entry->addr = *from;
+    if (port != 0)
+        entry->addr.port = port;
+    return true;
+}
+
+/* False when a holder gave out something that is not true: it is asked for no more pages. */
+static bool take_entries(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_message *m,
+                         const struct addr *from)
+{
+    struct wire_reader r;
+    wire_reader_init(&r, m->entries.bytes, m->entries.n);
+    while (wire_left(&r) > 0) {
+        struct dht_entry entry;
+        struct dht_span raw;
+        if (dht_entry_decode(&entry, &raw, &r) != 0)
+            return false;
+        if (dht_entry_check_time(&entry, now_us) != 0 || !is_news(op, &entry))
+            continue;
+        if (!dht_entry_verify(&dht->verified, &op->lookup.target, &entry, raw)) {
+            dht->stats.n_refused++;
+            return false;
+        }
+        if (complete_addr(&entry, &m->id, from))
+            keep_entry(op, &entry);
+    }
+    return true;
+}
+
+static struct dht_page *new_page(struct dht_operation *op, const struct dht_candidate *c)
+{
+    if (op->n_pages == DHT_READ_HOLDERS_MAX)
+        return NULL;
+    struct dht_page *page = &op->page[op->n_pages++];
+    *page = (struct dht_page){.addr = c->addr, .n_token = c->n_token};
+    memcpy(page->token, c->token, sizeof page->token);
+    return page;
+}
+
+static struct dht_page *read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
+                                   struct dht_page *page, const struct dht_message *m)
+{
+    if (!take_entries(dht, now_us, op, m, c ? &c->addr : &page->addr) || !m->cursor.bytes)
+        return NULL;
+    if (c && !(page = new_page(op, c)))
+        return NULL;
+    bool is_stuck = !c && memcmp(page->cursor, m->cursor.bytes, sizeof page->cursor) >= 0;
+    if (is_stuck || ++page->n > DHT_READ_PAGES_MAX)
+        return NULL;
+    memcpy(page->cursor, m->cursor.bytes, sizeof page->cursor);
+    return page;
+}
+
+static void keep_peers(struct dht_operation *op, const struct addr *peer, size_t n)
+{
+    if (!op->peer)
+        op->peer = calloc(DHT_GET_PEERS_MAX, sizeof *op->peer);
+    for (size_t i = 0; op->peer && i < n && op->n_peers < DHT_GET_PEERS_MAX; i++) {
+        size_t j = 0;
+        while (j < op->n_peers && !addr_equal(&op->peer[j], &peer[i]))
+            j++;
+        if (j == op->n_peers)
+            op->peer[op->n_peers++] = peer[i];
+    }
+}
+
+static void keep_item(struct dht_operation *op, const struct dht_item *item)
+{
+    struct dht_id target = dht_item_target(item);
+    if (!dht_id_equal(&target, &op->lookup.target) || (op->has_item && item->seq <= op->item.seq) || !dht_item_verify(item))
+        return;
+    op->item = *item;
+    op->has_item = true;
+}
+
+static void item_heard(struct dht_operation *op, const struct dht_message *m)
+{
+    struct dht_item item;
+    int error;
+    if (!m->v.bytes || dht_item_take(&item, m, &error) != 0)
+        return;
+    if (item.is_mutable) { /* an answer does not repeat the salt */
+        memcpy(item.salt, op->item.salt, sizeof item.salt);
+        item.n_salt = op->item.n_salt;
+    }
+    keep_item(op, &item);
+}
+
+struct dht_page *dht_task_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
+                                struct dht_page *page, const struct dht_message *m)
+{
+    if (op->task == DHT_TASK_READ)
+        return read_heard(dht, now_us, op, c, page, m);
+    if (op->task == DHT_TASK_PEERS)
+        keep_peers(op, m->peer, m->n_peers);
+    else if (op->task == DHT_TASK_GET)
+        item_heard(op, m);
+    return NULL;
+}
+
+bool dht_task_is_satisfied(const struct dht_operation *op)
+{
+    return op->task == DHT_TASK_GET && op->has_item && !op->item.is_mutable;
+}
+
+/* -- At the end of the walk ------------------------------------------------------------------------------------ */
+
+/* True when we are ourselves among the nearest. */
+static bool is_near(const struct dht *dht, struct dht_operation *op)
+{
+    struct dht_candidate *nearest[2 * DHT_K];
+    size_t n = dht_lookup_closest(&op->lookup, DHT_K, nearest, 2 * DHT_K);
+    if (dht->config.is_read_only)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        size_t n_nearer = 0;
+        for (size_t j = 0; j < n; j++)
+            n_nearer += (nearest[j]->addr.family == 6) == (i == 1) &&
+                        dht_id_compare(&op->lookup.target, &nearest[j]->id, &dht->half[i].table.own) < 0;
+        if (n_nearer < DHT_K && (n == 0 || dht->half[i].is_wanted))
+            return true;
+    }
+    return false;
+}
+
+static void publish_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    static const struct addr self; /* family 0: ourselves */
+    struct dht_entry entry;
+    op->n_raw = dht_publication_entry(dht, now_us, &op->lookup.target, &entry, op->raw);
+    struct dht_span raw = {op->raw, op->n_raw};
+    if (op->n_raw > 0 && is_near(dht, op))
+        op->n_stored += dht_directory_store(&dht->directory, &op->lookup.target, &entry, raw, &self, now_us) == 0;
+    if (addr_is_unspecified(&entry.addr))
+        op->n_raw = 0; /* nobody else could do anything with it */
+}
+
+static void read_own(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    const uint8_t *after = NULL;
+    const struct dht_record *record;
+    while ((record = dht_directory_next(&dht->directory, &op->lookup.target, after, now_us))) {
+        struct wire_reader r;
+        struct dht_entry entry;
+        struct dht_span raw;
+        wire_reader_init(&r, record->bytes, record->n);
+        if (dht_entry_decode(&entry, &raw, &r) == 0 && is_news(op, &entry))
+            keep_entry(op, &entry);
+        after = record->writer.byte;
+    }
+}
+
+bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    if (op->task == DHT_TASK_PUBLISH) {
+        publish_arrived(dht, now_us, op);
+        return op->n_raw > 0;
+    }
+    if (op->task == DHT_TASK_PUT && is_near(dht, op))
+        op->n_stored += dht_items_store(&dht->items, &op->item, NULL, now_us) == 0;
+    return dht_task_is_write(op->task);
+}
+
+static void end_read(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    size_t n = 0;
+    read_own(dht, now_us, op);
+    for (size_t i = 0; i < op->n_entries; i++)
+        if (op->entry[i].n_bytes > 0 && dht_entry_check_time(&op->entry[i], now_us) == 0) {
+            if (n != i)
+                op->entry[n] = op->entry[i];
+            n++;
+        }
+    op->done.read(op->arg, now_us, op->entry, n, dht_lookup_n_answered(&op->lookup));
+}
+
+static void end_peers(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    struct addr own[DHT_MESSAGE_PEERS_MAX];
+    for (int family = 4; family <= 6; family += 2)
+        keep_peers(op, own,
+                   dht_peers_list(&dht->peers, &op->lookup.target, family, &dht->rng, now_us, own, DHT_MESSAGE_PEERS_MAX));
+    op->done.peers(op->arg, now_us, op->peer, op->n_peers);
+}
+
+static void end_get(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    const struct dht_item *own = dht_items_find(&dht->items, &op->lookup.target, now_us);
+    if (own)
+        keep_item(op, own);
+    op->done.item(op->arg, now_us, op->has_item ? &op->item : NULL);
+}
+
+void dht_task_end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    switch (op->task) {
+    case DHT_TASK_SELF:
+    case DHT_TASK_BUCKET:
+        dht_upkeep_found(dht, now_us, op->task == DHT_TASK_SELF);
+        break;
+    case DHT_TASK_PUBLISH:
+        dht_publication_stored(dht, now_us, &op->lookup.target, &op->lookup, op->n_stored);
+        break;
+    case DHT_TASK_READ:
+        end_read(dht, now_us, op);
+        break;
+    case DHT_TASK_PEERS:
+        end_peers(dht, now_us, op);
+        break;
+    case DHT_TASK_GET:
+        end_get(dht, now_us, op);
+        break;
+    case DHT_TASK_ANNOUNCE:
+    case DHT_TASK_PUT:
+        if (op->done.stored)
+            op->done.stored(op->arg, now_us, op->n_stored);
+        break;
+    }
+}

@@ -1,0 +1,282 @@
+/* What a node does unasked: finding a first node, keeping its tables fresh, learning its own address. */
+#include <string.h>
+
+#include "dht/id.h"
+#include "dht/operation.h"
+
+#define SECOND_US ((uint64_t)1000000)
+#define SILENT_US (60 * SECOND_US)  /* who was not heard of for so long is pinged */
+#define BUCKET_US (300 * SECOND_US) /* a range without a lookup for so long gets one */
+#define BUCKETS_US SECOND_US        /* how often we look whether one is due */
+#define AGAIN_US (300 * SECOND_US)  /* how often join addresses that we lost sight of are asked again */
+#define EXPIRE_US (5 * SECOND_US)   /* how often stores are cleared of what is over */
+#define PING_EVERY_US 20000         /* newcomers are pinged at this rate, */
+#define PING_BURST 32               /* and so many at once */
+#define MOVE_VOTES 3                /* that say our id does not fit our address, before we take another */
+
+/* Pauses between attempts to find a first node. */
+static const uint64_t join_pause_us[] = {300000, SECOND_US, 3 * SECOND_US, 10 * SECOND_US, 30 * SECOND_US};
+
+/* Our own neighbourhood is looked at again soon after joining, when others who joined with us are there too. */
+static const uint64_t self_pause_us[] = {SECOND_US, 4 * SECOND_US, 15 * SECOND_US, 60 * SECOND_US, 300 * SECOND_US};
+
+static uint64_t pause_of(const uint64_t *pause, size_t n, size_t i)
+{
+    return pause[i < n ? i : n - 1];
+}
+
+static void ping(struct dht *dht, uint64_t now_us, const struct addr *to, enum dht_role role)
+{
+    struct dht_message m = {.method = DHT_PING};
+    (void)dht_ask(dht, now_us, to, &m, role, 0); /* too much in the air: the next round will */
+}
+
+/* -- Joining --------------------------------------------------------------------------------------------------- */
+
+static struct dht_join *find_join(struct dht *dht, const struct addr *addr)
+{
+    for (size_t i = 0; i < dht->upkeep.n_join; i++)
+        if (addr_equal(&dht->upkeep.join[i].addr, addr))
+            return &dht->upkeep.join[i];
+    return NULL;
+}
+
+void dht_join(struct dht *dht, uint64_t now_us, const struct addr *addr)
+{
+    struct dht_upkeep *u = &dht->upkeep;
+    struct dht_join *join = find_join(dht, addr);
+    if (!join && u->n_join == DHT_JOIN_MAX)
+        return;
+    if (!join)
+        join = &u->join[u->n_join++];
+    *join = (struct dht_join){.addr = *addr};
+    dht_half_of(dht, addr)->is_wanted = true;
+    ping(dht, now_us, addr, DHT_ROLE_JOIN);
+    u->n_attempts = 1;
+    u->join_us = now_us + join_pause_us[0];
+    u->again_us = now_us + AGAIN_US;
+    if (dht_n_good(dht) == 0 && u->wait_until_us == 0)
+        u->wait_until_us = now_us + DHT_JOIN_WAIT_US;
+}
+
+/* An address that never answered is tried again even when others did: whoever joined us meanwhile may be as lost as we are,
+ * and together we would stay an island.  One that did answer is asked again from time to time, should the swarm have split. */
+static void ping_joins(struct dht *dht, uint64_t now_us, bool is_all)
+{
+    struct dht_upkeep *u = &dht->upkeep;
+    for (size_t i = 0; i < u->n_join; i++) {
+        const struct addr *addr = &u->join[i].addr;
+        bool is_known = dht_table_find(&dht_half_of(dht, addr)->table, addr) != NULL;
+        if (is_all ? !is_known || u->is_alone : !u->join[i].has_answered)
+            ping(dht, now_us, addr, DHT_ROLE_JOIN);
+    }
+}
+
+static void join_again(struct dht *dht, uint64_t now_us)
+{
+    struct dht_upkeep *u = &dht->upkeep;
+    bool is_alone = dht_n_good(dht) == 0;
+    if (u->n_join == 0)
+        return;
+    if (is_alone && !u->is_alone && u->has_company) {
+        u->n_attempts = 0; /* lost everybody */
+        u->join_us = now_us;
+    }
+    u->is_alone = is_alone;
+    u->has_company |= !is_alone;
+    if (now_us >= u->again_us) {
+        ping_joins(dht, now_us, true);
+        u->again_us = now_us + AGAIN_US;
+    }
+    if (now_us < u->join_us)
+        return;
+    ping_joins(dht, now_us, is_alone);
+    uint64_t pause = pause_of(join_pause_us, sizeof join_pause_us / sizeof *join_pause_us, u->n_attempts++);
+    u->join_us = now_us + pause + rng_below(&dht->rng, pause / 4);
+}
+
+/* A node through which we may find ourselves in another swarm: our own id is looked up from there, and when it is the
+ * first time every bucket is looked into as well. */
+static void joined(struct dht *dht, uint64_t now_us, const struct addr *addr, const struct dht_id *id, bool is_first)
+{
+    struct dht_upkeep *u = &dht->upkeep;
+    u->hint = *addr;
+    u->hint_id = *id;
+    u->self_us = now_us;
+    if (!is_first)
+        return;
+    u->n_self = 0;
+    for (int i = 0; i < 2; i++)
+        for (size_t b = 0; b < DHT_BUCKETS; b++)
+            dht->half[i].table.bucket[b].lookup_us = 0;
+}
+
+/* -- Freshening -------------------------------------------------------------------------------------------------- */
+
+static struct dht_half *half_in_use(struct dht *dht)
+{
+    return &dht->half[dht_table_n(&dht->half[0].table) > 0 ? 0 : 1];
+}
+
+static void look_up_self(struct dht *dht, uint64_t now_us)
+{
+    struct dht_upkeep *u = &dht->upkeep;
+    if (u->is_self_running || now_us < u->self_us || dht_n_nodes(dht) == 0)
+        return;
+    u->is_self_running = true;
+    u->self_us = now_us + pause_of(self_pause_us, sizeof self_pause_us / sizeof *self_pause_us, u->n_self++);
+    dht_task_find(dht, now_us, &half_in_use(dht)->table.own, true);
+}
+
+/* One at a time, so that a node that just joined does not start with a storm. */
+static void look_into_buckets(struct dht *dht, uint64_t now_us)
+{
+    struct dht_upkeep *u = &dht->upkeep;
+    if (u->is_bucket_running || u->is_self_running || now_us < u->bucket_us)
+        return;
+    u->bucket_us = now_us + BUCKETS_US;
+    for (int i = 0; i < 2; i++) {
+        struct dht_table *table = &dht->half[i].table;
+        size_t deepest = dht_table_deepest(table);
+        for (size_t b = 0; b < deepest; b++)
+            if (table->bucket[b].lookup_us == 0 || now_us - table->bucket[b].lookup_us > BUCKET_US) {
+                struct dht_id target = dht_id_random_at(&table->own, (unsigned)b, &dht->rng);
+                u->is_bucket_running = true;
+                u->bucket_us = now_us;
+                dht_task_find(dht, now_us, &target, false);
+                return;
+            }
+    }
+}
+
+void dht_upkeep_found(struct dht *dht, uint64_t now_us, bool is_self)
+{
+    struct dht_upkeep *u = &dht->upkeep;
+    if (is_self) {
+        u->is_self_running = false;
+        u->hint.family = 0;
+        u->bucket_us = now_us;
+    } else {
+        u->is_bucket_running = false;
+    }
+    dht->wake_us = now_us;
+}
+
+static void ping_silent(struct dht *dht, uint64_t now_us)
+{
+    for (int i = 0; i < 2; i++) {
+        const struct dht_node *node;
+        while ((node = dht_table_silent(&dht->half[i].table, SILENT_US, now_us))) {
+            struct addr addr = node->addr;
+            dht_table_asked(&dht->half[i].table, &addr, now_us);
+            ping(dht, now_us, &addr, DHT_ROLE_UPKEEP);
+        }
+    }
+}
+
+static bool has_stores(const struct dht *dht)
+{
+    return dht->directory.n > 0 || dht->peers.n > 0 || dht->items.n > 0;
+}
+
+static void expire(struct dht *dht, uint64_t now_us)
+{
+    if (now_us < dht->upkeep.expire_us)
+        return;
+    dht->upkeep.expire_us = now_us + EXPIRE_US;
+    dht_directory_expire(&dht->directory, now_us);
+    dht_peers_expire(&dht->peers, now_us);
+    dht_items_expire(&dht->items, now_us);
+}
+
+void dht_upkeep_run(struct dht *dht, uint64_t now_us)
+{
+    join_again(dht, now_us);
+    look_up_self(dht, now_us);
+    look_into_buckets(dht, now_us);
+    ping_silent(dht, now_us);
+    expire(dht, now_us);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+uint64_t dht_upkeep_deadline(const struct dht *dht)
+{
+    const struct dht_upkeep *u = &dht->upkeep;
+    uint64_t first = u->n_join > 0 ? earlier(u->join_us, u->again_us) : IO_NEVER;
+    if (has_stores(dht))
+        first = earlier(first, u->expire_us);
+    if (dht_n_nodes(dht) == 0)
+        return first;
+    if (!u->is_self_running)
+        first = earlier(first, u->self_us);
+    if (!u->is_self_running && !u->is_bucket_running)
+        first = earlier(first, u->bucket_us);
+    for (int i = 0; i < 2; i++)
+        first = earlier(first, dht_table_silent_at(&dht->half[i].table, SILENT_US));
+    return first;
+}
+
+/* -- Who speaks to us ---------------------------------------------------------------------------------------------- */
+
+void dht_upkeep_asked(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m)
+{
+    struct dht_upkeep *u = &dht->upkeep;
+    struct dht_half *half = dht_half_of(dht, from);
+    if (m->is_read_only || from->port == 0 || !dht_id_fits(&m->id, from) || !dht_table_has_room(&half->table, &m->id, from))
+        return;
+    const struct dht_node *known = dht_table_find(&half->table, from);
+    if ((known && dht_id_equal(&known->id, &m->id)) || u->ping_us > now_us + PING_BURST * PING_EVERY_US)
+        return;
+    u->ping_us = (u->ping_us > now_us ? u->ping_us : now_us) + PING_EVERY_US;
+    half->is_wanted = true;
+    ping(dht, now_us, from, DHT_ROLE_UPKEEP);
+}
+
+/* Takes the address that most name; an id that it does not allow gives way once enough agree. */
+static void set_external(struct dht *dht, uint64_t now_us, struct dht_half *half)
+{
+    struct addr said;
+    size_t n = dht_votes_winner(&half->votes, &said);
+    if (n == 0)
+        return;
+    bool is_new = !half->has_external || !dht_id_same_ip(&half->external, &said);
+    if (is_new && half->has_external && n < MOVE_VOTES)
+        return;
+    half->has_external = true;
+    half->external = said;
+    if (is_new)
+        dht_publications_moved(dht, now_us);
+    if (dht_id_fits(&half->table.own, &said))
+        return;
+    struct dht_id own = dht_id_make(&said, &dht->peer, &dht->rng);
+    dht_table_move(&half->table, &own);
+    dht->upkeep.self_us = now_us;
+    dht->upkeep.n_self = 0;
+}
+
+void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m)
+{
+    struct dht_half *half = dht_half_of(dht, &t->addr);
+    bool was_alone = dht_n_good(dht) == 0, was_known = dht_table_find(&half->table, &t->addr) != NULL;
+    uint64_t rtt_us = now_us - t->sent_us;
+    dht->rtt_us = dht->rtt_us == 0 ? (uint32_t)rtt_us : (uint32_t)((dht->rtt_us * (uint64_t)7 + rtt_us) / 8);
+    if (m->ip.family != 0) {
+        dht_votes_add(&half->votes, &t->addr, &m->ip);
+        set_external(dht, now_us, half);
+    }
+    if (m->is_read_only || !dht_id_fits(&m->id, &t->addr))
+        return;
+    bool is_new = dht_table_answered(&half->table, &m->id, &t->addr, m->is_ours, (uint32_t)rtt_us, now_us);
+    struct dht_join *join = find_join(dht, &t->addr);
+    bool is_first = was_alone || (join && !join->has_answered);
+    if (join)
+        join->has_answered = true;
+    if (is_first || (t->role == DHT_ROLE_JOIN && !was_known))
+        joined(dht, now_us, &t->addr, &m->id, is_first);
+    if (is_new)
+        dht_publications_node(dht, now_us, &m->id);
+}

@@ -1,0 +1,79 @@
+/**
+ * tests/sim/dht_swarm.h - many DHT nodes in one process under a virtual clock, for tests of dht/ alone.
+ *
+ * Datagrams take a drawn time, or get lost; everything follows from one seed, and a hash over all that happened proves it.
+ * On the way every answer is held to the rule of three bytes for one; one that breaks it ends the test.
+ */
+#ifndef TESTS_SIM_DHT_SWARM_H
+#define TESTS_SIM_DHT_SWARM_H
+
+#include "dht/dht.h"
+
+#define SWARM_EPOCH_US 1767225600000000u
+#define SECOND_US ((uint64_t)1000000)
+
+struct swarm_config {
+    uint64_t seed;
+    uint64_t delay_min_us, delay_spread_us; /* one way, uniform */
+    unsigned loss_percent;
+    bool is_public; /* addresses all over the internet instead of in 10/8 */
+};
+
+struct swarm;
+
+struct swarm_node {
+    struct swarm *swarm;
+    size_t i;
+    struct addr addr;
+    struct io io;
+    struct key *key;
+    struct dht *dht; /* NULL: gone, silently */
+    uint64_t tick_us;
+};
+
+struct swarm *swarm_new(const struct swarm_config *config);
+void swarm_free(struct swarm *swarm);
+
+/** Another node; it has joined nobody yet. */
+struct swarm_node *swarm_add(struct swarm *swarm, bool is_read_only);
+struct swarm_node *swarm_node(struct swarm *swarm, size_t i);
+size_t swarm_n(const struct swarm *swarm);
+
+/** Takes a node away without a word. */
+void swarm_kill(struct swarm_node *node);
+
+/** Calls dht_join(). */
+void swarm_join(struct swarm_node *node, const struct addr *addr);
+
+/** `n` nodes, one every `gap_us`, each knowing one of the earlier ones. */
+void swarm_grow(struct swarm *swarm, size_t n, uint64_t gap_us);
+
+uint64_t swarm_now(const struct swarm *swarm);
+void swarm_run(struct swarm *swarm, uint64_t for_us);
+
+/** Lets a node that was called from outside say when it wants to be woken. */
+void swarm_touch(struct swarm_node *node);
+
+/** Hands a node bytes as if they came from `from`; answers to addresses of nobody are counted in swarm_stray(). */
+void swarm_inject(struct swarm_node *node, const struct addr *from, const void *bytes, size_t n);
+size_t swarm_n_stray(const struct swarm *swarm);
+/** The latest stray datagram. */
+size_t swarm_stray(const struct swarm *swarm, uint8_t out[1500]);
+
+struct hash swarm_trace(struct swarm *swarm);
+uint64_t swarm_n_datagrams(const struct swarm *swarm);
+
+/** Publishes `text` under `key` from a node. */
+void swarm_publish(struct swarm_node *node, const struct dht_id *key, const char *text);
+
+/** Reads a key and runs until it is there. */
+struct swarm_read {
+    bool is_done;
+    size_t n, n_asked;
+    uint64_t took_us;
+    struct dht_entry entry[64];
+};
+void swarm_read(struct swarm_node *node, const struct dht_id *key, struct swarm_read *out);
+bool swarm_has(const struct swarm_read *read, const struct swarm_node *writer, const char *text);
+
+#endif
