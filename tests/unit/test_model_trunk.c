@@ -171,6 +171,8 @@ START_TEST(the_first_trunk_is_a_function_of_the_run)
             continue;
         }
         ck_assert_mem_ne(at, y->param + tensor->offset, n * sizeof *at);
+        for (size_t j = 0; j < i; j++)
+            ck_assert_mem_ne(at, x->param + x->tensor[j].offset, 16 * sizeof *at);
         ck_assert_msg(fabs(deviation(at, n) / (double)tensor->init_std - 0.98658) < 0.05, "%s", tensor->name);
     }
     trunk_free(x);
@@ -202,6 +204,7 @@ START_TEST(a_sequence_is_the_same_in_any_batch)
     scene_init(&scene, shapes[_i], NULL, 3, 12);
     ck_assert_int_eq(trunk_tape_new(scene.trunk, 2, 12, false, &alone), 0);
     trunk_tape_set_batch(alone, 1);
+    ck_assert(alone->B == 1 && alone->N == 12);
     pretend_run_forward(scene.trunk, scene.tape, 0, false);
     for (size_t b = 0; b < 3; b++) {
         memcpy(alone->token, scene.tape->token + b * 12, 12 * sizeof *alone->token);
