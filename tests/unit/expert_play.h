@@ -63,7 +63,7 @@ static inline void play_draw(struct play_rows *rows, struct rng *rng, size_t n, 
 static inline void play_backward(struct expert *x, struct play_rows *rows, uint64_t version)
 {
     uint64_t staleness;
-    ck_assert_int_eq(expert_backward(x, rows->gx, rows->x, rows->gy, rows->work, rows->n, version, 0.75f, &staleness), 0);
+    ck_assert_int_eq(expert_backward(x, rows->gx, rows->x, rows->gy, rows->work, rows->n, version, 0.7f, &staleness), 0);
 }
 
 /** Everything that decides later bits, as one hash. */

@@ -165,6 +165,8 @@ static const struct {
     {"\"parent\":\"0", "\"parent\":\"x", HANSE_ECORRUPT},
     {"\"parent\":\"0", "\"parent\":\"", HANSE_ECORRUPT},
     {"\"n_bytes\":32", "\"n_bytes\":33", HANSE_ECORRUPT},
+    {"\"n_bytes\":24", "\"n_bytes\":20", HANSE_ECORRUPT},
+    {"\"type\"", "\"more\":1,\"type\"", HANSE_ECORRUPT},
     {"a.weight", "a weight", HANSE_ECORRUPT},
     {"\"F32\"", "\"F16\"", HANSE_ECORRUPT},
     {"\"F32\"", "\"I64\"", HANSE_ECORRUPT},

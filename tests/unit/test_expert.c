@@ -263,7 +263,7 @@ START_TEST(test_staleness)
     scaled = rows;
     for (size_t i = 0; i < N * D; i++)
         scaled.gy[i] *= damping[_i].damping;
-    ck_assert_int_eq(expert_backward(stale, rows.gx, rows.x, rows.gy, rows.work, N, forward, 0.75f, &staleness), 0);
+    ck_assert_int_eq(expert_backward(stale, rows.gx, rows.x, rows.gy, rows.work, N, forward, 0.7f, &staleness), 0);
     ck_assert_uint_eq(staleness, damping[_i].staleness);
     if (damping[_i].damping > 0) {
         play_backward(fresh, &scaled, fresh->version);
