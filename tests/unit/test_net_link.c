@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/random.h"
+#include "net/tls.h"
 #include "net_play.h"
 
 /* ---- sockets of strangers ---- */
@@ -324,6 +325,132 @@ START_TEST(a_flood_is_cut_off)
 }
 END_TEST
 
+/* ---- peers that prove their key and then misbehave ---- */
+
+struct rogue {
+    struct key *key;
+    struct tls_context *context;
+    struct tls_out out;
+    struct tls *tls;
+    int fd;
+};
+
+static void rogue_flush(struct rogue *rogue)
+{
+    ck_assert_int_eq(send(rogue->fd, rogue->out.bytes, rogue->out.n, MSG_NOSIGNAL), (ssize_t)rogue->out.n);
+    rogue->out.n = 0;
+}
+
+static void rogue_init(struct rogue *rogue, int fd, bool is_client)
+{
+    uint8_t seed[KEY_SEED_BYTES] = {66};
+    static uint8_t out[100000], in[10000];
+    bool is_done = false;
+    *rogue = (struct rogue){.fd = fd, .out = {.bytes = out, .max = sizeof out}};
+    ck_assert_int_eq(key_new(seed, &rogue->key), 0);
+    ck_assert_int_eq(tls_context_new(rogue->key, &rogue->context), 0);
+    ck_assert_int_eq(tls_new(rogue->context, is_client, NULL, &rogue->out, &rogue->tls), 0);
+    ck_assert_int_eq(tls_handshake(rogue->tls, &is_done), 0);
+    while (!is_done) {
+        rogue_flush(rogue);
+        ssize_t n = read(fd, in, sizeof in);
+        ck_assert_int_gt(n, 0);
+        tls_give(rogue->tls, in, (size_t)n);
+        ck_assert_int_eq(tls_handshake(rogue->tls, &is_done), 0);
+    }
+    rogue_flush(rogue);
+}
+
+static void rogue_say(struct rogue *rogue, const void *bytes, size_t n)
+{
+    ck_assert_int_eq(tls_write(rogue->tls, bytes, n), 0);
+    rogue_flush(rogue);
+}
+
+static void rogue_fini(struct rogue *rogue)
+{
+    close(rogue->fd);
+    tls_free(rogue->tls);
+    tls_context_free(rogue->context);
+    key_free(rogue->key);
+}
+
+#define HELLO "\x01\0\0\0\0\0\0\0\0\0\0\0"
+
+/* The bytes, and whether the link comes up first. */
+static const struct {
+    const char *bytes;
+    size_t n;
+    unsigned n_up;
+} rogue_bytes[] = {
+    {"\x04\0\x01\0\x01\0\0\0\x01\0\0\0x", 13, 0},         /* a message before the hello */
+    {HELLO HELLO, 24, 1},                                 /* two hellos */
+    {HELLO "\x04\0\x01\0\x01\0\0\0\x01\0\0\x04x", 25, 1}, /* 64 MiB and a byte */
+    {HELLO "\x09\0\0\0\0\0\0\0\0\0\0\0", 24, 1},          /* a kind that is not */
+};
+
+START_TEST(wrong_frames_end_the_link_and_nothing_else)
+{
+    struct peer b;
+    struct rogue rogue;
+    peer_init(&b, 2);
+    b.limit_us = 600000;
+    struct addr at = net_address(b.net);
+    peer_start(&b);
+    rogue_init(&rogue, dial(at), true);
+    rogue_say(&rogue, rogue_bytes[_i].bytes, rogue_bytes[_i].n);
+    ck_assert(is_closed_within(rogue.fd, 3000));
+    rogue_fini(&rogue);
+    ck_assert_int_eq(peer_join(&b), HANSE_ETIMEOUT); /* it went on */
+    ck_assert_uint_eq(b.n_messages, 0);
+    ck_assert_uint_eq(b.n_up, rogue_bytes[_i].n_up);
+    ck_assert_uint_eq(b.n_down, b.n_up);
+    if (b.n_up)
+        ck_assert_int_eq(b.down_err, HANSE_EPROTO);
+    peer_fini(&b);
+}
+END_TEST
+
+struct host {
+    int listener;
+    bool greets;
+};
+
+/* Accepts one connection, proves its key, and then says hello, or nothing. */
+static void *host_rogue(void *arg)
+{
+    struct host *host = arg;
+    struct rogue rogue;
+    rogue_init(&rogue, accept(host->listener, NULL, NULL), false);
+    if (host->greets)
+        rogue_say(&rogue, HELLO, 12);
+    is_closed_within(rogue.fd, 5000);
+    rogue_fini(&rogue);
+    return NULL;
+}
+
+/* In TLS 1.3 a client is done before the server has judged it: only the server's hello makes a link. */
+START_TEST(a_link_is_up_only_after_the_peers_hello)
+{
+    struct peer a = {0};
+    struct call c = {0};
+    struct host host = {.listener = deaf(&c.to), .greets = _i};
+    pthread_t thread;
+    struct net_config config = peer_config(&a, 1);
+    config.handshake_us = 500000;
+    peer_init_with(&a, &config);
+    pthread_create(&thread, NULL, host_rogue, &host);
+    ck_assert_int_eq(call(&a, &c), 0);
+    ck_assert_uint_eq(a.n_up, _i ? 1 : 0);
+    ck_assert_uint_eq(a.n_down, _i ? 0 : 1);
+    if (!_i)
+        ck_assert_int_eq(a.down_err, HANSE_ETIMEOUT);
+    peer_fini(&a);
+    pthread_join(thread, NULL);
+    close(host.listener);
+}
+END_TEST
+
 /* ---- peers that vanish ---- */
 
 /* A peer in a process of its own, made before this one has threads. */
@@ -485,6 +612,8 @@ int main(void)
     tcase_add_loop_test(c, garbage_is_shown_out, 0, 5);
     tcase_add_test(c, silence_is_shown_out);
     tcase_add_test(c, a_flood_is_cut_off);
+    tcase_add_loop_test(c, wrong_frames_end_the_link_and_nothing_else, 0, (int)(sizeof rogue_bytes / sizeof rogue_bytes[0]));
+    tcase_add_loop_test(c, a_link_is_up_only_after_the_peers_hello, 0, 2);
     tcase_add_loop_test(c, a_peer_that_vanishes_is_noticed, 0, 2);
     tcase_add_loop_test(c, the_first_signal_asks_and_the_second_ends, 0, 3);
     tcase_add_test(c, what_is_queued_still_goes_out);
