@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/arena.h"
-#include "base/log.h"
 #include "kernels/ref/math.h"
 #include "kernels/ref/muon.h"
 
@@ -100,7 +99,6 @@ float optimizer_begin(struct optimizer *x, struct trunk_tape *const *tape, size_
     float norm = grad_scale * sqrtf(x->trunk->kernels.sum_squares(x->grad, x->trunk->n_params));
     x->step++;
     if (!isfinite(norm)) {
-        log_warn("step %llu: the trunk's gradient is not finite; the step is left out", (unsigned long long)x->step);
         *err = HANSE_EREJECT;
         return norm;
     }

@@ -29,7 +29,7 @@ void optimizer_free(struct optimizer *optimizer);
  * One update from the gradients of n tapes, added in the order given and multiplied by `grad_scale` (so that tapes may hold sums over
  * tokens, which keeps gradients that travel to the experts at the scale of a token).  `lr_scale` in [0, 1] multiplies both peaks.
  * Returns the norm of the scaled gradient before the clip.  A non-finite norm leaves the parameters alone (HANSE_EREJECT
- * through *err, else 0); the step counts all the same.
+ * through *err, else 0; the caller logs it); the step counts all the same.
  */
 float optimizer_step(struct optimizer *optimizer, struct trunk_tape *const *tape, size_t n_tapes, float lr_scale,
                      float grad_scale, int *err);

@@ -101,6 +101,7 @@ START_TEST(the_id_does_not_see_spelling)
     assert_same_id("router: {z_loss: 0.001}\n", "router: {z_loss: 1e-3}\n");
     assert_same_id("router: {z_loss: 0}\n", "router: {z_loss: -0.0}\n");
     assert_same_id("name: a\n", "name: \"a\"\n");
+    assert_same_id("model: {width: 64}\n", "\xef\xbb\xbfmodel:\r\n  width: 64\r\n"); /* as an editor on Windows saves it */
     assert_same_id("", "trainer: {steps: 5, deadline_ms: 77, microbatches: 2}\nhosts: {checkpoint_s: 5}\n");
 }
 END_TEST
