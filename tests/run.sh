@@ -197,6 +197,7 @@ check() { # directory, make arguments...
         # shellcheck disable=SC2086  # a list of words
         failed "tests" none "make -C $directory check TESTS='$(echo $trs | sed "s|$directory/||g; s|\.trs||g")'"
     elif [ $status -ne 0 ]; then
+        grep -E ': (fatal )?error' "$directory/check.out" | head -n 20
         failed "make check in $directory" "$directory/check.out" "make -C $directory check"
     fi
 }

@@ -15,8 +15,8 @@ static void parse(struct run *run, const char *yaml)
 static const char *const shapes[] = {
     "name: a\n",
     "name: b\nmodel: {width: 64, heads: 2, layers: 3, context: 64, experts: 16, chosen: 4, latent: 32, shared_hidden: 96}\n",
-    "name: c\nmodel: {width: 96, heads: 3, layers: 5, context: 32, moe_layers: [0, 1, 4], experts: 5, chosen: 1, shared_hidden: "
-    "0}\n",
+    ("name: c\nmodel: {width: 96, heads: 3, layers: 5, context: 32, moe_layers: [0, 1, 4], experts: 5, chosen: 1, shared_hidden: "
+     "0}\n"),
 };
 
 START_TEST(a_tape_takes_what_the_plan_says)
