@@ -1,0 +1,471 @@
+/* tests/unit/test_router_exchange.c - exchanges with made-up hosts: who is asked what, and what comes of silence. */
+#include "router/router.h"
+
+#include <string.h>
+
+#include "router/state.h"
+#include "tests/unit/unit.h"
+
+#define N_HOSTS 3
+#define N_EXPERTS 6
+#define N_PICKS 2
+#define WIDTH 4
+#define N_TOKENS 16
+#define MS 1000u
+#define T0 ((uint64_t)1700000000 * 1000000)
+
+/* A host as the router sees it: an open link and the last request on it. */
+struct fake_host {
+    struct peer_id id;
+    io_link link;
+    struct buf request;
+    size_t n_requests, n_cancels, n_opened;
+    bool is_closed;
+};
+
+static struct fake_host host[N_HOSTS];
+static io_link next_link;
+static struct router *router;
+static struct exchange *exchange;
+static uint64_t now;
+static int n_done;
+static float x[N_TOKENS * WIDTH], y[N_TOKENS * N_PICKS * WIDTH], gx[N_TOKENS * N_PICKS * WIDTH], gout[N_TOKENS * WIDTH],
+    weight[N_TOKENS * N_PICKS];
+static int32_t pick[N_TOKENS * N_PICKS];
+static uint8_t answered[N_TOKENS * N_PICKS];
+
+static struct fake_host *host_of_link(io_link link)
+{
+    for (size_t h = 0; h < N_HOSTS; h++)
+        if (host[h].link == link)
+            return &host[h];
+    return NULL;
+}
+
+static io_link fake_open(void *ctx, const struct addr *to, const struct peer_id *expect)
+{
+    (void)ctx;
+    (void)expect;
+    struct fake_host *h = &host[to->port - 1];
+    h->link = ++next_link;
+    h->n_opened++;
+    h->is_closed = false;
+    return h->link;
+}
+
+static void fake_send(void *ctx, io_link link, struct buf *message, bool is_urgent)
+{
+    (void)ctx;
+    (void)is_urgent;
+    struct fake_host *h = host_of_link(link);
+    enum message_kind kind = message_kind(message->bytes, message->n);
+    if (h && (kind == MESSAGE_FORWARD || kind == MESSAGE_BACKWARD)) {
+        buf_move(&h->request, message);
+        h->n_requests++;
+    }
+    if (h && kind == MESSAGE_CANCEL)
+        h->n_cancels++;
+    buf_fini(message);
+}
+
+static void fake_close(void *ctx, io_link link)
+{
+    (void)ctx;
+    struct fake_host *h = host_of_link(link);
+    if (h)
+        h->is_closed = true;
+}
+
+static const struct io_ops ops = {.link_open = fake_open, .link_send = fake_send, .link_close = fake_close};
+static const struct io io = {&ops, NULL};
+
+static void event(struct io_event e)
+{
+    router_event(router, now, &e);
+}
+
+static void tick(void)
+{
+    event((struct io_event){.kind = IO_TICK});
+}
+
+static void hello(struct fake_host *h)
+{
+    struct message_hello m = {.role = ROLE_HOST, .version = MESSAGE_VERSION};
+    struct buf bytes;
+    buf_init(&bytes, 1000);
+    message_hello_encode(&m, &bytes);
+    event((struct io_event){.kind = IO_LINK_UP, .link = h->link, .peer = h->id});
+    event((struct io_event){.kind = IO_MESSAGE, .link = h->link, .peer = h->id, .bytes = bytes.bytes, .n_bytes = bytes.n});
+    buf_fini(&bytes);
+}
+
+/* Expert e lives on host e % N_HOSTS, as the directory would have it. */
+static void place_experts(void)
+{
+    for (size_t h = 0; h < N_HOSTS; h++) {
+        host[h] = (struct fake_host){.id = {{(uint8_t)(h + 1)}}};
+        buf_init(&host[h].request, IO_MESSAGE_MAX);
+        int peer_i = router_peer_add(router, &host[h].id);
+        router->peer[peer_i].addr = (struct addr){.family = 4, .ip = {127, 0, 0, 1}, .port = (uint16_t)(h + 1)};
+        for (size_t e = h; e < N_EXPERTS; e += N_HOSTS) {
+            router->target[e].claim[0] = (struct claim){(uint32_t)peer_i, 0, 0};
+            router->target[e].n_claims = 1;
+            router->peer[peer_i].n_claims++;
+        }
+    }
+    tick();
+    for (size_t h = 0; h < N_HOSTS; h++)
+        hello(&host[h]);
+}
+
+static void set_up(uint64_t deadline_us)
+{
+    struct router_config config = {.role = ROLE_TRAINER,
+                                   .n_moe = 1,
+                                   .E = N_EXPERTS,
+                                   .K = N_PICKS,
+                                   .D = WIDTH,
+                                   .deadline_us = deadline_us,
+                                   .bias_rate = 0.1f};
+    now = T0;
+    n_done = 0;
+    next_link = 0;
+    ck_assert_int_eq(router_new(&config, &io, NULL, now, &router), 0);
+    ck_assert_int_eq(exchange_new(router, N_TOKENS, &exchange), 0);
+    place_experts();
+    for (size_t i = 0; i < N_TOKENS * WIDTH; i++) {
+        x[i] = (float)i;
+        gout[i] = (float)(i % 7) - 3;
+    }
+    memset(gx, 0xff, sizeof gx);
+}
+
+static void tear_down(void)
+{
+    exchange_free(exchange);
+    router_free(router);
+    for (size_t h = 0; h < N_HOSTS; h++)
+        buf_fini(&host[h].request);
+}
+
+static void draw_picks(uint64_t seed)
+{
+    struct rng rng;
+    rng_init(&rng, seed, "picks");
+    for (size_t t = 0; t < N_TOKENS; t++) {
+        pick[t * N_PICKS] = (int32_t)rng_below(&rng, N_EXPERTS);
+        pick[t * N_PICKS + 1] = (int32_t)(((uint64_t)pick[t * N_PICKS] + 1 + rng_below(&rng, N_EXPERTS - 1)) % N_EXPERTS);
+        if (rng_below(&rng, 8) == 0)
+            pick[t * N_PICKS + 1] = -1;
+        weight[t * N_PICKS] = 0.25f;
+        weight[t * N_PICKS + 1] = 0.5f;
+    }
+}
+
+static void on_done(void *arg, uint64_t now_us)
+{
+    (void)arg;
+    (void)now_us;
+    n_done++;
+}
+
+/* What expert e makes of element v: enough to see where a value came from. */
+static float made(uint32_t e, float v)
+{
+    return v * 10 + (float)e;
+}
+
+static struct message_group request_group[MESSAGE_GROUPS_MAX];
+
+static struct message_request request_of(const struct fake_host *h)
+{
+    struct message_request m = {.group = request_group};
+    ck_assert_int_eq(message_request_decode(&m, h->request.bytes, h->request.n), 0);
+    return m;
+}
+
+/* Answers the last request of a host; `status` for all its groups. */
+static void answer(struct fake_host *h, uint8_t status)
+{
+    struct message_request m = request_of(h);
+    bool is_backward = m.kind == MESSAGE_BACKWARD;
+    static float values[N_EXPERTS][N_TOKENS * WIDTH];
+    struct message_group group[N_EXPERTS];
+    for (size_t g = 0; g < m.n_groups; g++) {
+        for (size_t s = 0; s < m.group[g].n_slots; s++)
+            for (size_t d = 0; d < WIDTH; d++) {
+                float row = m.rows[m.group[g].row[s] * WIDTH + d];
+                values[g][s * WIDTH + d] = is_backward ? m.group[g].weight[s] * row : made(m.group[g].expert, row);
+            }
+        group[g] = (struct message_group){.expert = m.group[g].expert,
+                                          .n_slots = m.group[g].n_slots,
+                                          .version = 5,
+                                          .staleness = 2,
+                                          .load = 100,
+                                          .status = status,
+                                          .values = values[g]};
+    }
+    struct message_reply reply = {.kind = is_backward ? MESSAGE_BACKWARD_REPLY : MESSAGE_FORWARD_REPLY,
+                                  .call = m.call,
+                                  .D = WIDTH,
+                                  .n_groups = m.n_groups,
+                                  .group = group};
+    struct buf bytes;
+    buf_init(&bytes, IO_MESSAGE_MAX);
+    message_reply_encode(&reply, &bytes);
+    buf_clear(&h->request);
+    event((struct io_event){.kind = IO_MESSAGE, .link = h->link, .peer = h->id, .bytes = bytes.bytes, .n_bytes = bytes.n});
+    buf_fini(&bytes);
+}
+
+static size_t first_token(uint16_t expert)
+{
+    for (size_t s = 0; s < N_TOKENS * N_PICKS; s++)
+        if (pick[s] == (int32_t)expert)
+            return s / N_PICKS;
+    ck_abort_msg("expert %u was picked by nobody", expert);
+}
+
+static void forward(void)
+{
+    exchange_forward(exchange, now, 0, N_TOKENS, x, pick, answered, y, true, on_done, NULL);
+}
+
+static void check_forward(int missing_host)
+{
+    for (size_t s = 0; s < N_TOKENS * N_PICKS; s++) {
+        bool is_there = pick[s] >= 0 && pick[s] % N_HOSTS != missing_host;
+        ck_assert_int_eq(answered[s], is_there);
+        for (size_t d = 0; is_there && d < WIDTH; d++)
+            ck_assert_float_eq(y[s * WIDTH + d], made((uint32_t)pick[s], x[s / N_PICKS * WIDTH + d]));
+    }
+}
+
+START_TEST(every_slot_gets_its_answer)
+{
+    set_up(500 * MS);
+    draw_picks((uint64_t)_i);
+    forward();
+    ck_assert_int_eq(n_done, 0);
+    for (size_t h = 0; h < N_HOSTS; h++) {
+        ck_assert_uint_eq(host[h].n_requests, 1); /* one message, however many experts and tokens */
+        struct message_request m = request_of(&host[h]);
+        ck_assert_uint_le(m.n_rows, N_TOKENS); /* a row travels once */
+        answer(&host[h], STATUS_OK);
+    }
+    ck_assert_int_eq(n_done, 1);
+    check_forward(-1);
+    exchange_backward(exchange, now, weight, gout, gx, 0.5f, on_done, NULL);
+    for (size_t h = N_HOSTS; h-- > 0;) {
+        struct message_request m = request_of(&host[h]);
+        ck_assert_uint_eq(m.group[0].version, 5);
+        ck_assert_float_eq(m.lr_scale, 0.5f);
+        answer(&host[h], STATUS_OK);
+    }
+    ck_assert_int_eq(n_done, 2);
+    for (size_t s = 0; s < N_TOKENS * N_PICKS; s++)
+        for (size_t d = 0; d < WIDTH; d++)
+            ck_assert_float_eq(gx[s * WIDTH + d], pick[s] < 0 ? 0 : weight[s] * gout[s / N_PICKS * WIDTH + d]);
+    tear_down();
+}
+END_TEST
+
+START_TEST(silence_ends_at_the_deadline)
+{
+    set_up(500 * MS);
+    draw_picks(1);
+    forward();
+    answer(&host[0], STATUS_OK);
+    answer(&host[2], STATUS_OK);
+    now += 499 * MS;
+    tick();
+    ck_assert_int_eq(n_done, 0);
+    ck_assert_uint_eq(router_deadline(router), T0 + 500 * MS);
+    now += 1 * MS;
+    tick();
+    ck_assert_int_eq(n_done, 1);
+    check_forward(1);
+    ck_assert_uint_eq(host[1].n_cancels, 1);
+    ck_assert_uint_eq(router_allowed(router, 0)[1], 0); /* left out for a while ... */
+    exchange_backward(exchange, now, weight, gout, gx, 1, on_done, NULL);
+    ck_assert_uint_eq(host[1].n_requests, 1); /* and not told of gradients */
+    answer(&host[0], STATUS_OK);
+    answer(&host[2], STATUS_OK);
+    ck_assert_int_eq(n_done, 2);
+    now += 2000 * MS;
+    tick();
+    ck_assert_uint_eq(router_allowed(router, 0)[1], 1); /* ... and tried again */
+    tear_down();
+}
+END_TEST
+
+START_TEST(late_and_foreign_answers_change_nothing)
+{
+    set_up(500 * MS);
+    draw_picks(2);
+    forward();
+    struct buf late;
+    buf_init(&late, IO_MESSAGE_MAX);
+    buf_append(&late, host[1].request.bytes, host[1].request.n);
+    now += 600 * MS;
+    tick();
+    ck_assert_int_eq(n_done, 1);
+    buf_clear(&host[1].request);
+    buf_append(&host[1].request, late.bytes, late.n);
+    answer(&host[1], STATUS_OK); /* too late */
+    for (size_t s = 0; s < N_TOKENS * N_PICKS; s++)
+        ck_assert_int_eq(answered[s], 0);
+    buf_clear(&host[2].request);
+    buf_append(&host[2].request, late.bytes, late.n);
+    answer(&host[2], STATUS_OK); /* host 2 answers what host 1 was asked */
+    for (size_t s = 0; s < N_TOKENS * N_PICKS; s++)
+        ck_assert_int_eq(answered[s], 0);
+    ck_assert_int_eq(n_done, 1);
+    uint8_t garbage[] = {MESSAGE_FORWARD_REPLY, 1, 2, 3};
+    event((struct io_event){
+        .kind = IO_MESSAGE, .link = host[0].link, .peer = host[0].id, .bytes = garbage, .n_bytes = sizeof garbage});
+    ck_assert(host[0].is_closed);
+    buf_fini(&late);
+    tear_down();
+}
+END_TEST
+
+START_TEST(a_lost_link_ends_its_part_at_once)
+{
+    set_up(500 * MS);
+    draw_picks(3);
+    forward();
+    answer(&host[0], STATUS_OK);
+    answer(&host[1], STATUS_OK);
+    event((struct io_event){.kind = IO_LINK_DOWN, .link = host[2].link, .err = HANSE_ECLOSED});
+    ck_assert_uint_le(router_deadline(router), now);
+    tick();
+    ck_assert_int_eq(n_done, 1);
+    check_forward(2);
+    ck_assert_uint_eq(router_stats(router).n_live, N_EXPERTS - N_EXPERTS / N_HOSTS);
+    now += 1000 * MS;
+    tick();
+    ck_assert_uint_eq(host[2].n_opened, 2); /* dialled again */
+    hello(&host[2]);
+    ck_assert_uint_eq(router_stats(router).n_live, N_EXPERTS);
+    tear_down();
+}
+END_TEST
+
+START_TEST(sync_waits_and_asks_again)
+{
+    set_up(0);
+    draw_picks(4);
+    forward();
+    answer(&host[0], STATUS_OK);
+    answer(&host[1], STATUS_BUSY);
+    event((struct io_event){.kind = IO_LINK_DOWN, .link = host[2].link, .err = HANSE_ECLOSED});
+    now += 10000 * MS;
+    tick();
+    ck_assert_int_eq(n_done, 0);
+    answer(&host[1], STATUS_OK); /* the second try */
+    hello(&host[2]);             /* dialled by the tick */
+    ck_assert_int_eq(n_done, 0);
+    answer(&host[2], STATUS_OK);
+    ck_assert_int_eq(n_done, 1);
+    check_forward(-1);
+    tear_down();
+}
+END_TEST
+
+START_TEST(a_host_that_lost_the_rows_gets_them_again)
+{
+    set_up(500 * MS);
+    draw_picks(5);
+    forward();
+    for (size_t h = 0; h < N_HOSTS; h++)
+        answer(&host[h], STATUS_OK);
+    exchange_backward(exchange, now, weight, gout, gx, 1, on_done, NULL);
+    ck_assert_ptr_null(request_of(&host[0]).x);
+    answer(&host[0], STATUS_GONE);
+    struct message_request again = request_of(&host[0]);
+    ck_assert_ptr_nonnull(again.x);
+    for (size_t d = 0; d < WIDTH; d++) /* the first slot's row is that of its token */
+        ck_assert_float_eq(again.x[again.group[0].row[0] * WIDTH + d], x[first_token(again.group[0].expert) * WIDTH + d]);
+    answer(&host[0], STATUS_OK);
+    answer(&host[1], STATUS_OK);
+    answer(&host[2], STATUS_GONE);
+    answer(&host[2], STATUS_GONE); /* twice is enough */
+    ck_assert_int_eq(n_done, 2);
+    for (size_t s = 0; s < N_TOKENS * N_PICKS; s++)
+        ck_assert_float_eq(gx[s * WIDTH], pick[s] < 0 || pick[s] % N_HOSTS == 2 ? 0 : weight[s] * gout[s / N_PICKS * WIDTH]);
+    tear_down();
+}
+END_TEST
+
+START_TEST(without_picks_or_hosts_an_exchange_still_ends)
+{
+    set_up(500 * MS);
+    for (size_t s = 0; s < N_TOKENS * N_PICKS; s++)
+        pick[s] = -1;
+    forward();
+    ck_assert_int_eq(n_done, 0); /* never from inside the call */
+    ck_assert_uint_le(router_deadline(router), now);
+    tick();
+    ck_assert_int_eq(n_done, 1);
+    exchange_backward(exchange, now, weight, gout, gx, 1, on_done, NULL);
+    tick();
+    ck_assert_int_eq(n_done, 2);
+    ck_assert_float_eq(gx[0], 0);
+    tear_down();
+}
+END_TEST
+
+START_TEST(not_here_takes_the_claim_away)
+{
+    set_up(500 * MS);
+    draw_picks(6);
+    forward();
+    answer(&host[0], STATUS_NOT_HERE);
+    answer(&host[1], STATUS_OK);
+    answer(&host[2], STATUS_OK);
+    ck_assert_int_eq(n_done, 1);
+    check_forward(0);
+    ck_assert_uint_eq(router_allowed(router, 0)[0], 0);
+    tear_down();
+}
+END_TEST
+
+START_TEST(balance_raises_what_is_used_too_little)
+{
+    set_up(500 * MS);
+    for (uint32_t e = 0; e < N_EXPERTS; e++)
+        router_balance_hear(router, 0, e, 1000);
+    router_balance(router);
+    ck_assert_float_eq(router_bias(router, 0)[0], 0); /* a first count says nothing yet */
+    for (uint32_t e = 0; e < N_EXPERTS; e++)
+        router_balance_hear(router, 0, e, 1000 + 100 * e);
+    router_balance(router);
+    for (uint32_t e = 1; e < N_EXPERTS; e++)
+        ck_assert(router_bias(router, 0)[e] <= router_bias(router, 0)[e - 1]);
+    ck_assert(router_bias(router, 0)[0] > 0 && router_bias(router, 0)[N_EXPERTS - 1] < 0);
+    float before = router_bias(router, 0)[2];
+    router_balance_hear(router, 0, 2, 10); /* restarted from a checkpoint */
+    router_balance(router);
+    ck_assert_float_eq(router_bias(router, 0)[2], before);
+    tear_down();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("router/exchange");
+    TCase *tcase = tcase_create("exchange");
+    tcase_add_loop_test(tcase, every_slot_gets_its_answer, 0, 20);
+    tcase_add_test(tcase, silence_ends_at_the_deadline);
+    tcase_add_test(tcase, late_and_foreign_answers_change_nothing);
+    tcase_add_test(tcase, a_lost_link_ends_its_part_at_once);
+    tcase_add_test(tcase, sync_waits_and_asks_again);
+    tcase_add_test(tcase, a_host_that_lost_the_rows_gets_them_again);
+    tcase_add_test(tcase, without_picks_or_hosts_an_exchange_still_ends);
+    tcase_add_test(tcase, not_here_takes_the_claim_away);
+    tcase_add_test(tcase, balance_raises_what_is_used_too_little);
+    suite_add_tcase(suite, tcase);
+    return unit_run(suite);
+}
