@@ -13,6 +13,9 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } command[] = {
+    {"train", cmd_train, "train: hold the trunk, send tokens to experts"},
+    {"eval", cmd_eval, "tell how well a trained model predicts the rest of a text"},
+    {"generate", cmd_generate, "continue a text"},
     {"plan", cmd_plan, "say what a run takes in memory and bytes, and how fast a line lets it be"},
     {"checkpoint", cmd_checkpoint, "list, show, verify or export what a directory has saved"},
     {"key", cmd_key, "make or show the key that says who a peer is"},

@@ -15,6 +15,7 @@
 #define SMOOTH 0.04               /* of the smoothed loss, a step */
 #define RATE_US 2000000u          /* tokens/s and staleness are over about this long */
 #define COST_UPDATE_US 2000
+#define N_PARTS 4 /* of an update; any number gives the same bits */
 
 enum phase { PHASE_WAITING, PHASE_STEPPING, PHASE_UPDATING, PHASE_SAVING, PHASE_DONE };
 
@@ -35,8 +36,9 @@ struct trainer {
     size_t n_started, n_done; /* microbatches of this step */
     float lr_scale, grad_norm;
     int update_err;
-    struct io_work update, save;
-    bool is_saving, is_save_due, is_stopping;
+    struct io_work sum, part[N_PARTS], copy, save;
+    size_t n_parts_out;
+    bool is_saving, is_last_save, is_stopping;
     uint64_t stop_us, save_us; /* when the user asked to end; when the next checkpoint is due */
     int save_err, result;
 
@@ -97,15 +99,33 @@ static void start_step(struct trainer *trainer)
         start_micro(trainer);
 }
 
-/* On a worker: the update, and a copy for the checkpoint while nobody touches the parameters. */
-static void run_update(struct io_work *work)
+/* On a worker: the sum of the microbatches' gradients and its norm. */
+static void run_sum(struct io_work *work)
 {
     struct trainer *trainer = work->owner;
     float grad_scale = 1.0f / ((float)trainer->n_micro * (float)trainer->tape[0]->N);
-    trainer->grad_norm = optimizer_step(trainer->optimizer, trainer->tape, trainer->n_micro, trainer->lr_scale, grad_scale,
-                                        &trainer->update_err);
-    if (trainer->is_save_due)
-        trunk_state_take(trainer->state, trainer->optimizer);
+    trainer->grad_norm = optimizer_begin(trainer->optimizer, trainer->tape, trainer->n_micro, trainer->lr_scale, grad_scale,
+                                         &trainer->update_err);
+}
+
+/* On a worker: the tensors of one part; parts run side by side and touch different tensors. */
+static void run_part(struct io_work *work)
+{
+    struct trainer *trainer = work->owner;
+    optimizer_part(trainer->optimizer, (size_t)(work - trainer->part), N_PARTS);
+}
+
+/* On a worker: a copy for the checkpoint while nobody touches the parameters. */
+static void run_copy(struct io_work *work)
+{
+    struct trainer *trainer = work->owner;
+    trunk_state_take(trainer->state, trainer->optimizer);
+}
+
+static void hand_out(struct trainer *trainer, struct io_work *work, void (*run)(struct io_work *work))
+{
+    *work = (struct io_work){.run = run, .owner = trainer, .cost_us = COST_UPDATE_US};
+    trainer->io->ops->work(trainer->io->ctx, work);
 }
 
 static bool is_last_step(const struct trainer *trainer)
@@ -130,9 +150,7 @@ static void micro_done(void *arg, uint64_t now_us, size_t lane)
     if (trainer->n_done < trainer->n_micro)
         return;
     trainer->phase = PHASE_UPDATING;
-    trainer->is_save_due = !trainer->is_saving && now_us >= trainer->save_us;
-    trainer->update = (struct io_work){.run = run_update, .owner = trainer, .cost_us = COST_UPDATE_US};
-    trainer->io->ops->work(trainer->io->ctx, &trainer->update);
+    hand_out(trainer, &trainer->sum, run_sum);
 }
 
 /* -- Checkpoints ------------------------------------------------------------------------------------- */
@@ -141,7 +159,7 @@ static void run_save(struct io_work *work)
 {
     struct trainer *trainer = work->owner;
     trainer->save_err = trunk_state_save(trainer->state, trainer->disk, trainer->config.client.key, trainer->now_us);
-    if (!trainer->save_err && trainer->phase == PHASE_SAVING)
+    if (!trainer->save_err && trainer->is_last_save)
         trainer->save_err = client_save(trainer->client, trainer->now_us);
 }
 
@@ -155,8 +173,7 @@ static void start_save(struct trainer *trainer)
         router_balance_get(client_router(trainer->client), moe, &trainer->state->bias[moe * E], &trainer->state->load[moe * E]);
     trainer->is_saving = true;
     trainer->save_us = trainer->now_us + (uint64_t)trainer->run->checkpoint_s * 1000000;
-    trainer->save = (struct io_work){.run = run_save, .owner = trainer, .cost_us = COST_UPDATE_US};
-    trainer->io->ops->work(trainer->io->ctx, &trainer->save);
+    hand_out(trainer, &trainer->save, run_save);
 }
 
 static void end(struct trainer *trainer, int err)
@@ -174,6 +191,7 @@ static void wind_up(struct trainer *trainer)
     if (trainer->is_saving || pipeline_n_working(trainer->pipeline) > 0)
         return;
     trunk_state_take(trainer->state, trainer->optimizer);
+    trainer->is_last_save = true;
     start_save(trainer);
 }
 
@@ -185,10 +203,10 @@ static void saved(struct trainer *trainer)
                   hanse_strerror(trainer->save_err));
     if (trainer->phase != PHASE_SAVING)
         return;
-    if (trainer->state->counters.step < (int64_t)trainer->optimizer->step)
-        wind_up(trainer); /* that was an earlier one, still being written when we wanted to end */
-    else
+    if (trainer->is_last_save)
         end(trainer, trainer->save_err);
+    else
+        wind_up(trainer); /* that was an earlier one, still being written when we wanted to end */
 }
 
 /* -- After the update -------------------------------------------------------------------------------- */
@@ -224,6 +242,14 @@ static void measure(struct trainer *trainer, double loss)
     trainer->rate_stats = stats;
 }
 
+static void go_on(struct trainer *trainer)
+{
+    if (is_last_step(trainer))
+        wind_up(trainer);
+    else
+        start_step(trainer);
+}
+
 static void updated(struct trainer *trainer)
 {
     double loss = 0;
@@ -231,19 +257,29 @@ static void updated(struct trainer *trainer)
         loss += trunk_tape_loss(trainer->tape[i]);
     loss /= (double)trainer->n_micro;
     if (trainer->update_err)
-        log_warn("step %llu: a gradient was not finite; the step was left out", (unsigned long long)trainer->optimizer->step);
+        log_warn("step %llu: the trunk's gradient is not finite; the step is left out",
+                 (unsigned long long)trainer->optimizer->step);
     trainer->counters.step = (int64_t)trainer->optimizer->step;
     trainer->counters.n_tokens += (int64_t)(trainer->n_micro * trainer->tape[0]->N);
     router_balance(client_router(trainer->client));
     measure(trainer, loss);
     if (trainer->config.progress)
         trainer->config.progress(trainer->config.arg, &trainer->progress);
-    if (trainer->is_save_due)
-        start_save(trainer);
-    if (is_last_step(trainer))
-        wind_up(trainer);
+    if (!trainer->is_saving && trainer->now_us >= trainer->save_us)
+        hand_out(trainer, &trainer->copy, run_copy);
     else
-        start_step(trainer);
+        go_on(trainer);
+}
+
+static void begin_parts(struct trainer *trainer)
+{
+    if (trainer->update_err) {
+        updated(trainer);
+        return;
+    }
+    trainer->n_parts_out = N_PARTS;
+    for (size_t i = 0; i < N_PARTS; i++)
+        hand_out(trainer, &trainer->part[i], run_part);
 }
 
 /* -- Events ------------------------------------------------------------------------------------------ */
@@ -281,14 +317,20 @@ static void stop(struct trainer *trainer)
         end(trainer, 0);
 }
 
-static void work_done(struct trainer *trainer, const struct io_work *work)
+static void work_done(struct trainer *trainer, const struct io_work *done)
 {
-    if (work == &trainer->update)
-        updated(trainer);
-    else if (work == &trainer->save)
+    if (done == &trainer->sum) {
+        begin_parts(trainer);
+    } else if (done >= trainer->part && done < trainer->part + N_PARTS) {
+        if (--trainer->n_parts_out == 0)
+            updated(trainer);
+    } else if (done == &trainer->copy) {
+        start_save(trainer);
+        go_on(trainer);
+    } else if (done == &trainer->save) {
         saved(trainer);
-    else if (pipeline_work_done(trainer->pipeline, trainer->now_us, work) && trainer->phase == PHASE_SAVING &&
-             !trainer->is_saving)
+    } else if (pipeline_work_done(trainer->pipeline, trainer->now_us, done) && trainer->phase == PHASE_SAVING &&
+               !trainer->is_saving)
         wind_up(trainer);
 }
 
