@@ -4,7 +4,7 @@
  * kernels/ref defines every operation in plain loops; kernels/cpu repeats signatures and bits with AVX2
  * and AVX-512.  A `struct kernels` is one complete set; kernels_choose() picks the fastest that the machine runs.
  * All tensors are f32, row-major, dense unless a stride is named.  Outputs come first, shape last.
- * Any thread; no call allots (packing uses a fixed block per thread).
+ * Any thread; no call allots (packing uses 384 KiB of each thread's static storage, which comes off a small stack).
  *
  * The order of operations (doc/numerics.md says it in full):
  *   product    each output is one chain of fmaf, k ascending, from +0, or from the old value when accumulating;

@@ -23,7 +23,7 @@
 #ifndef M_BLOCK
 #define M_BLOCK ((size_t)128)
 #endif
-#define FEW_ROWS (2 * ROWS) /* below this, copying b costs more than it saves */
+#define FEW_ROWS ((size_t)40) /* up to here, copying b costs more than it saves */
 
 /* One tile's worth of work: c += a b, or c = a b from +0. */
 struct tile {
@@ -216,7 +216,7 @@ static void run_panel(const struct block *x, struct tile *t, size_t column, size
 static void run_block(const struct block *x)
 {
     static _Thread_local float packed[K_BLOCK * N_BLOCK] __attribute__((aligned(64)));
-    bool is_in_place = x->b.col == 1 && x->M < FEW_ROWS;
+    bool is_in_place = x->b.col == 1 && x->M <= FEW_ROWS;
     for (size_t i = 0; i < x->M; i += M_BLOCK) {
         size_t end = i + M_BLOCK < x->M ? i + M_BLOCK : x->M;
         float *panel = packed;

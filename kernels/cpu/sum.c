@@ -45,11 +45,7 @@ static float greatest(const float *x, size_t n)
         mask m = v_first(n - i);
         first = v_select(m, v_max(v_load_part(x + i, m), first), first);
     }
-    float lane[WIDTH];
-    v_store(lane, v_max(v_max(first, second), v_max(third, fourth)));
-    for (size_t l = 1; l < WIDTH; l++)
-        lane[0] = lane[l] > lane[0] ? lane[l] : lane[0];
-    return lane[0];
+    return v_greatest(v_max(v_max(first, second), v_max(third, fourth)));
 }
 
 /* The exponentials of lanes beyond the end are set to +0, which adds nothing to sums that are never -0. */

@@ -230,4 +230,18 @@ static inline float v_lanes_sum(const vec sum[SUM_VECS])
     return _mm_cvtss_f32(x);
 }
 
+/** The greatest lane; either all lanes are NaN or none. */
+static inline float v_greatest(vec a)
+{
+#ifdef __AVX512F__
+    __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+#else
+    __m256 eight = a;
+#endif
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    x = _mm_max_ss(x, _mm_shuffle_ps(x, x, 1));
+    return _mm_cvtss_f32(x);
+}
+
 #endif
