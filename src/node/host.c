@@ -51,6 +51,8 @@ static void look_at_manifest(void *arg, const char *name, uint64_t version)
     struct host *host = look->host;
     struct checkpoint_info info;
     uint32_t layer, index;
+    if (host->is_auto && run_parse_expert_name(host->config.run, name, &layer, &index))
+        host_slot(host, layer, index)->has_checkpoint = true;
     if (look->err || checkpoint_info_read(host->disk, name, version, &info) != 0)
         return; /* damage is judged when the expert is loaded */
     if (!hash_equal(&info.run, &host->config.run->id)) {
@@ -60,8 +62,6 @@ static void look_at_manifest(void *arg, const char *name, uint64_t version)
         log_error("checkpoint %s: belongs to run %s, this is run %s; use another --dir, or the run.yaml it was made with", name,
                   theirs, ours);
         look->err = HANSE_ERUN;
-    } else if (host->is_auto && run_parse_expert_name(host->config.run, name, &layer, &index)) {
-        host_slot(host, layer, index)->has_checkpoint = true;
     }
 }
 

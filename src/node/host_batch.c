@@ -23,14 +23,6 @@ struct stretch {
     size_t n_slots, n_items;
 };
 
-void batch_scratch_free(struct batch_scratch *scratch)
-{
-    if (!scratch)
-        return;
-    free(scratch->at);
-    free(scratch);
-}
-
 static bool is_backward(const struct batch_item *item)
 {
     return item->gy != NULL;

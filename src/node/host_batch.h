@@ -30,13 +30,11 @@ struct batch_item {
     uint64_t call;
 };
 
-/** Memory that one batch computes in; handed from batch to batch. */
+/** Memory that one batch computes in, handed from batch to batch; begins as zeros, ends with free(at). */
 struct batch_scratch {
-    struct batch_scratch *next; /* for the owner's use */
     float *at;
     size_t n_floats;
 };
-void batch_scratch_free(struct batch_scratch *scratch);
 
 struct batch_counts {
     uint64_t n_forward_slots, n_backward_slots, n_updates, n_reject, n_stale, n_products;

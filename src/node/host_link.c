@@ -62,11 +62,12 @@ void host_link_down(struct host *host, const struct io_event *event)
 
 void host_links_free(struct host *host)
 {
+    host_requests_free(&host->nowhere);
     for (size_t b = 0; b < HOST_LINK_BUCKETS; b++)
         while (host->link[b]) {
             struct host_link *link = host->link[b];
             host->link[b] = link->next;
-            host_request_orphan(host, link);
+            host_requests_free(link);
             free(link);
         }
 }

@@ -31,7 +31,6 @@ static struct host_request *new_request(const struct message_request *m)
 static void hang_on_link(struct host_request *r, struct host_link *link)
 {
     r->link = link;
-    r->n_bytes = r->message->n_bytes + r->answer.n;
     link->n_bytes += r->n_bytes;
     r->next = link->request;
     if (r->next)
@@ -47,12 +46,15 @@ static void take_off_link(struct host_request *r)
     *(r->prev ? &r->prev->next : &r->link->request) = r->next;
     if (r->next)
         r->next->prev = r->prev;
+    r->next = r->prev = NULL;
     r->link = NULL;
 }
 
 static void free_request(struct host_request *r)
 {
     take_off_link(r);
+    for (size_t g = 0; g < r->m.n_groups; g++)
+        kept_message_free(r->item[g].pin);
     kept_message_free(r->message);
     buf_fini(&r->answer);
     free(r);
@@ -305,6 +307,7 @@ static struct host_request *take_in(struct host_link *link, const struct peer_id
         return NULL;
     }
     r->peer = *peer;
+    r->n_bytes = message->n_bytes + r->answer.n;
     if (link)
         hang_on_link(r, link);
     return r;
@@ -372,6 +375,13 @@ void host_request_orphan(struct host *host, struct host_link *link)
     while (link->request) {
         struct host_request *r = link->request;
         take_off_link(r);
+        hang_on_link(r, &host->nowhere);
         drop(host, r, false);
     }
+}
+
+void host_requests_free(struct host_link *link)
+{
+    while (link->request)
+        free_request(link->request);
 }

@@ -39,9 +39,10 @@ void host_slots_free(struct host *host)
     for (size_t i = 0; i < host->n_slots && host->slot; i++)
         expert_free(host->slot[i].x);
     free(host->slot);
-    while (host->idle_work) {
-        struct host_work *w = host->idle_work;
-        host->idle_work = w->next;
+    while (host->all_work) { /* after a crash some may never have come back */
+        struct host_work *w = host->all_work;
+        host->all_work = w->next_all;
+        expert_free(w->copy);
         free(w->scratch.at);
         free(w);
     }
@@ -106,8 +107,10 @@ static struct host_work *take_work(struct host *host)
         return w;
     }
     w = calloc(1, sizeof *w);
-    if (w)
-        *w = (struct host_work){.host = host, .work.owner = w};
+    if (!w)
+        return NULL;
+    *w = (struct host_work){.host = host, .work.owner = w, .next_all = host->all_work};
+    host->all_work = w;
     return w;
 }
 
@@ -303,6 +306,7 @@ static void batch_done(struct host *host, struct host_work *w)
     }
     if (w->wants_copy)
         host_save_copy(host, slot, w->copy);
+    w->copy = NULL;
     give_work(host, w);
     if (slot->is_leaving) {
         slot->is_leaving = false;

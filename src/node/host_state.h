@@ -36,7 +36,7 @@ static inline struct host_item *host_item_of(struct batch_item *batch)
 
 struct host_request {
     struct host_request *next, *prev; /* of its link */
-    struct host_link *link;           /* NULL: gone, or a call of host_request() */
+    struct host_link *link;           /* NULL: a call of host_request() */
     struct peer_id peer;
     uint64_t deadline_us;
     struct kept_message *message;
@@ -111,7 +111,8 @@ struct host_link {
 /** A piece of work and the memory it computes in, used again and again. */
 struct host_work {
     struct io_work work;
-    struct host_work *next;
+    struct host_work *next;     /* of the idle */
+    struct host_work *next_all; /* of all */
     struct host *host;
     struct host_slot *slot;
     struct batch_item *first;
@@ -146,12 +147,13 @@ struct host {
     size_t n_slots; /* n_moe * experts */
     struct host_slot *slot;
     struct host_slot *first_ready, *last_ready;
-    struct host_work *idle_work; /* a list */
-    size_t n_works;              /* batches under way */
-    size_t n_births;             /* experts being made */
+    struct host_work *idle_work, *all_work; /* lists */
+    size_t n_works;                         /* batches under way */
+    size_t n_births;                        /* experts being made */
 
     struct kept kept;
     struct host_link *link[HOST_LINK_BUCKETS];
+    struct host_link nowhere;                       /* has the requests whose link is gone */
     struct message_group group[MESSAGE_GROUPS_MAX]; /* for decoding */
 
     size_t n_rows;
@@ -213,6 +215,8 @@ void host_item_done(struct host *host, struct host_item *item);
 void host_request_cancel(struct host *host, struct host_link *link, uint64_t call);
 /** The link is gone: forwards are dropped, backwards still applied. */
 void host_request_orphan(struct host *host, struct host_link *link);
+/** Frees what is on its way, when the host itself ends. */
+void host_requests_free(struct host_link *link);
 
 /* host_link.c */
 void host_link_up(struct host *host, const struct io_event *event);
