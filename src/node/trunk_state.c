@@ -78,13 +78,16 @@ static struct checkpoint_tensor *list(const struct trunk_state *state)
         if (t->M == 1)
             tensor[i] = (struct checkpoint_tensor){t->name, CHECKPOINT_F32, 1, {t->N}, state->param + t->offset};
     }
-    tensor[n++] = (struct checkpoint_tensor){"optimizer.moment1", CHECKPOINT_F32, 1, {trunk->n_params}, state->moment1};
-    tensor[n++] = (struct checkpoint_tensor){"optimizer.moment2", CHECKPOINT_F32, 1, {trunk->n_params}, state->moment2};
-    tensor[n++] =
-        (struct checkpoint_tensor){"optimizer.beta_power", CHECKPOINT_F32, 1, {2}, (void *)(uintptr_t)state->beta_power};
-    tensor[n++] = (struct checkpoint_tensor){"router.bias", CHECKPOINT_F32, 2, {n_moe, E}, state->bias};
-    tensor[n++] = (struct checkpoint_tensor){"router.load", CHECKPOINT_I64, 2, {n_moe, E}, state->load};
-    tensor[n++] = (struct checkpoint_tensor){"trainer.counters", CHECKPOINT_I64, 1, {4}, (void *)(uintptr_t)&state->counters};
+    tensor[n++] = (struct checkpoint_tensor){
+        CHECKPOINT_STATE_PREFIX "optimizer.moment1", CHECKPOINT_F32, 1, {trunk->n_params}, state->moment1};
+    tensor[n++] = (struct checkpoint_tensor){
+        CHECKPOINT_STATE_PREFIX "optimizer.moment2", CHECKPOINT_F32, 1, {trunk->n_params}, state->moment2};
+    tensor[n++] = (struct checkpoint_tensor){
+        CHECKPOINT_STATE_PREFIX "optimizer.beta_power", CHECKPOINT_F32, 1, {2}, (void *)(uintptr_t)state->beta_power};
+    tensor[n++] = (struct checkpoint_tensor){CHECKPOINT_STATE_PREFIX "router.bias", CHECKPOINT_F32, 2, {n_moe, E}, state->bias};
+    tensor[n++] = (struct checkpoint_tensor){CHECKPOINT_STATE_PREFIX "router.load", CHECKPOINT_I64, 2, {n_moe, E}, state->load};
+    tensor[n++] = (struct checkpoint_tensor){
+        CHECKPOINT_STATE_PREFIX "trainer.counters", CHECKPOINT_I64, 1, {4}, (void *)(uintptr_t)&state->counters};
     return tensor;
 }
 
