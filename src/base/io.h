@@ -8,8 +8,9 @@
  *   - an effect never calls back into the machine; what follows from it comes as a later event;
  *   - `now_us` is Unix time in microseconds, never goes back within a process.
  *
- * A *link* is an authenticated, ordered, reliable stream of whole messages to one peer (TCP + TLS 1.3 in
- * src/net).  At most one link a peer pair is wanted; when two peers dial each other at once both may live.
+ * A *link* is an authenticated, reliable stream of whole messages to one peer (TCP + TLS 1.3 in src/net).  Messages
+ * arrive in the order of their last bytes: a small or urgent one may overtake a large one, those of one size keep
+ * their order.  At most one link a peer pair is wanted; when two peers dial each other at once both may live.
  */
 #ifndef BASE_IO_H
 #define BASE_IO_H

@@ -24,7 +24,7 @@ struct rng {
 /** Starts the stream that belongs to `seed` and `purpose` (a short fixed name). */
 void rng_init(struct rng *rng, uint64_t seed, const char *purpose);
 
-/** Fills `rng` from the operating system; for identities and nonces, never for anything replayed. */
+/** Fills `rng` from the operating system: 64 bits, enough for decisions and call ids; keys want getentropy(). */
 void rng_init_from_system(struct rng *rng);
 
 uint32_t rng_u32(struct rng *rng);

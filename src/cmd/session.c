@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/random.h"
@@ -24,11 +25,12 @@ unsigned session_n_cores(void)
 
 static int fresh_key(struct key **out)
 {
-    struct rng rng;
     uint8_t seed[KEY_SEED_BYTES];
-    rng_init_from_system(&rng);
-    rng_bytes(&rng, seed, sizeof seed);
-    return key_new(seed, out);
+    if (getentropy(seed, sizeof seed) != 0)
+        return HANSE_EIO;
+    int err = key_new(seed, out);
+    explicit_bzero(seed, sizeof seed);
+    return err;
 }
 
 /* Without --join the first ports of this machine are asked: with every default, peers on one machine find each other. */
