@@ -48,7 +48,7 @@ static bool read_line(const char *line, int *status, char ***operand, size_t *n)
     static char words[4096], *argv[ARGS_MAX];
     int argc = 0;
     snprintf(words, sizeof words, "test %s", line);
-    for (char *word = strtok(words, " "); word && argc < ARGS_MAX - 1; word = strtok(NULL, " "))
+    for (char *rest = words, *word; (word = strsep(&rest, " ")) && argc < ARGS_MAX - 1;)
         argv[argc++] = word;
     argv[argc] = NULL;
     memset(&got, 0, sizeof got);
@@ -157,7 +157,7 @@ START_TEST(help_shows_every_option_within_the_width)
         ck_assert_ptr_nonnull(strstr(said, rows[i].help));
     }
     ck_assert_ptr_nonnull(strstr(said, "\nexample:\n  hanse test --text a\n  hanse test --text b\n"));
-    for (char *line = strtok(said, "\n"); line; line = strtok(NULL, "\n"))
+    for (char *rest = said, *line; (line = strsep(&rest, "\n"));)
         ck_assert_uint_le(strlen(line), 100);
 }
 END_TEST
