@@ -13,9 +13,11 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } command[] = {
-    {"train", cmd_train, "train: hold the trunk, send tokens to experts"},
-    {"eval", cmd_eval, "tell how well a trained model predicts the rest of a text"},
-    {"generate", cmd_generate, "continue a text"},
+    {"host", cmd_host, "keep experts of a run for others to train with"},
+    {"train", cmd_train, "train a run with the experts of its hosts"},
+    {"eval", cmd_eval, "measure how well a trained model predicts a text"},
+    {"generate", cmd_generate, "continue a text with a trained model"},
+    {"status", cmd_status, "show who hosts which experts of a run"},
     {"plan", cmd_plan, "say what a run takes in memory and bytes, and how fast a line lets it be"},
     {"checkpoint", cmd_checkpoint, "list, show, verify or export what a directory has saved"},
     {"key", cmd_key, "make or show the key that says who a peer is"},

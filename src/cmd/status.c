@@ -1,0 +1,421 @@
+/* cmd/status.c - hanse status: asks the DHT who hosts which expert of a run, and shows it. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "cmd/cmd.h"
+#include "cmd/session.h"
+#include "dht/dht.h"
+#include "router/message.h"
+
+#define NOBODY_US 5000000u /* nobody answered: give up */
+#define SETTLE_US 300000u  /* after the first answer, for others to be found */
+#define AGAIN_US 500000u   /* between rounds while something is missing */
+#define ROUNDS_MAX 3
+#define HOSTS_MAX 4096
+#define RUN_DEFAULT "run.yaml"
+
+/* One host's claim to one expert. */
+struct claim {
+    size_t host;
+    uint32_t version, epoch, load;
+};
+
+struct seen_host {
+    struct peer_id id;
+    struct addr addr;
+    uint64_t seq;
+    uint32_t expiry_s; /* the latest */
+    size_t n_experts;
+};
+
+struct expert_seen {
+    struct claim best;
+    size_t n_claims;
+};
+
+struct status {
+    const struct run *run;
+    const struct io *io;
+    struct dht *dht;
+    uint64_t start_us, next_us;
+    unsigned n_rounds;
+    size_t n_reads, n_asked; /* under way; most nodes that answered one */
+    struct seen_host *host;
+    size_t n_hosts, n_nodes;
+    struct expert_seen *expert; /* n_moe * experts */
+    struct row_read *read;      /* n_moe * n_rows */
+    uint32_t n_rows;            /* of a layer */
+    uint64_t end_us;
+};
+
+/* What a read of one key of the DHT is about. */
+struct row_read {
+    struct status *status;
+    uint32_t moe, row;
+};
+
+/* -- Gathering -------------------------------------------------------------------------------------- */
+
+static int host_of(struct status *status, const struct dht_entry *entry)
+{
+    size_t i = 0;
+    while (i < status->n_hosts && !peer_id_equal(&status->host[i].id, &entry->writer))
+        i++;
+    if (i == HOSTS_MAX)
+        return -1;
+    if (i == status->n_hosts)
+        status->host[status->n_hosts++] = (struct seen_host){.id = entry->writer};
+    struct seen_host *host = &status->host[i];
+    if (entry->seq >= host->seq) {
+        host->seq = entry->seq;
+        host->addr = entry->addr;
+        host->expiry_s = entry->expiry_s;
+    }
+    return (int)i;
+}
+
+/* The rule by which hosts settle a quarrel, too. */
+static bool outranks(const struct status *status, const struct claim *a, const struct claim *b)
+{
+    if (a->epoch != b->epoch)
+        return a->epoch > b->epoch;
+    if (a->version != b->version)
+        return a->version > b->version;
+    return peer_id_compare(&status->host[a->host].id, &status->host[b->host].id) > 0;
+}
+
+static void hear_claim(struct status *status, struct expert_seen *expert, struct claim claim)
+{
+    if (expert->n_claims == 0 || outranks(status, &claim, &expert->best))
+        expert->best = claim;
+    expert->n_claims++;
+}
+
+static void hear_entry(struct row_read *read, const struct dht_entry *entry)
+{
+    struct status *status = read->status;
+    struct message_claim claim[MESSAGE_ROW_EXPERTS];
+    size_t n;
+    if (message_claims_decode(claim, &n, entry->bytes, entry->n_bytes) != 0)
+        return;
+    int host = host_of(status, entry);
+    for (size_t i = 0; i < n && host >= 0; i++) {
+        uint32_t e = read->row * MESSAGE_ROW_EXPERTS + claim[i].index;
+        if (e < status->run->experts)
+            hear_claim(status, &status->expert[(size_t)read->moe * status->run->experts + e],
+                       (struct claim){(size_t)host, claim[i].version, claim[i].epoch, claim[i].load});
+    }
+}
+
+static void on_read(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+{
+    struct row_read *read = arg;
+    struct status *status = read->status;
+    for (size_t i = 0; i < n; i++)
+        hear_entry(read, &entry[i]);
+    if (n_asked > status->n_asked)
+        status->n_asked = n_asked;
+    status->n_reads--;
+    status->next_us = now_us;
+}
+
+static void forget(struct status *status)
+{
+    status->n_hosts = 0;
+    memset(status->expert, 0, (size_t)status->run->n_moe * status->run->experts * sizeof *status->expert);
+}
+
+static void read_all(struct status *status, uint64_t now_us)
+{
+    forget(status);
+    status->n_rounds++;
+    for (uint32_t moe = 0; moe < status->run->n_moe; moe++)
+        for (uint32_t row = 0; row < status->n_rows; row++) {
+            struct row_read *read = &status->read[(size_t)moe * status->n_rows + row];
+            struct dht_id key = dht_directory_key(&status->run->id, "experts", moe, row);
+            *read = (struct row_read){status, moe, row};
+            status->n_reads++;
+            dht_read(status->dht, now_us, &key, on_read, read);
+        }
+}
+
+static size_t n_hosted(const struct status *status)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < (size_t)status->run->n_moe * status->run->experts; i++)
+        n += status->expert[i].n_claims > 0;
+    return n;
+}
+
+static void finish(struct status *status, uint64_t now_us, int err)
+{
+    status->end_us = now_us;
+    status->next_us = IO_NEVER;
+    status->n_nodes = dht_n_good(status->dht);
+    status->io->ops->stopped(status->io->ctx, err);
+}
+
+/* Waits for somebody, reads, and reads again while something is missing: hosts that just started are still publishing. */
+static void step(struct status *status, uint64_t now_us)
+{
+    if (now_us < status->next_us || status->n_reads > 0)
+        return;
+    bool is_late = now_us >= status->start_us + NOBODY_US;
+    if (status->n_asked == 0 && is_late) {
+        finish(status, now_us, HANSE_EUNREACHABLE);
+        return;
+    }
+    status->next_us = now_us + (status->n_rounds ? AGAIN_US : SETTLE_US);
+    if (dht_n_good(status->dht) == 0)
+        return;
+    bool is_complete = n_hosted(status) == (size_t)status->run->n_moe * status->run->experts;
+    if (status->n_asked > 0 && (is_complete || status->n_rounds >= ROUNDS_MAX))
+        finish(status, now_us, 0);
+    else
+        read_all(status, now_us);
+}
+
+static void status_event(void *self, uint64_t now_us, const struct io_event *event)
+{
+    struct status *status = self;
+    if (event->kind == IO_STOP) {
+        finish(status, now_us, HANSE_EINTERRUPTED);
+        return;
+    }
+    if (event->kind == IO_DATAGRAM)
+        dht_datagram(status->dht, now_us, &event->from, event->bytes, event->n_bytes);
+    dht_tick(status->dht, now_us);
+    step(status, now_us);
+}
+
+static uint64_t status_deadline(const void *self)
+{
+    const struct status *status = self;
+    uint64_t deadline_us = dht_deadline(status->dht);
+    uint64_t own_us = status->n_reads > 0 ? IO_NEVER : status->next_us;
+    return own_us < deadline_us ? own_us : deadline_us;
+}
+
+/* -- Showing ---------------------------------------------------------------------------------------- */
+
+/* "L0.0-3,L1.7": the experts for which holds(arg) says yes. */
+static void print_experts(const struct status *status, bool (*holds)(const struct expert_seen *, size_t), size_t arg,
+                          struct buf *out)
+{
+    uint32_t E = status->run->experts;
+    for (uint32_t moe = 0; moe < status->run->n_moe; moe++)
+        for (uint32_t e = 0; e < E; e++) {
+            const struct expert_seen *row = &status->expert[(size_t)moe * E];
+            uint32_t last = e;
+            if (!holds(&row[e], arg))
+                continue;
+            while (last + 1 < E && holds(&row[last + 1], arg))
+                last++;
+            buf_printf(out, "%sL%u.%u", out->n ? "," : "", moe, e);
+            if (last > e)
+                buf_printf(out, "-%u", last);
+            e = last;
+        }
+}
+
+static bool is_hosted_by(const struct expert_seen *expert, size_t host)
+{
+    return expert->n_claims > 0 && expert->best.host == host;
+}
+
+static bool is_missing(const struct expert_seen *expert, size_t arg)
+{
+    (void)arg;
+    return expert->n_claims == 0;
+}
+
+static bool is_contested(const struct expert_seen *expert, size_t arg)
+{
+    (void)arg;
+    return expert->n_claims > 1;
+}
+
+static long age_s(const struct status *status, const struct seen_host *host)
+{
+    return (long)(status->end_us / 1000000) - ((long)host->expiry_s - DHT_DIRECTORY_TTL_S);
+}
+
+static void print_host(const struct status *status, size_t i)
+{
+    const struct seen_host *host = &status->host[i];
+    char name[9], at[ADDR_TEXT_BYTES], versions[32] = "-";
+    uint64_t load = 0;
+    uint32_t low = UINT32_MAX, high = 0;
+    struct buf list;
+    buf_init(&list, 1 << 20);
+    for (size_t e = 0; e < (size_t)status->run->n_moe * status->run->experts; e++) {
+        const struct expert_seen *expert = &status->expert[e];
+        if (!is_hosted_by(expert, i))
+            continue;
+        load += (uint64_t)expert->best.load * 64;
+        low = expert->best.version < low ? expert->best.version : low;
+        high = expert->best.version > high ? expert->best.version : high;
+    }
+    if (low <= high)
+        snprintf(versions, sizeof versions, low == high ? "%u" : "%u-%u", low, high);
+    print_experts(status, is_hosted_by, i, &list);
+    printf("  %-8s  %-21s  %4ld s  %-13s  %12llu  %.*s\n", peer_id_short(&host->id, name), addr_text(&host->addr, at),
+           age_s(status, host), versions, (unsigned long long)load, (int)list.n, list.n ? (const char *)list.bytes : "");
+    buf_fini(&list);
+}
+
+static void print_list(const struct status *status, const char *label, bool (*holds)(const struct expert_seen *, size_t))
+{
+    struct buf list;
+    buf_init(&list, 1 << 20);
+    print_experts(status, holds, 0, &list);
+    if (list.n)
+        printf("%s: %.*s\n", label, (int)list.n, (const char *)list.bytes);
+    buf_fini(&list);
+}
+
+static void print_table(const struct status *status)
+{
+    char id[17];
+    size_t n_all = (size_t)status->run->n_moe * status->run->experts;
+    run_short_id(status->run, id);
+    printf("run %s %s: %zu of %zu experts on %zu host%s; %zu DHT node%s answered\n", status->run->name, id, n_hosted(status),
+           n_all, status->n_hosts, status->n_hosts == 1 ? "" : "s", status->n_asked, status->n_asked == 1 ? "" : "s");
+    if (status->n_hosts)
+        printf("  %-8s  %-21s  %6s  %-13s  %12s  %s\n", "host", "address", "heard", "versions", "token-slots", "experts");
+    for (size_t i = 0; i < status->n_hosts; i++)
+        print_host(status, i);
+    print_list(status, "nobody hosts", is_missing);
+    print_list(status, "more than one host claims", is_contested);
+}
+
+static json_t *experts_json(const struct status *status, size_t host)
+{
+    json_t *list = json_array();
+    char name[32];
+    for (uint32_t moe = 0; moe < status->run->n_moe; moe++)
+        for (uint32_t e = 0; e < status->run->experts; e++) {
+            const struct expert_seen *expert = &status->expert[(size_t)moe * status->run->experts + e];
+            if (!is_hosted_by(expert, host))
+                continue;
+            run_expert_name(name, moe, e);
+            json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I, s:I}", "name", name, "version",
+                                                  (json_int_t)expert->best.version, "epoch", (json_int_t)expert->best.epoch,
+                                                  "token_slots", (json_int_t)expert->best.load * 64, "claims",
+                                                  (json_int_t)expert->n_claims));
+        }
+    return list;
+}
+
+static int print_json(const struct status *status)
+{
+    char id[2 * HASH_BYTES + 1], at[ADDR_TEXT_BYTES], peer[65];
+    json_t *hosts = json_array();
+    for (size_t i = 0; i < status->n_hosts; i++) {
+        const struct seen_host *host = &status->host[i];
+        text_hex(peer, host->id.byte, sizeof host->id.byte);
+        json_array_append_new(hosts, json_pack("{s:s, s:s, s:I, s:o}", "peer", peer, "address", addr_text(&host->addr, at),
+                                               "age_s", (json_int_t)age_s(status, host), "experts", experts_json(status, i)));
+    }
+    text_hex(id, status->run->id.byte, HASH_BYTES);
+    json_t *all = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o}", "run", status->run->name, "run_id", id, "experts",
+                            (json_int_t)status->run->n_moe * status->run->experts, "hosted", (json_int_t)n_hosted(status),
+                            "dht_nodes", (json_int_t)status->n_asked, "hosts", hosts);
+    if (!all)
+        return HANSE_ENOMEM;
+    json_dumpf(all, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(all);
+    return 0;
+}
+
+static int report(const struct status *status, bool is_json)
+{
+    if (is_json)
+        return print_json(status);
+    print_table(status);
+    return 0;
+}
+
+/* -- The command ------------------------------------------------------------------------------------ */
+
+static void explain_nobody(const struct session *session)
+{
+    if (session->is_explicit_join)
+        log_error(
+            "none of the %zu addresses of --join answered within %u s; check address and port, and that a firewall lets UDP "
+            "through",
+            session->n_join, NOBODY_US / 1000000);
+    else
+        log_error("no host answered on ports %u to %u of this machine; start one with 'hanse host', or name one elsewhere with "
+                  "--join",
+                  SESSION_PORT, SESSION_PORT + SESSION_N_PORTS - 1);
+}
+
+static int ask(struct session *session, bool is_json)
+{
+    struct status status = {.run = &session->run, .io = net_io(session->net), .start_us = net_now_us()};
+    struct dht_config config = {.key = session->key, .is_read_only = true, .seed = session->seed};
+    struct io_machine machine = {status_event, status_deadline, &status};
+    int err = HANSE_ENOMEM;
+    status.host = calloc(HOSTS_MAX, sizeof *status.host);
+    status.expert = calloc((size_t)session->run.n_moe * session->run.experts + 1, sizeof *status.expert);
+    status.n_rows = (session->run.experts + MESSAGE_ROW_EXPERTS - 1) / MESSAGE_ROW_EXPERTS;
+    status.read = calloc((size_t)session->run.n_moe * status.n_rows + 1, sizeof *status.read);
+    if (status.host && status.expert && status.read)
+        err = dht_new(&config, status.io, status.start_us, &status.dht);
+    if (err)
+        goto done;
+    for (size_t i = 0; i < session->n_join; i++)
+        dht_join(status.dht, status.start_us, &session->join[i]);
+    err = net_run(session->net, &machine);
+    if (err == HANSE_EUNREACHABLE)
+        explain_nobody(session);
+    if (!err)
+        err = report(&status, is_json);
+done:
+    dht_free(status.dht);
+    free(status.host);
+    free(status.expert);
+    free(status.read);
+    return err;
+}
+
+int cmd_status(int argc, char **argv)
+{
+    struct session_options o = session_options_default();
+    bool is_json = false;
+    const struct options_row row[] = {
+        {"run", "FILE", OPTIONS_TEXT, &o.run_file, "the run's description (default: ./run.yaml)", 0, 0, false},
+        SESSION_ROW_JOIN(o),
+        {"json", NULL, OPTIONS_FLAG, &is_json, "print JSON, for programs", 0, 0, false},
+    };
+    const struct options_usage usage = {
+        .command = "hanse status",
+        .about =
+            "Shows who hosts which experts of a run: address, how long ago it was heard of, versions, and the token-slots that "
+            "its experts have learned from.",
+        .example = "hanse status --run run.yaml --join 192.0.2.7:4100",
+        .row = row,
+        .n_rows = sizeof row / sizeof row[0],
+    };
+    int status;
+    if (!options_read(&usage, argc, argv, NULL, NULL, &status))
+        return status;
+    if (!o.run_file && access(RUN_DEFAULT, R_OK) != 0)
+        return options_refuse(&usage, "--run FILE is needed: there is no %s here", RUN_DEFAULT);
+    if (!o.run_file)
+        o.run_file = RUN_DEFAULT;
+    struct session session;
+    struct session_wish wish = {0};
+    int err = session_open(&session, &o, &wish);
+    if (!err)
+        err = ask(&session, is_json);
+    session_close(&session);
+    return err ? hanse_exit_status(err) : 0;
+}
