@@ -22,6 +22,7 @@ static const struct command {
     {"checkpoint", cmd_checkpoint, "list, show, verify or export what a directory has saved"},
     {"key", cmd_key, "make or show the key that says who a peer is"},
     {"doctor", cmd_doctor, "say what this machine has, what it lacks, and what to do about it"},
+    {"sim", cmd_sim, "play a swarm in virtual time from a seed"},
     {"bench", cmd_bench, "time the kernels on this machine"},
 };
 

@@ -111,7 +111,7 @@ void sim_datagram(void *ctx, const struct addr *addr, const void *bytes, size_t 
 {
     struct world_node *from = ctx, *to = sim_node_at(from->world, addr);
     struct world *world = from->world;
-    if (!from->is_running || !to || n > IO_DATAGRAM_MAX || addr->port != to->addr.port || sim_is_cut(from, to))
+    if (!to || n > IO_DATAGRAM_MAX || addr->port != to->addr.port || sim_is_cut(from, to))
         return;
     if (chance(&world->network, world->config.datagram_loss))
         return;

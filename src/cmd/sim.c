@@ -1,0 +1,177 @@
+/* cmd/sim.c - hanse sim: plays a scenario in virtual time. */
+#include "cmd/sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "cmd/cmd.h"
+#include "cmd/session.h"
+
+/* A scenario is one line here, its function in sim.h and its file. */
+static const struct sim_scenario scenario[] = {
+    {"smoke", "8 hosts and 2 trainers over a lossy network, one host crashes and comes back: the loss falls all the same",
+     sim_play_smoke},
+    {"hosts", "8 hosts share the experts of a run by themselves, one of them crashes for good: in the end all are hosted again",
+     sim_play_hosts},
+    {"dht", "64 DHT nodes, a third of them vanish: every record of those that stay is still found", sim_play_dht},
+};
+
+#define N_SCENARIOS (sizeof scenario / sizeof scenario[0])
+
+/* -- What scenarios use ----------------------------------------------------------------------------- */
+
+static double virtual_s(const struct world *world)
+{
+    return (double)(world_now(world) - SIM_EPOCH_US) / 1e6;
+}
+
+void sim_say(const struct sim_run *run, const struct world *world, const char *format, ...)
+{
+    va_list args;
+    if (run->is_quiet)
+        return;
+    va_start(args, format);
+    printf("%9.3f s  ", virtual_s(world));
+    vprintf(format, args);
+    putchar('\n');
+    fflush(stdout);
+    va_end(args);
+}
+
+int sim_refute(const struct world *world, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    printf("%9.3f s  REFUTED: ", virtual_s(world));
+    vprintf(format, args);
+    putchar('\n');
+    va_end(args);
+    return SIM_REFUTED;
+}
+
+void sim_end(struct sim_run *run, struct world *world)
+{
+    if (!world)
+        return;
+    run->trace = world_trace(world);
+    run->n_events = world_n_events(world);
+    run->n_us = world_now(world) - SIM_EPOCH_US;
+    world_free(world);
+}
+
+/* -- The command ------------------------------------------------------------------------------------ */
+
+static void print_list(void)
+{
+    for (size_t i = 0; i < N_SCENARIOS; i++)
+        printf("%-8s %s\n", scenario[i].name, scenario[i].summary);
+}
+
+static const char *name_at(const void *arg, size_t i)
+{
+    (void)arg;
+    return scenario[i].name;
+}
+
+static const struct sim_scenario *find(const char *name)
+{
+    for (size_t i = 0; i < N_SCENARIOS; i++)
+        if (strcmp(name, scenario[i].name) == 0)
+            return &scenario[i];
+    return NULL;
+}
+
+static int refuse_name(const struct options_usage *usage, const char *name)
+{
+    const char *nearest = options_nearest(name, name_at, NULL, N_SCENARIOS);
+    return options_refuse(usage, "there is no scenario '%s'%s%s%s", name, nearest ? "; did you mean '" : "",
+                          nearest ? nearest : "; --list shows them all", nearest ? "'?" : "");
+}
+
+/* What a simulated peer warns of is the point of the scenario, not news to the user. */
+static void drop_line(void *arg, enum log_level level, const char *line)
+{
+    const bool *is_verbose = arg;
+    if (*is_verbose || level == LOG_ERROR)
+        printf("             %s\n", line);
+}
+
+static void print_verdict(const struct sim_scenario *s, const struct sim_run *run, int err)
+{
+    char trace[2 * HASH_BYTES + 1];
+    text_hex(trace, run->trace.byte, HASH_BYTES);
+    printf("%s with seed %llu: %s after %.3f s and %llu events\ntrace %s\n", s->name, (unsigned long long)run->seed,
+           err == 0 ? "holds" : (err == SIM_REFUTED ? "REFUTED" : hanse_strerror(err)), (double)run->n_us / 1e6,
+           (unsigned long long)run->n_events, trace);
+    if (err)
+        printf("to see it again: hanse sim --scenario %s --seed %llu\n", s->name, (unsigned long long)run->seed);
+}
+
+/* Plays once, or twice to see that the same happens. */
+static int play(const struct sim_scenario *s, struct sim_run *run, bool is_twice)
+{
+    int err = s->play(run);
+    print_verdict(s, run, err);
+    if (err || !is_twice)
+        return err;
+    struct sim_run again = {.seed = run->seed, .kernels = run->kernels, .is_quiet = true};
+    err = s->play(&again);
+    if (!err && hash_equal(&run->trace, &again.trace)) {
+        printf("the second run was the same\n");
+        return 0;
+    }
+    print_verdict(s, &again, err);
+    printf("the second run DIFFERED: something asks the machine for time, order or randomness\n");
+    return SIM_REFUTED;
+}
+
+int cmd_sim(int argc, char **argv)
+{
+    const char *name = NULL, *isa = getenv("HANSE_ISA");
+    uint64_t seed = 1;
+    bool wants_list = false, is_twice = false, is_verbose = false;
+    struct sim_run run = {0};
+    const struct options_row row[] = {
+        {"scenario", "NAME", OPTIONS_TEXT, &name, "what to play (--list shows what there is)", 0, 0, false},
+        {"seed", "N", OPTIONS_U64, &seed, "decides everything that happens (default: 1)", 0, UINT64_MAX, false},
+        {"list", NULL, OPTIONS_FLAG, &wants_list, "show the scenarios and what they claim", 0, 0, false},
+        {"twice", NULL, OPTIONS_FLAG, &is_twice, "play it again and compare the traces", 0, 0, false},
+        {"quiet", NULL, OPTIONS_FLAG, &run.is_quiet, "print the verdict only", 0, 0, false},
+        {"peers", NULL, OPTIONS_FLAG, &is_verbose, "print what the simulated peers log, too", 0, 0, false},
+        {"isa", "NAME", OPTIONS_TEXT, &isa,
+         "kernels: ref, avx2 or avx512 (default: $HANSE_ISA, else the fastest here); no trace differs", 0, 0, false},
+    };
+    const struct options_usage usage = {
+        .command = "hanse sim",
+        .about = "Plays a scenario with many peers in one process: virtual time, and a network, disks and crashes that a seed "
+                 "decides. "
+                 "The trace is a hash over everything that happened; the same seed gives the same on every machine.",
+        .example = "hanse sim --scenario smoke --seed 7",
+        .row = row,
+        .n_rows = sizeof row / sizeof row[0],
+    };
+    int status;
+    if (!options_read(&usage, argc, argv, NULL, NULL, &status))
+        return status;
+    if (wants_list) {
+        print_list();
+        return 0;
+    }
+    if (!name)
+        return options_refuse(&usage, "--scenario NAME is needed; --list shows what there is");
+    const struct sim_scenario *s = find(name);
+    if (!s)
+        return refuse_name(&usage, name);
+    run.seed = seed;
+    int err = kernels_choose(isa && *isa ? isa : NULL, &run.kernels);
+    if (err)
+        return hanse_exit_status(err);
+    log_set_sink(drop_line, &is_verbose);
+    err = play(s, &run, is_twice);
+    log_set_sink(NULL, NULL);
+    return err == SIM_REFUTED ? SIM_REFUTED : (err ? hanse_exit_status(err) : 0);
+}
