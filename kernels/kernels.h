@@ -107,6 +107,12 @@ struct kernels {
 
     /** As adamw, with Nesterov's look-ahead (Dozat 2016; beta1 0.99 against stale gradients: arXiv 2505.01099). */
     void (*nadamw)(float *p, float *m, float *v, const float *g, const struct adam_step *step, size_t n);
+
+    /** Nesterov momentum: m (n) = flush(momentum * m + grad), u (n) = momentum * m + grad, each one fmaf, grad = g * grad_scale. */
+    void (*momentum)(float *u, float *m, const float *g, float momentum, float grad_scale, size_t n);
+
+    /** p (n) = flush(kept - rate * u) with kept = p - decay * p, each one fmaf. */
+    void (*descend)(float *p, const float *u, float rate, float decay, size_t n);
 };
 
 /**

@@ -26,6 +26,8 @@ void CPU(axpy)(float *y, float a, const float *x, size_t n);
 float CPU(dot)(const float *x, const float *y, size_t n);
 void CPU(adamw)(float *p, float *m, float *v, const float *g, const struct adam_step *step, size_t n);
 void CPU(nadamw)(float *p, float *m, float *v, const float *g, const struct adam_step *step, size_t n);
+void CPU(momentum)(float *u, float *m, const float *g, float momentum, float grad_scale, size_t n);
+void CPU(descend)(float *p, const float *u, float rate, float decay, size_t n);
 
 /** As ref_exp_row; e may be NULL for the sum alone, or be x. */
 float CPU(exp_row)(float *e, float *max, const float *x, size_t n);

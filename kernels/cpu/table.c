@@ -18,4 +18,6 @@ const struct kernels CPU(kernels) = {
     .dot = CPU(dot),
     .adamw = CPU(adamw),
     .nadamw = CPU(nadamw),
+    .momentum = CPU(momentum),
+    .descend = CPU(descend),
 };

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #include "kernels/ref/ref.h"
 
@@ -22,23 +23,41 @@ size_t muon_work_floats(size_t M, size_t N)
     return 2 * M * N + 2 * s * s;
 }
 
-/* u = the gradient seen past the momentum, m updated */
-static void look_ahead(float *u, float *m, const float *g, const struct muon_step *step, size_t n)
+void ref_momentum(float *u, float *m, const float *g, float momentum, float grad_scale, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        float grad = g[i] * step->grad_scale;
-        m[i] = ref_flush(fmaf(step->momentum, m[i], grad), REF_FLUSH);
-        u[i] = fmaf(step->momentum, m[i], grad);
+        float grad = g[i] * grad_scale;
+        m[i] = ref_flush(fmaf(momentum, m[i], grad), REF_FLUSH);
+        u[i] = fmaf(momentum, m[i], grad);
     }
+}
+
+void ref_descend(float *p, const float *u, float rate, float decay, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        p[i] = ref_flush(fmaf(-rate, u[i], fmaf(-decay, p[i], p[i])), REF_FLUSH);
+}
+
+/* The largest magnitude; as integers magnitudes are ordered as they are as floats. */
+static float largest_of(const float *u, size_t n)
+{
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &u[i], sizeof bits);
+        bits &= 0x7fffffffu;
+        most = bits > most ? bits : most;
+    }
+    float largest;
+    memcpy(&largest, &most, sizeof largest);
+    return largest;
 }
 
 /* Frobenius norm 1, so that no singular value is above it.  The largest magnitude goes first, lest squares vanish or
  * overflow.  False when there is nothing to scale. */
 static bool normalize(const struct kernels *k, float *u, size_t n)
 {
-    float largest = 0.0f;
-    for (size_t i = 0; i < n; i++)
-        largest = fabsf(u[i]) > largest ? fabsf(u[i]) : largest;
+    float largest = largest_of(u, n);
     if (!(largest >= REF_FLUSH))
         return false;
     for (size_t i = 0; i < n; i++)
@@ -78,7 +97,7 @@ void muon_update(const struct kernels *k, float *p, float *m, const float *g, fl
     assert(step->n_iterations >= 0);
     float *x = work, *y = work + M * N;
     float *square = y + M * N, *fourth = square + lesser(M, N) * lesser(M, N);
-    look_ahead(x, m, g, step, M * N);
+    k->momentum(x, m, g, step->momentum, step->grad_scale, M * N);
     bool is_turned = normalize(k, x, M * N);
     for (int i = 0; is_turned && i < step->n_iterations; i++) {
         iterate(k, y, x, square, fourth, M, N);
@@ -87,8 +106,5 @@ void muon_update(const struct kernels *k, float *p, float *m, const float *g, fl
         y = swap;
     }
     float rate = step->lr * (N > M ? sqrtf((float)N / (float)M) : 1.0f);
-    for (size_t i = 0; i < M * N; i++) {
-        float kept = fmaf(-(step->lr * step->weight_decay), p[i], p[i]);
-        p[i] = ref_flush(is_turned ? fmaf(-rate, x[i], kept) : kept, REF_FLUSH);
-    }
+    k->descend(p, is_turned ? x : p, is_turned ? rate : 0.0f, step->lr * step->weight_decay, M * N);
 }

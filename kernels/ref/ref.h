@@ -46,6 +46,8 @@ void ref_axpy(float *y, float a, const float *x, size_t n);
 float ref_dot(const float *x, const float *y, size_t n);
 void ref_adamw(float *p, float *m, float *v, const float *g, const struct adam_step *step, size_t n);
 void ref_nadamw(float *p, float *m, float *v, const float *g, const struct adam_step *step, size_t n);
+void ref_momentum(float *u, float *m, const float *g, float momentum, float grad_scale, size_t n);
+void ref_descend(float *p, const float *u, float rate, float decay, size_t n);
 
 extern const struct kernels ref_kernels;
 

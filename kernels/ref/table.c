@@ -18,4 +18,6 @@ const struct kernels ref_kernels = {
     .dot = ref_dot,
     .adamw = ref_adamw,
     .nadamw = ref_nadamw,
+    .momentum = ref_momentum,
+    .descend = ref_descend,
 };
