@@ -77,12 +77,9 @@ static uint8_t first_path(const struct addr *addr)
     return addr->family == 6 ? DHT_PATHS_MAX : 0;
 }
 
-struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr)
+struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, size_t path)
 {
-    size_t n_family = 0;
-    for (size_t i = 0; i < lookup->n; i++)
-        n_family += lookup->candidate[i].addr.family == addr->family;
-    return add(lookup, id, addr, (uint8_t)(first_path(addr) + n_family % lookup->n_paths));
+    return add(lookup, id, addr, (uint8_t)(first_path(addr) + path % lookup->n_paths));
 }
 
 void dht_lookup_learn(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path)

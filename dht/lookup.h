@@ -41,8 +41,8 @@ struct dht_lookup {
 
 void dht_lookup_init(struct dht_lookup *lookup, const struct dht_id *target, size_t n_want, size_t n_paths);
 
-/** Starts a path at a node of ours; successive ones go to successive paths.  NULL when it is not taken. */
-struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr);
+/** Starts path `path` (modulo how many there are) at a node of ours.  NULL when it is not taken. */
+struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, size_t path);
 
 /**
  * A node that an answer on `path` named.  Not taken: what we have, what BEP 42 forbids, what lives in the subnet of one

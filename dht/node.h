@@ -65,6 +65,7 @@ struct dht_upkeep {
     uint64_t again_us;      /* when those that did are, if we lost sight of them */
     uint64_t wait_until_us; /* operations wait for a first node until then */
     uint64_t self_us;       /* when our own id is looked up again */
+    uint64_t looked_us;     /* when it was last */
     size_t n_self;
     bool is_self_running, is_bucket_running;
     uint64_t bucket_us; /* when the buckets are looked through again */

@@ -85,7 +85,7 @@ static void start_at_table(struct dht *dht, struct dht_operation *op, size_t n_m
     for (int i = 0; i < 2; i++) {
         size_t n = dht_table_closest(&dht->half[i].table, &op->lookup.target, node, n_max);
         for (size_t j = 0; j < n; j++) {
-            struct dht_candidate *c = dht_lookup_start(&op->lookup, &node[j].id, &node[j].addr);
+            struct dht_candidate *c = dht_lookup_start(&op->lookup, &node[j].id, &node[j].addr, j);
             if (c)
                 c->is_foreign = !node[j].is_ours;
         }
@@ -97,7 +97,7 @@ static void start_at_route(struct dht_operation *op, const struct dht_route *rou
     dht_lookup_init(&op->lookup, &route->key, DHT_K / 2, 1);
     for (size_t i = 0; i < route->n; i++) {
         const struct dht_candidate *old = &route->holder[i];
-        struct dht_candidate *c = dht_lookup_start(&op->lookup, &old->id, &old->addr);
+        struct dht_candidate *c = dht_lookup_start(&op->lookup, &old->id, &old->addr, 0);
         if (!c)
             continue;
         c->is_foreign = old->is_foreign;
@@ -107,16 +107,35 @@ static void start_at_route(struct dht_operation *op, const struct dht_route *rou
     op->is_warm = true;
 }
 
+/* The way to ourselves begins twice: at our neighbours, and far away, at who answered a join or at a node drawn from the other half
+ * of all ids.  So swarms that touched once grow together, and liars around us are found out. */
+static void start_at_both_ends(struct dht *dht, struct dht_operation *op)
+{
+    struct dht_upkeep *u = &dht->upkeep;
+    struct dht_id target = op->lookup.target;
+    dht_lookup_init(&op->lookup, &target, DHT_K, 2);
+    if (u->hint.family != 0)
+        (void)dht_lookup_start(&op->lookup, &u->hint_id, &u->hint, 1);
+    for (int i = 0; i < 2; i++) {
+        const struct dht_table *table = &dht->half[i].table;
+        struct dht_node node[DHT_K];
+        size_t n = dht_table_closest(table, &target, node, DHT_K), n_far = table->bucket[0].n;
+        const struct dht_node *far = n_far > 0 ? &dht_table_row(table, 0)[rng_below(&dht->rng, n_far)] : NULL;
+        if (far && u->hint.family == 0)
+            (void)dht_lookup_start(&op->lookup, &far->id, &far->addr, 1);
+        for (size_t j = 0; j < n; j++)
+            (void)dht_lookup_start(&op->lookup, &node[j].id, &node[j].addr, 0);
+    }
+    u->hint.family = 0; /* used once */
+}
+
 /* Writes and first reads go along several paths, so that a liar on one of them is not enough. */
 static void start_cold(struct dht *dht, struct dht_operation *op)
 {
-    bool is_upkeep = op->task == DHT_TASK_SELF || op->task == DHT_TASK_BUCKET;
-    size_t n_paths = is_upkeep || dht_n_nodes(dht) < MANY_NODES ? 1 : DHT_PATHS_MAX;
+    size_t n_paths = op->task == DHT_TASK_BUCKET || dht_n_nodes(dht) < MANY_NODES ? 1 : DHT_PATHS_MAX;
     struct dht_id target = op->lookup.target;
     dht_lookup_init(&op->lookup, &target, DHT_K, n_paths);
     op->is_warm = false;
-    if (op->task == DHT_TASK_SELF && dht->upkeep.hint.family != 0)
-        (void)dht_lookup_start(&op->lookup, &dht->upkeep.hint_id, &dht->upkeep.hint);
     start_at_table(dht, op, n_paths == 1 ? DHT_K : DHT_PATHS_MAX * DHT_K / 2);
 }
 
@@ -130,6 +149,8 @@ static void start(struct dht *dht, uint64_t now_us, struct dht_operation *op)
         dht->half[i].table.bucket[dht_table_bucket(&dht->half[i].table, &op->lookup.target)].lookup_us = now_us;
     if (route)
         start_at_route(op, route);
+    else if (op->task == DHT_TASK_SELF)
+        start_at_both_ends(dht, op);
     else
         start_cold(dht, op);
 }

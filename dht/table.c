@@ -1,5 +1,6 @@
 #include "dht/table.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "dht/id.h"
@@ -14,6 +15,22 @@ size_t dht_table_bucket(const struct dht_table *table, const struct dht_id *id)
 {
     unsigned n_bits = dht_id_shared_bits(&table->own, id);
     return n_bits < DHT_BUCKETS ? n_bits : DHT_BUCKETS - 1;
+}
+
+size_t dht_table_room(size_t bucket)
+{
+    return bucket < 3 ? (size_t)64 >> bucket : DHT_K;
+}
+
+static struct dht_node *row(struct dht_table *table, size_t bucket)
+{
+    static const size_t first[3] = {0, 64, 96};
+    return table->resident + (bucket < 3 ? first[bucket] : 112 + (bucket - 3) * DHT_K);
+}
+
+const struct dht_node *dht_table_row(const struct dht_table *table, size_t bucket)
+{
+    return row((struct dht_table *)table, bucket);
 }
 
 bool dht_table_is_bad(const struct dht_node *node)
@@ -42,12 +59,12 @@ static struct dht_node *find_in(struct dht_node *node, size_t n, const struct ad
     return NULL;
 }
 
-static struct dht_node *resident_at(struct dht_table *table, const struct addr *addr, struct dht_bucket **bucket)
+static struct dht_node *resident_at(struct dht_table *table, const struct addr *addr, size_t *bucket)
 {
     for (size_t b = 0; b < DHT_BUCKETS; b++) {
-        struct dht_node *node = find_in(table->bucket[b].node, table->bucket[b].n, addr);
+        struct dht_node *node = find_in(row(table, b), table->bucket[b].n, addr);
         if (node) {
-            *bucket = &table->bucket[b];
+            *bucket = b;
             return node;
         }
     }
@@ -56,8 +73,19 @@ static struct dht_node *resident_at(struct dht_table *table, const struct addr *
 
 const struct dht_node *dht_table_find(const struct dht_table *table, const struct addr *addr)
 {
-    struct dht_bucket *bucket;
+    size_t bucket;
     return resident_at((struct dht_table *)table, addr, &bucket);
+}
+
+static void remove_resident(struct dht_table *table, size_t bucket, size_t i)
+{
+    remove_at(row(table, bucket), &table->bucket[bucket].n, i);
+}
+
+static void append_resident(struct dht_table *table, size_t bucket, const struct dht_node *node)
+{
+    assert(table->bucket[bucket].n < dht_table_room(bucket));
+    row(table, bucket)[table->bucket[bucket].n++] = *node;
 }
 
 /* A newcomer needs an id of its own, and a public one an IP of its own in the table and a subnet of its own in the bucket, or
@@ -77,7 +105,7 @@ static bool is_crowded(const struct dht_table *table, const struct dht_id *id, c
     size_t home = dht_table_bucket(table, id);
     for (size_t b = 0; b < DHT_BUCKETS; b++)
         for (size_t i = 0; i < table->bucket[b].n; i++) {
-            const struct dht_node *node = &table->bucket[b].node[i];
+            const struct dht_node *node = &dht_table_row(table, b)[i];
             if (!dht_table_is_bad(node) && is_rival(node, b == home, id, addr))
                 return true;
         }
@@ -88,28 +116,31 @@ static bool is_crowded(const struct dht_table *table, const struct dht_id *id, c
 static void drop_ghosts(struct dht_table *table, const struct dht_id *id, const struct addr *addr)
 {
     size_t home = dht_table_bucket(table, id);
-    for (size_t b = 0; b < DHT_BUCKETS; b++) {
-        struct dht_bucket *bucket = &table->bucket[b];
-        for (size_t i = bucket->n; i-- > 0;)
-            if (is_rival(&bucket->node[i], b == home, id, addr))
-                remove_at(bucket->node, &bucket->n, i);
-    }
+    for (size_t b = 0; b < DHT_BUCKETS; b++)
+        for (size_t i = table->bucket[b].n; i-- > 0;)
+            if (is_rival(&row(table, b)[i], b == home, id, addr))
+                remove_resident(table, b, i);
 }
 
-/* The resident that a newcomer may push out: one that is bad. */
-static size_t worst(const struct dht_bucket *bucket)
+/* The first resident of a bucket that is bad, or how many there are. */
+static size_t worst(const struct dht_table *table, size_t bucket)
 {
-    for (size_t i = 0; i < bucket->n; i++)
-        if (dht_table_is_bad(&bucket->node[i]))
-            return i;
-    return bucket->n;
+    size_t i = 0;
+    while (i < table->bucket[bucket].n && !dht_table_is_bad(&dht_table_row(table, bucket)[i]))
+        i++;
+    return i;
+}
+
+static void drop_spare(struct dht_bucket *bucket, const struct addr *addr)
+{
+    struct dht_node *spare = find_in(bucket->spare, bucket->n_spare, addr);
+    if (spare)
+        remove_at(bucket->spare, &bucket->n_spare, (size_t)(spare - bucket->spare));
 }
 
 static void keep_spare(struct dht_bucket *bucket, const struct dht_node *node)
 {
-    struct dht_node *old = find_in(bucket->spare, bucket->n_spare, &node->addr);
-    if (old)
-        remove_at(bucket->spare, &bucket->n_spare, (size_t)(old - bucket->spare));
+    drop_spare(bucket, &node->addr);
     if (bucket->n_spare == DHT_K)
         remove_at(bucket->spare, &bucket->n_spare, 0);
     bucket->spare[bucket->n_spare++] = *node;
@@ -117,7 +148,7 @@ static void keep_spare(struct dht_bucket *bucket, const struct dht_node *node)
 
 /* -- What happens to nodes ------------------------------------------------------------------------------- */
 
-static void freshen(struct dht_bucket *bucket, struct dht_node *node, bool is_ours, uint32_t rtt_us, uint64_t now_us)
+static void freshen(struct dht_table *table, size_t bucket, struct dht_node *node, bool is_ours, uint32_t rtt_us, uint64_t now_us)
 {
     struct dht_node fresh = *node;
     fresh.reply_us = now_us;
@@ -125,41 +156,39 @@ static void freshen(struct dht_bucket *bucket, struct dht_node *node, bool is_ou
     fresh.is_ours = is_ours;
     if (rtt_us != 0)
         fresh.rtt_us = fresh.rtt_us == 0 ? rtt_us : (uint32_t)(((uint64_t)fresh.rtt_us * 7 + rtt_us) / 8);
-    remove_at(bucket->node, &bucket->n, (size_t)(node - bucket->node));
-    bucket->node[bucket->n++] = fresh;
+    remove_resident(table, bucket, (size_t)(node - row(table, bucket)));
+    append_resident(table, bucket, &fresh);
 }
 
 static bool insert(struct dht_table *table, const struct dht_node *node)
 {
-    struct dht_bucket *bucket = &table->bucket[dht_table_bucket(table, &node->id)];
+    size_t b = dht_table_bucket(table, &node->id);
     if (is_crowded(table, &node->id, &node->addr))
         return false;
     drop_ghosts(table, &node->id, &node->addr);
-    size_t i = bucket->n < DHT_K ? bucket->n : worst(bucket);
-    if (i == DHT_K) {
-        keep_spare(bucket, node);
+    size_t n = table->bucket[b].n, i = worst(table, b);
+    if (n == dht_table_room(b) && i == n) {
+        keep_spare(&table->bucket[b], node);
         return false;
     }
-    if (i < bucket->n)
-        remove_at(bucket->node, &bucket->n, i);
-    bucket->node[bucket->n++] = *node;
-    struct dht_node *spare = find_in(bucket->spare, bucket->n_spare, &node->addr);
-    if (spare)
-        remove_at(bucket->spare, &bucket->n_spare, (size_t)(spare - bucket->spare));
+    if (n == dht_table_room(b))
+        remove_resident(table, b, i);
+    append_resident(table, b, node);
+    drop_spare(&table->bucket[b], &node->addr);
     return true;
 }
 
 bool dht_table_answered(struct dht_table *table, const struct dht_id *id, const struct addr *addr, bool is_ours, uint32_t rtt_us,
                         uint64_t now_us)
 {
-    struct dht_bucket *bucket;
+    size_t bucket;
     struct dht_node *node = resident_at(table, addr, &bucket);
     if (node && dht_id_equal(&node->id, id)) {
-        freshen(bucket, node, is_ours, rtt_us, now_us);
+        freshen(table, bucket, node, is_ours, rtt_us, now_us);
         return false;
     }
     if (node)
-        remove_at(bucket->node, &bucket->n, (size_t)(node - bucket->node));
+        remove_resident(table, bucket, (size_t)(node - row(table, bucket)));
     if (dht_id_equal(id, &table->own))
         return false;
     struct dht_node newcomer = {
@@ -179,19 +208,19 @@ static void promote(struct dht_table *table, struct dht_bucket *bucket)
 
 void dht_table_failed(struct dht_table *table, const struct addr *addr)
 {
-    struct dht_bucket *bucket;
+    size_t bucket;
     struct dht_node *node = resident_at(table, addr, &bucket);
     if (!node)
         return;
     if (node->n_failures < UINT8_MAX)
         node->n_failures++;
     if (dht_table_is_bad(node))
-        promote(table, bucket);
+        promote(table, &table->bucket[bucket]);
 }
 
 void dht_table_asked(struct dht_table *table, const struct addr *addr, uint64_t now_us)
 {
-    struct dht_bucket *bucket;
+    size_t bucket;
     struct dht_node *node = resident_at(table, addr, &bucket);
     if (node)
         node->asked_us = now_us;
@@ -199,10 +228,10 @@ void dht_table_asked(struct dht_table *table, const struct addr *addr, uint64_t 
 
 bool dht_table_has_room(const struct dht_table *table, const struct dht_id *id, const struct addr *addr)
 {
-    const struct dht_bucket *bucket = &table->bucket[dht_table_bucket(table, id)];
+    size_t b = dht_table_bucket(table, id), n = table->bucket[b].n;
     if (dht_id_equal(id, &table->own) || is_crowded(table, id, addr))
         return false;
-    return bucket->n < DHT_K || worst(bucket) < bucket->n;
+    return n < dht_table_room(b) || worst(table, b) < n;
 }
 
 void dht_table_move(struct dht_table *table, const struct dht_id *own)
@@ -211,31 +240,34 @@ void dht_table_move(struct dht_table *table, const struct dht_id *own)
     dht_table_init(table, own);
     for (size_t b = 0; b < DHT_BUCKETS; b++)
         for (size_t i = 0; i < old.bucket[b].n; i++)
-            (void)insert(table, &old.bucket[b].node[i]);
+            (void)insert(table, &row(&old, b)[i]);
 }
 
 /* -- Looking ----------------------------------------------------------------------------------------------- */
 
+/* Puts a node where it belongs among the n nearest in `out`; returns how many there are then. */
+static size_t rank(struct dht_node *out, size_t n, size_t max, const struct dht_id *key, const struct dht_node *node)
+{
+    size_t at = n;
+    while (at > 0 && dht_id_compare(key, &node->id, &out[at - 1].id) < 0)
+        at--;
+    if (at == max)
+        return n;
+    n -= n == max;
+    memmove(out + at + 1, out + at, (n - at) * sizeof *out);
+    out[at] = *node;
+    return n + 1;
+}
+
 size_t dht_table_closest(const struct dht_table *table, const struct dht_id *key, struct dht_node *out, size_t max)
 {
     size_t n = 0;
-    for (size_t b = 0; b < DHT_BUCKETS; b++) {
-        const struct dht_bucket *bucket = &table->bucket[b];
-        for (size_t i = 0; i < bucket->n; i++) {
-            if (dht_table_is_bad(&bucket->node[i]))
-                continue;
-            size_t at = n;
-            while (at > 0 && dht_id_compare(key, &bucket->node[i].id, &out[at - 1].id) < 0)
-                at--;
-            if (at == max)
-                continue;
-            if (n == max)
-                n--;
-            memmove(out + at + 1, out + at, (n - at) * sizeof *out);
-            out[at] = bucket->node[i];
-            n++;
+    for (size_t b = 0; b < DHT_BUCKETS; b++)
+        for (size_t i = 0; i < table->bucket[b].n; i++) {
+            const struct dht_node *node = &dht_table_row(table, b)[i];
+            if (!dht_table_is_bad(node))
+                n = rank(out, n, max, key, node);
         }
-    }
     return n;
 }
 
@@ -256,7 +288,7 @@ static const struct dht_node *next_due(const struct dht_table *table, uint64_t s
     const struct dht_node *first = NULL;
     for (size_t b = 0; b < DHT_BUCKETS; b++)
         for (size_t i = 0; i < table->bucket[b].n; i++) {
-            const struct dht_node *node = &table->bucket[b].node[i];
+            const struct dht_node *node = &dht_table_row(table, b)[i];
             if (!first || due(node, silent_us) < due(first, silent_us))
                 first = node;
         }
@@ -288,7 +320,7 @@ size_t dht_table_n_good(const struct dht_table *table, uint64_t now_us)
     size_t n = 0;
     for (size_t b = 0; b < DHT_BUCKETS; b++)
         for (size_t i = 0; i < table->bucket[b].n; i++)
-            n += dht_table_is_good(&table->bucket[b].node[i], now_us);
+            n += dht_table_is_good(&dht_table_row(table, b)[i], now_us);
     return n;
 }
 

@@ -11,7 +11,8 @@
 
 #include "dht/dht.h"
 
-#define DHT_BUCKETS 32                           /* the last one holds all that share 31 bits or more */
+#define DHT_BUCKETS 32 /* the last one holds all that share 31 bits or more */
+#define DHT_RESIDENTS (64 + 32 + 16 + (DHT_BUCKETS - 3) * DHT_K)
 #define DHT_GOOD_US ((uint64_t)4 * 60 * 1000000) /* an answer makes a node good for this long */
 #define DHT_FAILURES_MAX 2                       /* queries in a row without an answer that make it bad */
 
@@ -27,20 +28,29 @@ struct dht_node {
 
 struct dht_bucket {
     size_t n, n_spare;
-    uint64_t lookup_us; /* when a lookup last went there */
-    struct dht_node node[DHT_K];
+    uint64_t lookup_us;           /* when a lookup last went there */
     struct dht_node spare[DHT_K]; /* verified newcomers of a full bucket */
 };
 
 struct dht_table {
     struct dht_id own;
     struct dht_bucket bucket[DHT_BUCKETS];
+    struct dht_node resident[DHT_RESIDENTS]; /* bucket after bucket, dht_table_room() places each */
 };
 
 void dht_table_init(struct dht_table *table, const struct dht_id *own);
 
 /** Takes another id of ours: everybody moves to the bucket that follows from it; who finds no room is forgotten. */
 void dht_table_move(struct dht_table *table, const struct dht_id *own);
+
+/**
+ * Residents that a bucket has room for: 64, 32 and 16 in the three farthest, DHT_K in the others.  So a swarm of a hundred is known
+ * whole, walks are shorter in larger ones, and two swarms that touch at one node grow together.
+ */
+size_t dht_table_room(size_t bucket);
+
+/** The residents of a bucket, `table->bucket[b].n` of them. */
+const struct dht_node *dht_table_row(const struct dht_table *table, size_t bucket);
 
 /** Bucket number of an id. */
 size_t dht_table_bucket(const struct dht_table *table, const struct dht_id *id);

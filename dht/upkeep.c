@@ -5,14 +5,15 @@
 #include "dht/operation.h"
 
 #define SECOND_US ((uint64_t)1000000)
-#define SILENT_US (60 * SECOND_US)  /* who was not heard of for so long is pinged */
-#define BUCKET_US (300 * SECOND_US) /* a range without a lookup for so long gets one */
-#define BUCKETS_US SECOND_US        /* how often we look whether one is due */
-#define AGAIN_US (300 * SECOND_US)  /* how often join addresses that we lost sight of are asked again */
-#define EXPIRE_US (5 * SECOND_US)   /* how often stores are cleared of what is over */
-#define PING_EVERY_US 20000         /* newcomers are pinged at this rate, */
-#define PING_BURST 32               /* and so many at once */
-#define MOVE_VOTES 3                /* that say our id does not fit our address, before we take another */
+#define SILENT_US (60 * SECOND_US)   /* who was not heard of for so long is pinged */
+#define BUCKET_US (300 * SECOND_US)  /* a range without a lookup for so long gets one */
+#define BUCKETS_US SECOND_US         /* how often we look whether one is due */
+#define NEIGHBOUR_US (4 * SECOND_US) /* least pause between two looks at our neighbourhood because somebody is new there */
+#define AGAIN_US (300 * SECOND_US)   /* how often join addresses that we lost sight of are asked again */
+#define EXPIRE_US (5 * SECOND_US)    /* how often stores are cleared of what is over */
+#define PING_EVERY_US 20000          /* newcomers are pinged at this rate, */
+#define PING_BURST 32                /* and so many at once */
+#define MOVE_VOTES 3                 /* that say our id does not fit our address, before we take another */
 
 /* Pauses between attempts to find a first node. */
 static const uint64_t join_pause_us[] = {300000, SECOND_US, 3 * SECOND_US, 10 * SECOND_US, 30 * SECOND_US};
@@ -124,6 +125,7 @@ static void look_up_self(struct dht *dht, uint64_t now_us)
     if (u->is_self_running || now_us < u->self_us || dht_n_nodes(dht) == 0)
         return;
     u->is_self_running = true;
+    u->looked_us = now_us;
     u->self_us = now_us + pause_of(self_pause_us, sizeof self_pause_us / sizeof *self_pause_us, u->n_self++);
     dht_task_find(dht, now_us, &half_in_use(dht)->table.own, true);
 }
@@ -154,7 +156,6 @@ void dht_upkeep_found(struct dht *dht, uint64_t now_us, bool is_self)
     struct dht_upkeep *u = &dht->upkeep;
     if (is_self) {
         u->is_self_running = false;
-        u->hint.family = 0;
         u->bucket_us = now_us;
     } else {
         u->is_bucket_running = false;
@@ -258,6 +259,20 @@ static void set_external(struct dht *dht, uint64_t now_us, struct dht_half *half
     dht->upkeep.n_self = 0;
 }
 
+/* A new node among those nearest to us may know others as near: two swarms that touch at one place grow together from
+ * neighbour to neighbour. */
+static void greet_neighbour(struct dht *dht, uint64_t now_us, const struct dht_half *half, const struct dht_id *id)
+{
+    struct dht_node nearest[DHT_K];
+    struct dht_upkeep *u = &dht->upkeep;
+    size_t n = dht_table_closest(&half->table, &half->table.own, nearest, DHT_K);
+    if (n == DHT_K && dht_id_compare(&half->table.own, id, &nearest[DHT_K - 1].id) > 0)
+        return;
+    uint64_t soon_us = u->looked_us + NEIGHBOUR_US + rng_below(&dht->rng, NEIGHBOUR_US);
+    soon_us = soon_us > now_us ? soon_us : now_us;
+    u->self_us = u->self_us < soon_us ? u->self_us : soon_us;
+}
+
 void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m)
 {
     struct dht_half *half = dht_half_of(dht, &t->addr);
@@ -277,6 +292,8 @@ void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_tran
         join->has_answered = true;
     if (is_first || (t->role == DHT_ROLE_JOIN && !was_known))
         joined(dht, now_us, &t->addr, &m->id, is_first);
-    if (is_new)
+    if (is_new) {
+        greet_neighbour(dht, now_us, half, &m->id);
         dht_publications_node(dht, now_us, &m->id);
+    }
 }

@@ -160,6 +160,281 @@ START_TEST(every_record_is_found_among_a_thousand)
 }
 END_TEST
 
+START_TEST(records_outlive_a_third_of_the_swarm)
+{
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm *s = swarm_new(&config);
+    struct rng rng;
+    rng_init(&rng, (uint64_t)_i, "churn");
+    swarm_grow(s, 150, 20000);
+    swarm_run(s, 20 * SECOND_US);
+    publish_some(s, 150);
+    swarm_run(s, 10 * SECOND_US);
+    for (int n_left = 0; n_left < 50;) {
+        struct swarm_node *node = swarm_node(s, rng_below(&rng, 150));
+        if (node->dht && node->i % 10 != 0 && node->i != 3) {
+            swarm_kill(node);
+            n_left++;
+        }
+    }
+    find_all(s, 150, 3); /* at once, with tables full of the dead */
+    swarm_run(s, 200 * SECOND_US);
+    find_all(s, 150, 3);             /* stored anew, among the living */
+    for (size_t i = 0; i < 150; i++) /* and the dead are counted as such */
+        if (swarm_node(s, i)->dht)
+            ck_assert_uint_lt(dht_n_good(swarm_node(s, i)->dht), 100);
+    swarm_free(s);
+}
+END_TEST
+
+START_TEST(what_is_not_renewed_is_gone_after_its_time)
+{
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm *s = swarm_new(&config);
+    struct swarm_read read;
+    struct dht_id key = key_of(7);
+    swarm_grow(s, 30, 20000);
+    swarm_run(s, 10 * SECOND_US);
+    swarm_publish(swarm_node(s, 5), &key, "short life");
+    swarm_publish(swarm_node(s, 6), &key, "long life");
+    swarm_run(s, 5 * SECOND_US);
+    swarm_read(swarm_node(s, 9), &key, &read);
+    ck_assert(swarm_has(&read, swarm_node(s, 5), "short life"));
+    swarm_kill(swarm_node(s, 5));
+    swarm_run(s, 280 * SECOND_US);
+    swarm_read(swarm_node(s, 9), &key, &read);
+    ck_assert(swarm_has(&read, swarm_node(s, 5), "short life"));
+    swarm_run(s, 20 * SECOND_US);
+    swarm_read(swarm_node(s, 9), &key, &read);
+    ck_assert_uint_eq(read.n, 1);
+    ck_assert(swarm_has(&read, swarm_node(s, 6), "long life"));
+    for (size_t i = 0; i < 30; i++)
+        if (swarm_node(s, i)->dht)
+            ck_assert_uint_le(dht_stats(swarm_node(s, i)->dht).n_entries, 1);
+    swarm_free(s);
+}
+END_TEST
+
+START_TEST(a_withdrawn_entry_is_gone_at_once)
+{
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm *s = swarm_new(&config);
+    struct swarm_read read;
+    struct dht_id key = key_of(7);
+    swarm_grow(s, 20, 20000);
+    swarm_run(s, 10 * SECOND_US);
+    swarm_publish(swarm_node(s, 5), &key, "first");
+    swarm_run(s, 3 * SECOND_US);
+    swarm_publish(swarm_node(s, 5), &key, "second");
+    swarm_run(s, 3 * SECOND_US);
+    swarm_read(swarm_node(s, 9), &key, &read);
+    ck_assert(swarm_has(&read, swarm_node(s, 5), "second"));
+    dht_withdraw(swarm_node(s, 5)->dht, swarm_now(s), &key);
+    swarm_touch(swarm_node(s, 5));
+    swarm_run(s, 3 * SECOND_US);
+    swarm_read(swarm_node(s, 9), &key, &read);
+    ck_assert_uint_eq(read.n, 0);
+    ck_assert_uint_gt(read.n_asked, 0);
+    swarm_run(s, 400 * SECOND_US); /* and stays so */
+    swarm_read(swarm_node(s, 9), &key, &read);
+    ck_assert_uint_eq(read.n, 0);
+    swarm_free(s);
+}
+END_TEST
+
+/* Twenty nodes each, the second twenty from node 20 on; one of these then joins one of those. */
+START_TEST(two_swarms_joined_by_one_address_become_one)
+{
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm *s = swarm_new(&config);
+    struct swarm_read read;
+    struct dht_id key = key_of(7);
+    swarm_grow(s, 20, 20000);
+    (void)swarm_add(s, false);
+    for (size_t i = 21; i < 40; i++)
+        swarm_join(swarm_add(s, false), &swarm_node(s, 20)->addr);
+    swarm_run(s, 30 * SECOND_US);
+    swarm_publish(swarm_node(s, 3), &key, "one");
+    swarm_publish(swarm_node(s, 33), &key, "two");
+    swarm_run(s, 30 * SECOND_US);
+    swarm_read(swarm_node(s, 9), &key, &read);
+    ck_assert_uint_eq(read.n, 1);
+    swarm_join(swarm_node(s, 25), &swarm_node(s, 10)->addr);
+    swarm_run(s, 600 * SECOND_US);
+    for (size_t i = 0; i < 40; i++) {
+        swarm_read(swarm_node(s, i), &key, &read);
+        ck_assert_msg(read.n == 2, "node %zu finds %zu of 2", i, read.n);
+    }
+    swarm_free(s);
+}
+END_TEST
+
+START_TEST(a_node_that_lost_everybody_joins_again)
+{
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm *s = swarm_new(&config);
+    struct swarm_node *a = swarm_add(s, false), *b = swarm_add(s, false);
+    swarm_join(b, &a->addr);
+    swarm_run(s, 10 * SECOND_US);
+    ck_assert_uint_eq(dht_n_good(b->dht), 1);
+    swarm_kill(a);
+    swarm_run(s, 400 * SECOND_US);
+    ck_assert_uint_eq(dht_n_good(b->dht), 0);
+    struct dht_config again = {.key = a->key, .port = 4100, .seed = 99};
+    ck_assert_int_eq(dht_new(&again, &a->io, swarm_now(s), &a->dht), 0);
+    swarm_run(s, 60 * SECOND_US);
+    ck_assert_uint_eq(dht_n_good(b->dht), 1);
+    ck_assert_uint_eq(dht_n_good(a->dht), 1);
+    swarm_free(s);
+}
+END_TEST
+
+START_TEST(readers_are_in_no_table)
+{
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm *s = swarm_new(&config);
+    struct swarm_read read;
+    struct dht_id key = key_of(7);
+    swarm_grow(s, 10, 20000);
+    for (size_t i = 10; i < 15; i++)
+        swarm_join(swarm_add(s, true), &swarm_node(s, 0)->addr);
+    swarm_publish(swarm_node(s, 5), &key, "here");
+    swarm_run(s, 100 * SECOND_US);
+    for (size_t i = 0; i < 15; i++) {
+        swarm_read(swarm_node(s, i), &key, &read);
+        ck_assert(swarm_has(&read, swarm_node(s, 5), "here"));
+        ck_assert_uint_le(dht_stats(swarm_node(s, i)->dht).n_nodes, i < 10 ? 9 : 10);
+    }
+    swarm_free(s);
+}
+END_TEST
+
+/* A trainer that reads a row every few seconds asks four holders, once. */
+START_TEST(a_second_read_is_cheap)
+{
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm *s = swarm_new(&config);
+    struct swarm_read read;
+    struct dht_id key = key_of(7);
+    swarm_grow(s, 100, 20000);
+    swarm_publish(swarm_node(s, 5), &key, "here");
+    swarm_run(s, 20 * SECOND_US);
+    struct swarm_node *reader = swarm_node(s, 50);
+    swarm_read(reader, &key, &read);
+    for (int i = 0; i < 5; i++) {
+        uint64_t n_before = dht_stats(reader->dht).n_queries_out;
+        swarm_read(reader, &key, &read);
+        ck_assert(swarm_has(&read, swarm_node(s, 5), "here"));
+        ck_assert_uint_le(dht_stats(reader->dht).n_queries_out - n_before, 6);
+        ck_assert_uint_le(read.took_us, 150000);
+    }
+    swarm_free(s);
+}
+END_TEST
+
+/* Forty writers with the largest entries under one key: eight holders, forty pages each. */
+START_TEST(a_crowded_key_is_read_page_by_page)
+{
+    struct swarm_config config = {.seed = (uint64_t)_i, .delay_min_us = 1000, .delay_spread_us = 1000};
+    struct swarm *s = swarm_new(&config);
+    struct swarm_read read;
+    struct dht_id key = key_of(7);
+    char text[DHT_DIRECTORY_BYTES_MAX + 1];
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = 0;
+    swarm_grow(s, 40, 20000);
+    for (size_t i = 0; i < 40; i++)
+        swarm_publish(swarm_node(s, i), &key, text);
+    swarm_run(s, 20 * SECOND_US);
+    for (size_t i = 0; i < 40; i += 13) {
+        swarm_read(swarm_node(s, i), &key, &read);
+        for (size_t j = 0; j < 40; j++)
+            ck_assert(swarm_has(&read, swarm_node(s, j), text));
+    }
+    swarm_free(s);
+}
+END_TEST
+
+static struct hash run_of(uint64_t seed)
+{
+    struct swarm_config config = plain(seed);
+    config.loss_percent = 5;
+    struct swarm *s = swarm_new(&config);
+    swarm_grow(s, 40, 20000);
+    publish_some(s, 40);
+    swarm_run(s, 200 * SECOND_US);
+    struct hash trace = swarm_trace(s);
+    swarm_free(s);
+    return trace;
+}
+
+START_TEST(the_same_seed_gives_the_same_run)
+{
+    struct hash a = run_of((uint64_t)_i), again = run_of((uint64_t)_i), b = run_of((uint64_t)_i + 1);
+    ck_assert(hash_equal(&a, &again));
+    ck_assert(!hash_equal(&a, &b));
+}
+END_TEST
+
+static void note_item(void *arg, uint64_t now_us, const struct dht_item *item)
+{
+    struct dht_item *out = arg;
+    (void)now_us;
+    out->n_v = SIZE_MAX;
+    if (item)
+        *out = *item;
+}
+
+static void note_peers(void *arg, uint64_t now_us, const struct addr *peer, size_t n)
+{
+    (void)now_us;
+    *(size_t *)arg = n > 0 && peer[0].port == 4100 ? n : 0;
+}
+
+START_TEST(items_and_peers_are_found)
+{
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm *s = swarm_new(&config);
+    swarm_grow(s, 60, 20000);
+    swarm_run(s, 10 * SECOND_US);
+    struct swarm_node *writer = swarm_node(s, 4), *reader = swarm_node(s, 50);
+    struct dht_item fixed = {.n_v = 1000}, named = {.is_mutable = true, .seq = 3, .salt = "salt", .n_salt = 4}, got;
+    memset(fixed.v, 'x', sizeof fixed.v);
+    memcpy(fixed.v, "996:", 4);
+    memcpy(named.v, "5:hello", named.n_v = 7);
+    dht_item_sign(&named, writer->key);
+    struct dht_id info_hash = key_of(1), target = dht_item_target(&fixed);
+    size_t n_fixed = SIZE_MAX, n_named = SIZE_MAX, n_peers = SIZE_MAX, n_found = 0;
+    dht_put(writer->dht, swarm_now(s), &fixed, count_stored, &n_fixed);
+    dht_put(writer->dht, swarm_now(s), &named, count_stored, &n_named);
+    dht_announce_peer(writer->dht, swarm_now(s), &info_hash, count_stored, &n_peers);
+    swarm_touch(writer);
+    swarm_run(s, 5 * SECOND_US);
+    ck_assert_uint_ge(n_fixed, 8);
+    ck_assert_uint_ge(n_named, 8);
+    ck_assert_uint_ge(n_peers, 8);
+    dht_get(reader->dht, swarm_now(s), &target, NULL, 0, note_item, &got);
+    dht_get_peers(reader->dht, swarm_now(s), &info_hash, note_peers, &n_found);
+    swarm_touch(reader);
+    swarm_run(s, 5 * SECOND_US);
+    ck_assert_uint_eq(n_found, 1);
+    ck_assert_uint_eq(got.n_v, fixed.n_v);
+    ck_assert_mem_eq(got.v, fixed.v, fixed.n_v);
+    target = dht_item_target(&named);
+    dht_get(reader->dht, swarm_now(s), &target, "salt", 4, note_item, &got);
+    swarm_touch(reader);
+    swarm_run(s, 5 * SECOND_US);
+    ck_assert_uint_eq(got.n_v, 7);
+    ck_assert_uint_eq(got.seq, 3);
+    target.byte[0] ^= 1;
+    dht_get(reader->dht, swarm_now(s), &target, "salt", 4, note_item, &got);
+    swarm_touch(reader);
+    swarm_run(s, 5 * SECOND_US);
+    ck_assert_uint_eq(got.n_v, SIZE_MAX);
+    swarm_free(s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-swarm");
@@ -174,6 +449,16 @@ int main(void)
     tcase_add_loop_test(swarm, every_record_is_found_though_datagrams_get_lost, 0, 2);
     tcase_add_loop_test(swarm, every_record_is_found_among_public_addresses, 0, 2);
     tcase_add_loop_test(swarm, every_record_is_found_among_a_thousand, 0, 1);
+    tcase_add_loop_test(swarm, records_outlive_a_third_of_the_swarm, 0, 3);
+    tcase_add_loop_test(swarm, what_is_not_renewed_is_gone_after_its_time, 0, 3);
+    tcase_add_loop_test(swarm, a_withdrawn_entry_is_gone_at_once, 0, 3);
+    tcase_add_loop_test(swarm, two_swarms_joined_by_one_address_become_one, 0, 3);
+    tcase_add_loop_test(swarm, a_node_that_lost_everybody_joins_again, 0, 3);
+    tcase_add_loop_test(swarm, readers_are_in_no_table, 0, 2);
+    tcase_add_loop_test(swarm, a_second_read_is_cheap, 0, 2);
+    tcase_add_loop_test(swarm, a_crowded_key_is_read_page_by_page, 0, 2);
+    tcase_add_loop_test(swarm, the_same_seed_gives_the_same_run, 0, 2);
+    tcase_add_loop_test(swarm, items_and_peers_are_found, 0, 2);
     suite_add_tcase(suite, swarm);
     return unit_run(suite);
 }
