@@ -34,9 +34,13 @@ static bool on_fill(void *arg, size_t lane, struct trunk_tape *tape)
     return evaluation_fill(&eval->evaluation, lane, tape);
 }
 
-static void report(const struct reader *reader, const struct eval *eval)
+static int report(const struct reader *reader, const struct eval *eval)
 {
     struct router_stats stats = reader_router_stats(reader);
+    if (stats.n_slots > 0 && stats.n_missed == stats.n_slots) {
+        log_error("no expert answered, so this would be the trunk alone: see 'hanse status' for who is there");
+        return HANSE_EUNREACHABLE;
+    }
     size_t n_bytes = 0;
     for (size_t w = 0; w < eval->evaluation.n_windows; w++)
         n_bytes += eval->evaluation.n_counted[w];
@@ -45,6 +49,7 @@ static void report(const struct reader *reader, const struct eval *eval)
     if (stats.n_missed)
         printf(", %.2f%% of expert answers missed", 100.0 * (double)stats.n_missed / (double)stats.n_slots);
     putchar('\n');
+    return 0;
 }
 
 static int run(struct session *session, const struct data *data, bool is_local, size_t n_max)
@@ -69,7 +74,7 @@ static int run(struct session *session, const struct data *data, bool is_local, 
         err = net_run(session->net, &machine);
     }
     if (!err)
-        report(reader, &eval);
+        err = report(reader, &eval);
     reader_free(reader);
     evaluation_fini(&eval.evaluation);
     return err;

@@ -114,10 +114,18 @@ static void hear_hello(struct host *host, struct host_link *link, const struct i
     link->role = m.role;
 }
 
+/* An observer uses experts and leaves no trace: it may ask forward, and nothing is kept for it. */
+static bool is_allowed(const struct host_link *link, const struct io_event *event)
+{
+    bool is_trace_free = message_kind(event->bytes, event->n_bytes) == MESSAGE_FORWARD && event->n_bytes > 1 &&
+                         event->bytes[1] == 0;
+    return link->role == ROLE_TRAINER || (link->role == ROLE_OBSERVER && is_trace_free);
+}
+
 static void hear_request(struct host *host, struct host_link *link, const struct io_event *event)
 {
-    if (link->role != ROLE_TRAINER) {
-        refuse(host, link, HANSE_EPROTO, "only trainers may ask for experts");
+    if (!is_allowed(link, event)) {
+        refuse(host, link, HANSE_EPROTO, "only trainers may ask for experts, and observers forward without keeping rows");
         return;
     }
     int err = host_request_begin(host, link, &link->peer, event->bytes, event->n_bytes, NULL);

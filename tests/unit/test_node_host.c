@@ -87,7 +87,7 @@ START_TEST(test_another_width_is_refused)
 }
 END_TEST
 
-START_TEST(test_observers_may_not_ask)
+START_TEST(test_observers_ask_forward_and_leave_no_trace)
 {
     struct message_hello hello = {.role = ROLE_OBSERVER, .version = MESSAGE_VERSION, .run = run.id};
     struct buf message;
@@ -97,7 +97,14 @@ START_TEST(test_observers_may_not_ask)
     stage_link_up(node, 1, 9);
     stage_tell(node, 1, message.bytes, message.n);
     buf_fini(&message);
-    forward(1, 1, 0, 1, 2);
+    stage_forget_sent(node);
+    struct ask *ask = make_ask(MESSAGE_FORWARD, 1, 0, 1, 2);
+    ask->m.keep = false;
+    stage_ask(node, 1, &ask->m);
+    settle();
+    expect_statuses(STATUS_OK);
+    ck_assert_uint_eq(host_stats(node->host).kept_bytes, 0);
+    forward(1, 2, 0, 1, 2); /* would keep its rows */
     expect_refusal(HANSE_EPROTO, "only trainers");
 }
 END_TEST
@@ -284,7 +291,7 @@ int main(void)
     tcase_add_test(tc, test_requests_before_hello_are_refused);
     tcase_add_loop_test(tc, test_nonsense_is_refused, 0, 6);
     tcase_add_test(tc, test_another_width_is_refused);
-    tcase_add_test(tc, test_observers_may_not_ask);
+    tcase_add_test(tc, test_observers_ask_forward_and_leave_no_trace);
     tcase_add_test(tc, test_a_restart_goes_on_bit_for_bit);
     tcase_add_test(tc, test_checkpoints_come_by_themselves);
     tcase_add_test(tc, test_a_failing_disk_does_not_stop_training);
