@@ -359,15 +359,22 @@ static void drop(struct host *host, struct host_request *r, bool even_backwards)
     one_less(host, r);
 }
 
+static struct host_request *find_queued(struct host_link *link, uint64_t call)
+{
+    for (struct host_request *r = link->request; r; r = r->next)
+        for (size_t g = 0; r->m.call == call && g < r->m.n_groups; g++)
+            if (r->item[g].is_queued)
+                return r;
+    return NULL;
+}
+
+/* First nobody waits any more, then what is queued goes; one that goes may end others that waited for it, hence the search. */
 void host_request_cancel(struct host *host, struct host_link *link, uint64_t call)
 {
-    struct host_request *r = link->request;
-    while (r) {
-        bool is_meant = r->m.call == call && !r->is_cancelled;
-        if (is_meant)
-            drop(host, r, true);
-        r = is_meant ? link->request : r->next; /* dropping one may end others that waited for it */
-    }
+    for (struct host_request *r = link->request; r; r = r->next)
+        r->is_cancelled |= r->m.call == call;
+    for (struct host_request *r = find_queued(link, call); r; r = find_queued(link, call))
+        drop(host, r, true);
 }
 
 void host_request_orphan(struct host *host, struct host_link *link)
