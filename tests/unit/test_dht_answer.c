@@ -1,0 +1,260 @@
+/* What a node answers, seen from outside: three bytes for one, tokens, refusals, limits. */
+#include "unit.h"
+
+#include <string.h>
+
+#include "dht/entry.h"
+#include "dht/krpc.h"
+#include "dht_swarm.h"
+
+static struct swarm *s;
+static struct swarm_node *node;
+static const struct addr stranger = {.family = 4, .ip = {80, 1, 2, 3}, .port = 9};
+
+static void setup(void)
+{
+    struct swarm_config config = {.seed = 1, .delay_min_us = 100};
+    s = swarm_new(&config);
+    node = swarm_add(s, false);
+}
+
+static void teardown(void)
+{
+    swarm_free(s);
+}
+
+static struct dht_message question(enum dht_method method)
+{
+    struct dht_message m = {.kind = DHT_QUERY, .method = method, .has_id = true, .has_target = true};
+    m.tid = (struct dht_span){(const uint8_t *)"tt", 2};
+    memset(m.id.byte, 'i', sizeof m.id.byte);
+    memset(m.target.byte, 't', sizeof m.target.byte);
+    return m;
+}
+
+static uint8_t answer_bytes[1500];
+
+/* Asks as a stranger; true when there was an answer to the question, which `out` then holds. */
+static bool ask_from(const struct addr *from, const struct dht_message *m, struct dht_message *out)
+{
+    uint8_t bytes[1472];
+    size_t n = dht_krpc_encode(m, bytes, sizeof bytes), n_before = swarm_n_stray(s);
+    ck_assert_uint_gt(n, 0);
+    swarm_inject(node, from, bytes, n);
+    if (swarm_n_stray(s) == n_before)
+        return false;
+    ck_assert_int_eq(dht_krpc_decode(out, answer_bytes, swarm_stray(s, answer_bytes)), 0);
+    return out->kind != DHT_QUERY;
+}
+
+static bool ask(const struct dht_message *m, struct dht_message *out)
+{
+    return ask_from(&stranger, m, out);
+}
+
+static void get_token(enum dht_method method, const struct dht_id *target, uint8_t token[8])
+{
+    struct dht_message m = question(method), r;
+    m.target = *target;
+    m.n_pad = 100;
+    ck_assert(ask(&m, &r));
+    ck_assert_uint_eq(r.token.n, 8);
+    memcpy(token, r.token.bytes, 8);
+}
+
+START_TEST(a_ping_is_answered_with_our_id_and_their_address)
+{
+    struct dht_message m = question(DHT_PING), r;
+    struct dht_id own = dht_own_id(node->dht);
+    ck_assert(ask(&m, &r));
+    ck_assert_int_eq(r.kind, DHT_REPLY);
+    ck_assert_mem_eq(r.id.byte, own.byte, sizeof own.byte);
+    ck_assert(addr_equal(&r.ip, &stranger));
+    ck_assert(r.is_ours);
+}
+END_TEST
+
+static const char *const malformed[] = {
+    "",
+    "x",
+    "de",
+    "i1e",
+    "le",
+    "d1:y1:qe",
+    "d1:q4:ping1:t2:aa1:y1:qe",
+    "d1:ade1:q4:ping1:t2:aa1:y1:qe",
+    "d1:ad2:id19:iiiiiiiiiiiiiiiiiiie1:q4:ping1:t2:aa1:y1:qe",
+    "d1:ad2:id20:iiiiiiiiiiiiiiiiiiiie1:q4:ping1:t0:1:y1:qe",
+    "d1:ad2:id20:iiiiiiiiiiiiiiiiiiiie1:q4:ping1:t40:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1:y1:qe",
+    "d1:ad2:id20:iiiiiiiiiiiiiiiiiiiie1:q4:ping1:t2:aa1:y1:xe",
+    "d1:ad2:id20:iiiiiiiiiiiiiiiiiiiie1:q4:ping1:t2:aa1:y1:qex",
+};
+
+START_TEST(what_is_malformed_is_never_answered)
+{
+    swarm_inject(node, &stranger, malformed[_i], strlen(malformed[_i]));
+    ck_assert_uint_eq(swarm_n_stray(s), 0);
+    ck_assert_uint_eq(dht_stats(node->dht).n_malformed, 1);
+}
+END_TEST
+
+START_TEST(an_unknown_query_is_answered_with_204)
+{
+    static const char text[] = "d1:ad2:id20:iiiiiiiiiiiiiiiiiiiie1:q4:what1:t2:aa1:y1:qe";
+    struct dht_message r;
+    swarm_inject(node, &stranger, text, strlen(text));
+    ck_assert_int_eq(dht_krpc_decode(&r, answer_bytes, swarm_stray(s, answer_bytes)), 0);
+    ck_assert_int_eq(r.error, DHT_ERROR_METHOD);
+}
+END_TEST
+
+/* Every method, with more and more padding, against a node that could say much: swarm_inject holds each to three for one. */
+START_TEST(no_answer_has_more_than_three_bytes_for_one)
+{
+    swarm_grow(s, 40, 1000);
+    swarm_run(s, 5 * SECOND_US);
+    struct dht_message r;
+    size_t n_answers = 0;
+    for (int method = DHT_PING; method <= DHT_HANSE_PUT; method++)
+        for (size_t n_pad = 0; n_pad < 500; n_pad += 7) {
+            struct dht_message m = question((enum dht_method)method);
+            m.n_pad = n_pad;
+            m.want = n_pad % 2 ? DHT_WANT_4 | DHT_WANT_6 : 0;
+            m.token = (struct dht_span){(const uint8_t *)"notokens", n_pad % 3 ? 7 : 0};
+            n_answers += ask(&m, &r);
+        }
+    ck_assert_uint_gt(n_answers, 400);
+}
+END_TEST
+
+START_TEST(a_false_token_opens_nothing)
+{
+    struct dht_message m = question(DHT_ANNOUNCE_PEER), r;
+    uint8_t token[8];
+    m.port = 77;
+    m.token = (struct dht_span){(const uint8_t *)"12345678", 8};
+    ck_assert(ask(&m, &r));
+    ck_assert_int_eq(r.error, DHT_ERROR_PROTOCOL);
+    get_token(DHT_GET_PEERS, &m.target, token);
+    m.token = (struct dht_span){token, 8};
+    ck_assert(ask(&m, &r));
+    ck_assert_int_eq(r.kind, DHT_REPLY);
+    ck_assert_uint_eq(dht_stats(node->dht).n_peers, 1);
+    struct addr other = stranger;
+    other.ip[3]++;
+    ck_assert(ask_from(&other, &m, &r)); /* a token is for one address */
+    ck_assert_int_eq(r.error, DHT_ERROR_PROTOCOL);
+    m.target.byte[0]++; /* and one key */
+    ck_assert(ask(&m, &r));
+    ck_assert_int_eq(r.error, DHT_ERROR_PROTOCOL);
+    m.target.byte[0]--;
+    swarm_run(s, 601 * SECOND_US); /* and a while */
+    ck_assert(ask(&m, &r));
+    ck_assert_int_eq(r.error, DHT_ERROR_PROTOCOL);
+}
+END_TEST
+
+static struct key *writer;
+
+static size_t entry_of(uint64_t seq, int64_t lives_s, const char *text, const struct dht_id *key, uint8_t raw[DHT_ENTRY_MAX])
+{
+    static const uint8_t seed[KEY_SEED_BYTES] = {42};
+    if (!writer)
+        ck_assert_int_eq(key_new(seed, &writer), 0);
+    struct dht_entry e = {.writer = key_peer_id(writer), .addr = stranger, .seq = seq, .n_bytes = (uint16_t)strlen(text)};
+    e.expiry_s = (uint32_t)((int64_t)(swarm_now(s) / SECOND_US) + lives_s);
+    memcpy(e.bytes, text, strlen(text));
+    return dht_entry_encode(&e, key, writer, raw);
+}
+
+/* Puts an entry; returns 0 or the error. */
+static int put(const struct dht_id *target, const uint8_t *raw, size_t n)
+{
+    uint8_t token[8];
+    struct dht_message m = question(DHT_HANSE_PUT), r;
+    get_token(DHT_HANSE_GET, target, token);
+    m.target = *target;
+    m.token = (struct dht_span){token, 8};
+    m.entries = (struct dht_span){raw, n};
+    ck_assert(ask(&m, &r));
+    return r.kind == DHT_ERROR ? r.error : 0;
+}
+
+START_TEST(entries_are_checked_before_they_are_kept)
+{
+    struct dht_id key = {{1}}, other = {{2}};
+    uint8_t raw[DHT_ENTRY_MAX];
+    size_t n = entry_of(5, 300, "hello", &key, raw);
+    ck_assert_int_eq(put(&other, raw, n), DHT_ERROR_SIGNATURE); /* signed for another key */
+    for (size_t i = 0; i < n; i++) {
+        raw[i] ^= 1;
+        ck_assert_int_ne(put(&key, raw, n), 0);
+        raw[i] ^= 1;
+        swarm_run(s, SECOND_US / 10); /* not so fast that we are refused for that */
+    }
+    ck_assert_int_eq(put(&key, raw, n - 1), DHT_ERROR_PROTOCOL);
+    ck_assert_uint_eq(dht_stats(node->dht).n_entries, 0);
+    ck_assert_uint_gt(dht_stats(node->dht).n_refused, n);
+    ck_assert_int_eq(put(&key, raw, n), 0);
+    ck_assert_int_eq(put(&key, raw, n), 0);
+    n = entry_of(4, 300, "older", &key, raw);
+    ck_assert_int_eq(put(&key, raw, n), DHT_ERROR_SEQ);
+    n = entry_of(6, 300, "newer", &key, raw);
+    ck_assert_int_eq(put(&key, raw, n), 0);
+    n = entry_of(7, 0, "over", &key, raw);
+    ck_assert_int_eq(put(&key, raw, n), DHT_ERROR_PROTOCOL);
+    n = entry_of(7, 300 + DHT_CLOCK_SKEW_S + 1, "too long", &key, raw);
+    ck_assert_int_eq(put(&key, raw, n), DHT_ERROR_PROTOCOL);
+    ck_assert_uint_eq(dht_stats(node->dht).n_entries, 1);
+    swarm_run(s, 310 * SECOND_US);
+    ck_assert_uint_eq(dht_stats(node->dht).n_entries, 0);
+    key_free(writer);
+}
+END_TEST
+
+START_TEST(one_address_cannot_ask_without_end)
+{
+    struct dht_message m = question(DHT_PING), r;
+    size_t n_answers = 0;
+    for (int i = 0; i < 2000; i++)
+        n_answers += ask(&m, &r);
+    ck_assert_uint_le(n_answers, 500);
+    ck_assert_uint_ge(dht_stats(node->dht).n_refused, 1500);
+    struct addr other = stranger;
+    other.ip[0]++;
+    ck_assert(ask_from(&other, &m, &r));
+    swarm_run(s, SECOND_US);
+    ck_assert(ask(&m, &r));
+}
+END_TEST
+
+START_TEST(who_only_asks_is_neither_answered_by_nor_kept)
+{
+    struct swarm_node *reader = swarm_add(s, true);
+    struct dht_message m = question(DHT_PING), r;
+    m.is_read_only = true;
+    m.has_target = false;
+    ck_assert(ask(&m, &r));
+    swarm_run(s, 5 * SECOND_US);
+    ck_assert_uint_eq(dht_stats(node->dht).n_queries_out, 0); /* not even looked at */
+    node = reader;
+    ck_assert(!ask(&m, &r));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dht-answer");
+    TCase *all = tcase_create("answer");
+    tcase_add_checked_fixture(all, setup, teardown);
+    tcase_add_test(all, a_ping_is_answered_with_our_id_and_their_address);
+    tcase_add_loop_test(all, what_is_malformed_is_never_answered, 1, sizeof malformed / sizeof malformed[0]);
+    tcase_add_test(all, an_unknown_query_is_answered_with_204);
+    tcase_add_test(all, no_answer_has_more_than_three_bytes_for_one);
+    tcase_add_test(all, a_false_token_opens_nothing);
+    tcase_add_test(all, entries_are_checked_before_they_are_kept);
+    tcase_add_test(all, one_address_cannot_ask_without_end);
+    tcase_add_test(all, who_only_asks_is_neither_answered_by_nor_kept);
+    suite_add_tcase(suite, all);
+    return unit_run(suite);
+}
