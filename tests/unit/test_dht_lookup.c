@@ -1,0 +1,113 @@
+#include "unit.h"
+
+#include <string.h>
+
+#include "dht/id.h"
+#include "dht/lookup.h"
+
+static struct addr at(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
+{
+    return (struct addr){.family = 4, .ip = {a, b, c, d}, .port = 1};
+}
+
+/* Node i lies at distance i + 1 from the target, which is all zeros. */
+static struct dht_id near(unsigned i)
+{
+    struct dht_id id = {{0}};
+    id.byte[19] = (uint8_t)(i + 1);
+    return id;
+}
+
+static void start(struct dht_lookup *l, size_t n_want, size_t n_paths, unsigned n)
+{
+    struct dht_id target = {{0}};
+    dht_lookup_init(l, &target, n_want, n_paths);
+    for (unsigned i = n; i-- > 0;) {
+        struct dht_id id = near(i);
+        struct addr addr = at(10, 0, 0, (uint8_t)i);
+        ck_assert_ptr_nonnull(dht_lookup_start(l, &id, &addr, i));
+    }
+}
+
+START_TEST(the_nearest_are_asked_a_few_at_a_time)
+{
+    static struct dht_lookup l;
+    start(&l, DHT_K, 1, 20);
+    for (unsigned i = 0; i < DHT_ALPHA; i++)
+        ck_assert_uint_eq(dht_lookup_next(&l)->id.byte[19], i + 1);
+    ck_assert_ptr_null(dht_lookup_next(&l));
+    l.candidate[0].step = DHT_STEP_SLOW; /* a late one makes room */
+    struct dht_candidate *c = dht_lookup_next(&l);
+    ck_assert_uint_eq(c->id.byte[19], DHT_ALPHA + 1);
+    while (c) {
+        c->step = DHT_STEP_ANSWERED;
+        for (size_t i = 1; i < l.n; i++)
+            if (l.candidate[i].step == DHT_STEP_ASKED)
+                l.candidate[i].step = DHT_STEP_ANSWERED;
+        c = dht_lookup_next(&l);
+    }
+    ck_assert(dht_lookup_is_done(&l)); /* without the late one, since eight others answered */
+    ck_assert_uint_eq(dht_lookup_n_answered(&l), DHT_K);
+}
+END_TEST
+
+START_TEST(few_nodes_are_waited_for)
+{
+    static struct dht_lookup l;
+    start(&l, DHT_K, 1, 2);
+    dht_lookup_next(&l)->step = DHT_STEP_ANSWERED;
+    dht_lookup_next(&l)->step = DHT_STEP_SLOW;
+    ck_assert(!dht_lookup_is_done(&l));
+    l.candidate[1].step = DHT_STEP_FAILED;
+    ck_assert(dht_lookup_is_done(&l));
+}
+END_TEST
+
+START_TEST(paths_share_no_node)
+{
+    static struct dht_lookup l;
+    start(&l, DHT_K, 4, 16);
+    struct dht_id id = near(3);
+    struct addr addr = at(10, 9, 9, 9);
+    dht_lookup_learn(&l, &id, &addr, 2); /* known already, on another path */
+    ck_assert_uint_eq(l.n, 16);
+    size_t n[4] = {0};
+    struct dht_candidate *c;
+    while ((c = dht_lookup_next(&l)))
+        n[c->path]++;
+    for (int i = 0; i < 4; i++)
+        ck_assert_uint_eq(n[i], DHT_ALPHA_MANY);
+}
+END_TEST
+
+START_TEST(one_subnet_has_one_candidate_and_ids_must_fit)
+{
+    static struct dht_lookup l;
+    struct dht_id target = {{0}};
+    struct rng rng;
+    struct peer_id peer = {{0}};
+    rng_init(&rng, 1, "lookup");
+    dht_lookup_init(&l, &target, DHT_K, 1);
+    for (uint8_t i = 1; i < 10; i++) {
+        struct addr addr = at(80, 1, (uint8_t)(i / 5), i);
+        struct dht_id id = dht_id_make(&addr, &peer, &rng);
+        dht_lookup_learn(&l, &id, &addr, 0);
+        addr = at(81, i, 1, 1);
+        id.byte[0] ^= 0x80;
+        dht_lookup_learn(&l, &id, &addr, 0);
+    }
+    ck_assert_uint_eq(l.n, 2);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dht-lookup");
+    TCase *all = tcase_create("lookup");
+    tcase_add_test(all, the_nearest_are_asked_a_few_at_a_time);
+    tcase_add_test(all, few_nodes_are_waited_for);
+    tcase_add_test(all, paths_share_no_node);
+    tcase_add_test(all, one_subnet_has_one_candidate_and_ids_must_fit);
+    suite_add_tcase(suite, all);
+    return unit_run(suite);
+}
