@@ -47,8 +47,8 @@ static void print_ready(struct hosting *hosting, uint64_t now_us)
     struct host_stats stats = host_stats(hosting->host);
     struct addr addr = net_address(hosting->session->net);
     run_short_id(&hosting->session->run, run);
-    printf("host %s ready on %s: run %s %s, %zu experts", own_name(hosting, name), addr_text(&addr, at),
-           hosting->session->run.name, run, stats.n_experts);
+    printf("host %s ready on %s: run %s %s, %zu expert%s", own_name(hosting, name), addr_text(&addr, at),
+           hosting->session->run.name, run, stats.n_experts, stats.n_experts == 1 ? "" : "s");
     if (strcmp(hosting->experts, "auto") != 0)
         printf(" (%s)", hosting->experts);
     if (hosting->n_heard)

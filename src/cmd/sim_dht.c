@@ -6,7 +6,7 @@
 #include "dht/dht.h"
 
 #define N_NODES 64
-#define N_READS 3 /* of each survivor */
+#define N_READS 3            /* of each survivor */
 #define SETTLE_US 200000000u /* all have published once more since the last one joined */
 #define READ_US 30000000u
 #define RECORD_BYTES 16

@@ -3,7 +3,7 @@
 
 #define N_HOSTS 8
 #define N_TRAINERS 2
-#define N_STEPS 120
+#define N_STEPS 60
 #define READY_US 60000000u
 #define CRASH_US 10000000u /* after training has begun; the host has saved by then */
 #define AWAY_US 8000000u
