@@ -242,6 +242,17 @@ static void finish_frame(struct sim_end *end)
     free(message);
 }
 
+/* Where the other side is, as this one sees it: the address dialed, or the port of the moment that it was dialed from. */
+static struct addr seen_at(const struct sim_end *end)
+{
+    struct addr addr = end->dialed;
+    if (end->is_incoming) {
+        addr = end->other->node->addr;
+        addr.port = (uint16_t)(EPHEMERAL_PORT_FIRST + end->other->id % EPHEMERAL_PORTS);
+    }
+    return addr;
+}
+
 /* Hands an event of a link to the process that has it, unless that one is gone. */
 static void tell(struct world_node *node, uint64_t life, const struct io_event *event)
 {
@@ -251,9 +262,10 @@ static void tell(struct world_node *node, uint64_t life, const struct io_event *
 
 static void say_down(struct sim_end *end, int err)
 {
-    struct io_event event = {.kind = IO_LINK_DOWN, .link = end->id, .err = err};
+    struct io_event event = {.kind = IO_LINK_DOWN, .link = end->id, .err = err, .is_incoming = end->is_incoming};
     struct world_node *node = end->node;
     uint64_t life = end->life;
+    event.from = seen_at(end);
     bool is_known = !end->is_incoming || end->state != END_CONNECTING;
     if (end->other->node)
         event.peer = end->other->node->peer;
@@ -303,13 +315,6 @@ static void send_next(struct sim_end *end)
 }
 
 /* -- The effects of a machine ----------------------------------------------------------------------- */
-
-static struct addr ephemeral(const struct sim_end *end)
-{
-    struct addr addr = end->node->addr;
-    addr.port = (uint16_t)(EPHEMERAL_PORT_FIRST + end->id % EPHEMERAL_PORTS);
-    return addr;
-}
 
 io_link sim_link_open(void *ctx, const struct addr *to, const struct peer_id *expect)
 {
@@ -403,7 +408,7 @@ static void say_up(struct sim_end *end)
 {
     struct io_event event = {
         .kind = IO_LINK_UP, .link = end->id, .peer = end->other->node->peer, .is_incoming = end->is_incoming};
-    event.from = end->is_incoming ? ephemeral(end->other) : end->dialed;
+    event.from = seen_at(end);
     end->state = END_UP;
     if (!end->is_incoming && end->other->state != END_DOWN)
         arrive(end, draw_frame_delay(end->node->world), SIM_UP); /* our certificate, which the other side waits for */
@@ -416,7 +421,8 @@ static void say_up(struct sim_end *end)
 
 static void message_arrives(struct sim_end *end, struct sim_event *event)
 {
-    struct io_event io = {.kind = IO_MESSAGE, .link = end->id, .peer = end->other->node->peer};
+    struct io_event io = {.kind = IO_MESSAGE, .link = end->id, .peer = end->other->node->peer, .is_incoming = end->is_incoming};
+    io.from = seen_at(end);
     io.bytes = event->bytes.bytes;
     io.n_bytes = event->bytes.n;
     tell(end->node, end->life, &io);
