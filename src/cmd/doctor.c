@@ -22,10 +22,12 @@
 #include <zlib.h>
 
 #include "base/addr.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "cmd/cmd.h"
 #include "cmd/options.h"
 #include "config.h"
+#include "kernels/kernels.h"
 #ifdef HAVE_OPENBLAS
 #include <cblas.h>
 #endif
@@ -72,6 +74,33 @@ static bool check_libraries(void)
     return true;
 }
 
+static void drop_line(void *arg, enum log_level level, const char *line)
+{
+    (void)arg;
+    (void)level;
+    (void)line;
+}
+
+static bool check_kernels(void)
+{
+    static const char *const name[] = {"ref", "avx2", "avx512"};
+    const char *wanted = getenv("HANSE_ISA");
+    const struct kernels *chosen, *other;
+    char here[64] = "";
+    int err = kernels_choose(wanted && *wanted ? wanted : NULL, &chosen); /* says itself what is wrong with HANSE_ISA */
+    log_set_sink(drop_line, NULL);
+    for (size_t i = 0; i < sizeof name / sizeof name[0]; i++)
+        if (kernels_choose(name[i], &other) == 0)
+            snprintf(here + strlen(here), sizeof here - strlen(here), " %s", name[i]);
+    log_set_sink(NULL, NULL);
+    if (err)
+        report(GRADE_BAD, "kernels", "HANSE_ISA is %s, which cannot be used; here run:%s", wanted, here);
+    else
+        report(GRADE_OK, "kernels", "%s%s; here run:%s", chosen->name, wanted && *wanted ? " by HANSE_ISA" : " as the fastest",
+               here);
+    return err == 0;
+}
+
 static bool check_cores(void)
 {
     hwloc_topology_t topology;
@@ -85,8 +114,8 @@ static bool check_cores(void)
     int n_nodes = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE);
     hwloc_obj_t package = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PACKAGE, 0);
     const char *model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
-    report(GRADE_OK, "cores", "%d cores, %d threads, %d packages, %d memory nodes (%s)", n_cores, n_threads, n_packages, n_nodes,
-           model ? model : "model unknown");
+    report(GRADE_OK, "cores", "%d cores, %d threads; packages: %d, memory nodes: %d (%s)", n_cores, n_threads, n_packages,
+           n_nodes, model ? model : "model unknown");
     hwloc_topology_destroy(topology);
     return true;
 }
@@ -263,9 +292,9 @@ static bool check_clock(void)
 static bool check_mpi(void)
 {
 #ifdef HAVE_MPI
-    report(GRADE_OK, "MPI", "in this build");
+    report(GRADE_OK, "MPI", "mpicc was found when this was built");
 #else
-    report(GRADE_NOTE, "MPI", "not in this build; only clusters need it (Debian: libmpich-dev, then configure again)");
+    report(GRADE_NOTE, "MPI", "no mpicc when this was built; only clusters need it (Debian: libmpich-dev, then configure again)");
 #endif
     return true;
 }
@@ -274,9 +303,9 @@ static bool check_gpu(void)
 {
     bool has_device = access("/dev/nvidia0", F_OK) == 0, has_driver = access("/proc/driver/nvidia/version", F_OK) == 0;
 #ifdef HAVE_CUDA
-    const char *build = "CUDA in this build";
+    const char *build = "nvcc was found when this was built";
 #else
-    const char *build = "CUDA not in this build (needs nvcc at configure)";
+    const char *build = "no nvcc when this was built";
 #endif
     if (has_device)
         report(GRADE_OK, "GPU", "NVIDIA device found; %s", build);
@@ -293,6 +322,7 @@ static int examine(const char *dir, uint16_t port)
     uname(&name);
     printf("hanse %s on %s %s %s\n", PACKAGE_VERSION, name.sysname, name.release, name.machine);
     bool can_train = check_libraries();
+    can_train &= check_kernels();
     can_train &= check_cores();
     can_train &= check_memory();
     can_train &= check_ports(port);
@@ -316,9 +346,9 @@ int cmd_doctor(int argc, char **argv)
     };
     const struct options_usage usage = {
         .command = "hanse doctor",
-        .about =
-            "Looks at libraries, cores, memory, ports, disk, clock, MPI and GPU, says what is there, what is not and what to do "
-            "about it. Ends with 0 when one can train here.",
+        .about = "Looks at libraries, kernels, cores, memory, ports, disk, clock, MPI and GPU, says what is there, what is not "
+                 "and what to do "
+                 "about it. Ends with 0 when one can train here.",
         .example = "hanse doctor --dir /data/hanse",
         .row = row,
         .n_rows = sizeof row / sizeof row[0],

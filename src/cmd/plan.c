@@ -109,8 +109,8 @@ static void print_speed(const struct run *run, const struct cost *cost, const st
         }
         printf("  %-20s %12.0f\n", bound_name[i], speed);
     }
-    printf("expected: at most %.0f tokens/s, %.3g M an hour; the %s sets it: %s\n", least, least * 3600 / 1e6,
-           bound_name[least_i], bound_remedy[least_i]);
+    printf("expected: at most %.0f tokens/s, %.3g M an hour; set by the %s: %s\n", least, least * 3600 / 1e6, bound_name[least_i],
+           bound_remedy[least_i]);
 }
 
 static int plan(const struct session_options *o, struct cost_place *place)

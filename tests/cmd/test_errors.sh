@@ -32,6 +32,8 @@ expect 64 "--up fast: must be bits per second" plan --run "$tmp/good.yaml" --up 
 expect 64 "'surplus' is not understood" plan --run "$tmp/good.yaml" surplus
 expect 64 "sse9" plan --run "$tmp/good.yaml" --isa sse9
 HANSE_ISA=sse9 expect 64 "sse9" plan --run "$tmp/good.yaml"
+HANSE_ISA=sse9 expect 69 "BAD   kernels" doctor --dir "$tmp"
+expect 69 "BAD   disk       $tmp/none: " doctor --dir "$tmp/none"
 HANSE_ISA=ref expect 0 "(ref)" plan --run "$tmp/good.yaml"
 expect 64 "L9.0" host --run "$tmp/good.yaml" --dir "$tmp/d" --experts L9.0 --listen 127.0.0.1:0
 expect 64 "did you mean 'smoke'?" sim --scenario smok
