@@ -3,7 +3,7 @@
  *
  * The same struct is read and written; a field that is absent is zero.  Reading checks every length and range, so that a
  * message which decodes is well formed; which fields a method needs is the caller's business.  Spans point into the
- * datagram.  doc/protocol-dht.md has the tables.
+ * datagram.  doc/protocol.md has the tables.
  */
 #ifndef DHT_KRPC_H
 #define DHT_KRPC_H
