@@ -10,7 +10,7 @@
 #define PATIENCE_US 8000000u /* for experts without a host, when others are there */
 #define NOBODY_US 10000000u  /* for the first answer of anybody */
 #define NOBODY_EXPLICIT_US 5000000u
-#define NO_EXPERTS_US 30000000u /* for a first expert, when the DHT answers */
+#define NO_EXPERTS_US 15000000u /* for a first expert, when the DHT answers */
 
 /* A request to the local host, in line for the one worker that serves it. */
 struct local_request {

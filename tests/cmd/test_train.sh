@@ -1,0 +1,69 @@
+#!/bin/sh
+# tests/cmd/test_train.sh - a trainer and what happens to it: nobody there, only hosts of another run, Ctrl-C and again, a host killed
+# and not restarted.
+. "$(dirname "$0")/lib.sh"
+
+run=$top/examples/tiny.yaml
+sed 's/^name: .*/name: other/' "$run" >"$tmp/other.yaml"
+i=0
+while [ $i -lt 400 ]; do
+    echo "a cog of $((i * 7919 % 97)) lasts sailed to Bergen with $((i * 104729 % 89)) measures of rye"
+    i=$((i + 1))
+done >"$tmp/text.txt"
+
+# await_lines NAME N: until the metrics have N lines, or 30 s have passed.
+await_lines() {
+    tries=0
+    : >>"$tmp/$1.jsonl"
+    while [ "$(wc -l <"$tmp/$1.jsonl")" -lt "$2" ] && [ $tries -lt 300 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+}
+
+# Nobody answers.
+expect 69 "nobody answers at 127.0.0.1:9" train --run "$run" --dir "$tmp/n" --data "$tmp/text.txt" --join 127.0.0.1:9
+check grep -qF "hanse host" "$out"
+
+start_host "$tmp/h0.log" --run "$run" --dir "$tmp/h0" --listen 127.0.0.1:0 --experts L0.0-1
+first=$address
+start_host "$tmp/h1.log" --run "$run" --dir "$tmp/h1" --listen 127.0.0.1:0 --join "$first" --experts L0.2-3
+victim=$pid
+
+# There are hosts, but of another run.
+expect 69 "none hosts an expert of run" train --run "$tmp/other.yaml" --dir "$tmp/o" --data "$tmp/text.txt" --join "$first"
+check grep -qF "same run.yaml" "$out"
+
+# Ctrl-C ends with a checkpoint, the same command goes on: no step is lost or done twice.
+"$hanse" train --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --steps 100000 --metrics "$tmp/t.jsonl" >"$tmp/t.log" 2>&1 </dev/null &
+trainer=$!
+hosts="$hosts $trainer"
+await_lines t 20
+expect 75 "in use by another hanse" train --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first"
+check stop_host $trainer
+cp "$tmp/t.log" "$out"
+check grep -q "stopped after step" "$tmp/t.log"
+last=$(sed -n 's/.*stopped after step \([0-9]*\).*/\1/p' "$tmp/t.log")
+check test "$last" -ge 20
+expect 0 "checkpoints are good" checkpoint verify --dir "$tmp/t"
+expect 0 "training from step $last" train --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --steps $((last + 10)) --metrics "$tmp/t.jsonl"
+check test "$(sed 's/.*"step":\([0-9]*\),.*/\1/' "$tmp/t.jsonl" | sort -n | uniq | wc -l)" -eq $((last + 10))
+check test "$(wc -l <"$tmp/t.jsonl")" -eq $((last + 10))
+expect 0 "nothing to do" train --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --steps $((last + 10))
+
+# A host is killed and stays away: training goes on with the experts that are left, and so does reading.
+"$hanse" train --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --steps $((last + 3000)) --metrics "$tmp/k.jsonl" >"$tmp/k.log" 2>&1 </dev/null &
+trainer=$!
+hosts="$hosts $trainer"
+await_lines k 10
+kill -KILL "$victim"
+wait "$victim" 2>/dev/null
+n_before=$(wc -l <"$tmp/k.jsonl")
+await_lines k $((n_before + 30))
+tail -n 3 "$tmp/k.jsonl" >"$out"
+check test "$(wc -l <"$tmp/k.jsonl")" -ge $((n_before + 30))
+check grep -q '"live":2,"experts":4,"hosts":1' "$out"
+check stop_host $trainer
+expect 0 "2 of 4 experts on 1 hosts" eval --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --windows 4
+expect 0 "a cog" generate --run "$run" --dir "$tmp/t" --join "$first" --prompt "a cog" --bytes 20
+verdict
