@@ -28,7 +28,7 @@ const struct run_key run_key_table[] = {
     NUMBER("model", "rope_theta", rope_theta, 1, 1e9, 10000, true, "base of the rotary angles"),
     {"model", "moe_layers", RUN_KIND_LAYERS, offsetof(struct run, is_moe), 0, RUN_LAYERS_MAX - 1, -1, true,
      "layers with experts, counted from 0 (default: the odd ones)"},
-    WHOLE("model", "experts", experts, 1, 65535, 8, true, "experts of each such layer"),
+    WHOLE("model", "experts", experts, 1, 1024, 8, true, "experts of each such layer"),
     WHOLE("model", "chosen", chosen, 1, 64, 2, true, "experts that a token goes to (with 1 the gate learns nothing but balance)"),
     WHOLE("model", "expert_hidden", expert_hidden, 1, 65536, 256, true, "hidden width of an expert"),
     WHOLE("model", "latent", latent, 1, 16384, 0, true, "width sent to experts (default: width, and no projection)"),

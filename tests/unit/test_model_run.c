@@ -181,6 +181,7 @@ static const struct refusal {
     {"width: 8\n", "r.yaml:1: width: there is no such key; move it to the section model"},
     {"zebra: 8\n", "r.yaml:1: zebra: there is no such key; remove it (`hanse plan` lists the keys there are)"},
     {"\"\\e[2J\": 8\n", "r.yaml:1: ?[2J: there is no such key; remove it (`hanse plan` lists the keys there are)"},
+    {"model:\n  experts: 1025\n", "r.yaml:2: model.experts: '1025' is out of range; write a whole number from 1 to 1024"},
     {"model:\n  width: wide\n", "r.yaml:2: model.width: 'wide' is not such a value; write a whole number from 8 to 16384"},
     {"model:\n  width: 12.5\n", "r.yaml:2: model.width: '12.5' is not such a value; write a whole number from 8 to 16384"},
     {"model:\n  width: -\n", "r.yaml:2: block sequence entries are not allowed in this context; check indentation (spaces, no "
