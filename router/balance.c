@@ -62,7 +62,7 @@ void router_balance_set(struct router *router, uint32_t moe, const float *bias, 
     for (uint32_t e = 0; e < router->config.E; e++) {
         struct target *target = &router->target[moe * router->config.E + e];
         router->bias[moe * router->config.E + e] = clamp(bias[e], BIAS_MAX);
-        target->has_load_before = load[e] >= 0;
-        target->load_before = load[e] >= 0 ? (uint64_t)load[e] : 0;
+        target->has_load = target->has_load_before = load[e] >= 0;
+        target->load = target->load_before = load[e] >= 0 ? (uint64_t)load[e] : 0;
     }
 }

@@ -311,6 +311,8 @@ static void look(struct trainer *trainer)
 
 static void stop(struct trainer *trainer)
 {
+    if (trainer->is_stopping)
+        return; /* asking twice must not begin the patience anew */
     trainer->is_stopping = true;
     trainer->stop_us = trainer->now_us;
     if (trainer->phase == PHASE_WAITING)
