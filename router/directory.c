@@ -10,7 +10,8 @@
 #include "base/log.h"
 #include "router/state.h"
 
-#define REFRESH_MISSING_US 500000u /* an expert has no host: look again soon */
+#define REFRESH_MISSING_US ROUTER_REFRESH_US /* an expert has no host: look again soon, */
+#define REFRESH_TIRED_US 4000000u            /* and less and less often down to this */
 #define REFRESH_CALM_US 20000000u
 
 static bool is_reachable(const struct router *router, const struct claim *claim)
@@ -18,7 +19,7 @@ static bool is_reachable(const struct router *router, const struct claim *claim)
     return router_peer_can_be_asked(router, &router->peer[claim->peer_i]);
 }
 
-/* True when `a` is to be preferred to `b`. */
+/* True when `a` is to be preferred to `b`: the rule by which hosts settle it, after whether they can be asked at all. */
 static bool outranks(const struct router *router, const struct claim *a, const struct claim *b)
 {
     bool a_reachable = is_reachable(router, a), b_reachable = is_reachable(router, b);
@@ -50,6 +51,8 @@ void router_directory_choose(struct router *router)
     }
     if (n_live < router->n_live && router->dht && router->refresh_us > router->now_us + REFRESH_MISSING_US)
         router->refresh_us = router->now_us + REFRESH_MISSING_US;
+    if (n_live != router->n_live)
+        router->missing_us = REFRESH_MISSING_US;
     router->n_live = n_live;
 }
 
@@ -65,12 +68,31 @@ static bool unclaim(struct target *target, uint32_t peer_i)
     return false;
 }
 
+void router_directory_forget(struct router *router, int peer_i)
+{
+    for (size_t t = 0; t < (size_t)router->config.n_moe * router->config.E && router->peer[peer_i].n_claims > 0; t++)
+        if (unclaim(&router->target[t], (uint32_t)peer_i))
+            router->peer[peer_i].n_claims--;
+    router_directory_choose(router);
+}
+
 void router_directory_not_here(struct router *router, uint32_t moe, uint32_t expert, int peer_i)
 {
     if (unclaim(&router->target[moe * router->config.E + expert], (uint32_t)peer_i))
         router->peer[peer_i].n_claims--;
     router_directory_choose(router);
     router_refresh(router, router->now_us);
+}
+
+/* As outranks(), but of two that cannot be asked the one that was dialled in vain less often comes first: whoever fills the
+ * directory with great claims at made-up addresses keeps no true one out for longer than a dial takes. */
+static bool outlasts(const struct router *router, const struct claim *a, const struct claim *b)
+{
+    bool is_either = is_reachable(router, a) || is_reachable(router, b);
+    uint64_t a_us = router->peer[a->peer_i].backoff_us, b_us = router->peer[b->peer_i].backoff_us;
+    if (!is_either && a_us != b_us)
+        return a_us < b_us;
+    return outranks(router, a, b);
 }
 
 /* The weakest claim gives way when more peers quarrel over an expert than we remember. */
@@ -80,10 +102,10 @@ static void add_claim(struct router *router, struct target *target, struct claim
     if (i == ROUTER_CLAIMS_MAX) {
         size_t worst = 0;
         for (i = 1; i < ROUTER_CLAIMS_MAX; i++)
-            if (outranks(router, &target->claim[worst], &target->claim[i]))
+            if (outlasts(router, &target->claim[worst], &target->claim[i]))
                 worst = i;
         i = worst;
-        if (!outranks(router, &claim, &target->claim[i]))
+        if (!outlasts(router, &claim, &target->claim[i]))
             return;
         router->peer[target->claim[i].peer_i].n_claims--;
     } else {
@@ -93,17 +115,17 @@ static void add_claim(struct router *router, struct target *target, struct claim
     router->peer[claim.peer_i].n_claims++;
 }
 
-/* A restarted host speaks again with a newer sequence number and perhaps another address: it is dialled at once. */
+/* A restarted host speaks again with a newer sequence number and perhaps another address: it need not wait for its turn. */
 static void hear_peer(struct router *router, int peer_i, const struct dht_entry *entry)
 {
     struct peer *peer = &router->peer[peer_i];
-    bool is_news = entry->seq > peer->seq && !addr_equal(&peer->addr, &entry->addr);
-    if (entry->seq <= peer->seq && peer->addr.family)
+    bool is_first = !peer->addr.family;
+    if (entry->seq <= peer->seq && !is_first)
         return;
     peer->seq = entry->seq;
     peer->addr = entry->addr;
-    if (is_news && peer->state == PEER_IDLE)
-        peer->retry_us = router->now_us;
+    if (!is_first)
+        router_peer_is_alive(router, peer_i);
 }
 
 static void hear_entry(struct router *router, uint32_t moe, uint32_t row, const struct dht_entry *entry)
@@ -120,12 +142,13 @@ static void hear_entry(struct router *router, uint32_t moe, uint32_t row, const 
         uint32_t expert = row * MESSAGE_ROW_EXPERTS + claim[i].index;
         if (expert < router->config.E)
             add_claim(router, &router->target[moe * router->config.E + expert],
-                      (struct claim){(uint32_t)peer_i, claim[i].epoch, claim[i].version});
+                      (struct claim){(uint32_t)peer_i, claim[i].epoch, claim[i].version, (uint64_t)entry->expiry_s * 1000000});
     }
 }
 
 /* What is known of a row is replaced whole, so a claim that is no longer made disappears; but peers with a live link keep
- * theirs when the read missed their entry: the link says more than a lost datagram. */
+ * theirs when the read missed their entry: the link says more than a lost datagram.  A read that found nothing at all may
+ * have missed everything, so it ends only what has expired. */
 static void forget_row(struct router *router, uint32_t moe, uint32_t row, const struct dht_entry *entry, size_t n)
 {
     for (uint32_t e = row * MESSAGE_ROW_EXPERTS; e < (row + 1) * MESSAGE_ROW_EXPERTS && e < router->config.E; e++) {
@@ -135,7 +158,8 @@ static void forget_row(struct router *router, uint32_t moe, uint32_t row, const 
             bool is_heard = false;
             for (size_t i = 0; i < n; i++)
                 is_heard |= peer_id_equal(&entry[i].writer, &peer->id);
-            if (is_heard || peer->state != PEER_READY) {
+            bool is_over = n > 0 || target->claim[c].expiry_us <= router->now_us;
+            if (is_heard || (peer->state != PEER_READY && is_over)) {
                 target->claim[c] = target->claim[--target->n_claims];
                 peer->n_claims--;
             }
@@ -152,13 +176,18 @@ static void row_done(void *arg, uint64_t now_us, const struct dht_entry *entry, 
     if (n_asked == 0)
         return;
     router->stats.n_reads++;
-    if (n > 0) {
-        forget_row(router, read->moe, read->row, entry, n);
-        for (size_t i = 0; i < n; i++)
-            hear_entry(router, read->moe, read->row, &entry[i]);
-    }
+    forget_row(router, read->moe, read->row, entry, n);
+    for (size_t i = 0; i < n; i++)
+        hear_entry(router, read->moe, read->row, &entry[i]);
     router_directory_choose(router);
-    router_peer_dial_due(router);
+    router_peer_tick(router);
+}
+
+static bool is_row_missing(const struct router *router, const struct row_read *read)
+{
+    uint32_t E = router->config.E, first = read->row * MESSAGE_ROW_EXPERTS;
+    uint32_t n = E - first < MESSAGE_ROW_EXPERTS ? E - first : MESSAGE_ROW_EXPERTS;
+    return memchr(&router->allowed[(size_t)read->moe * E + first], 0, n) != NULL;
 }
 
 void router_directory_tick(struct router *router)
@@ -166,17 +195,28 @@ void router_directory_tick(struct router *router)
     if (!router->dht || router->n_reads_open > 0 || router->refresh_us > router->now_us)
         return;
     bool is_calm = router->n_live == (size_t)router->config.n_moe * router->config.E;
-    router->refresh_us = router->now_us + (is_calm ? REFRESH_CALM_US : REFRESH_MISSING_US);
-    router->n_reads_open = router->n_rows;
+    bool is_all = router->read_all_us == 0 || router->now_us >= router->read_all_us + REFRESH_CALM_US || is_calm;
+    router->refresh_us = router->now_us + (is_calm ? REFRESH_CALM_US : router->missing_us);
+    if (router->n_live > 0)
+        router->missing_us = router->missing_us * 2 < REFRESH_TIRED_US ? router->missing_us * 2 : REFRESH_TIRED_US;
+    router->read_us = router->now_us;
+    if (is_all)
+        router->read_all_us = router->now_us;
+    router->n_reads_open = 1; /* held until all are begun */
     for (uint32_t i = 0; i < router->n_rows; i++) {
         struct row_read *read = &router->row_read[i];
+        if (!is_all && !is_row_missing(router, read))
+            continue;
+        router->n_reads_open++;
         struct dht_id key = dht_directory_key(&router->config.run, "experts", read->moe, read->row);
         dht_read(router->dht, router->now_us, &key, row_done, read);
     }
+    router->n_reads_open--;
 }
 
 void router_refresh(struct router *router, uint64_t now_us)
 {
-    if (router->refresh_us > now_us)
-        router->refresh_us = now_us;
+    uint64_t soon = router->read_us + REFRESH_MISSING_US > now_us ? router->read_us + REFRESH_MISSING_US : now_us;
+    if (router->refresh_us > soon)
+        router->refresh_us = soon;
 }

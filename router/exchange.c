@@ -9,11 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "router/state.h"
+
+/* A call is named by the forward's sequence number, its exchange and its ask: a name that this process, and those that had its key
+ * before, never gave to another (router_new() begins the sequence at the time of day, in microseconds). */
+#define CALL_BITS 10
+#define CALL_MASK (((uint64_t)1 << CALL_BITS) - 1)
+_Static_assert(ROUTER_EXCHANGES_MAX <= 1 << CALL_BITS && MESSAGE_GROUPS_MAX <= 1 << CALL_BITS, "a call names both");
 
 #define RETRY_US 50000u      /* sync mode: a refused ask is repeated after this */
 #define SYNC_WAIT_MS 600000u /* sync mode: what we tell hosts about our patience */
 #define URGENT_BYTES ((size_t)32 << 10)
+#define ASLEEP_US 250000u /* a tick that comes so late tells of our own sleep, not of silent hosts */
 
 enum phase { PHASE_IDLE, PHASE_FORWARD, PHASE_BETWEEN, PHASE_BACKWARD };
 enum ask_state { ASK_NONE, ASK_WAITING, ASK_RETRY, ASK_DONE };
@@ -44,6 +52,7 @@ struct exchange {
     uint32_t moe;
     enum phase phase;
     uint64_t deadline_us;
+    bool is_extended; /* we slept past the deadline, and gave the answers that lie here one more */
     size_t n_asks, n_parts, n_rows;
     struct ask *ask;      /* up to E */
     struct part *part;    /* up to E */
@@ -72,12 +81,30 @@ static int free_index(const struct router *router)
     return -1;
 }
 
+/* One host may have all experts, so every row, and every answer, must fit in one message. */
+static int check_fit(const struct router *router, size_t N)
+{
+    uint64_t E = router->config.E, D = router->config.D, n_slots = (uint64_t)N * router->config.K;
+    uint64_t ask_bytes = 64 + 16 * E + 8 * n_slots + 2 * N * D * sizeof(float); /* a gradient with its rows */
+    uint64_t reply_bytes = 64 + 32 * E + n_slots * D * sizeof(float);
+    uint64_t bytes = ask_bytes > reply_bytes ? ask_bytes : reply_bytes;
+    if (bytes <= IO_MESSAGE_MAX && N <= MESSAGE_ROWS_MAX)
+        return 0;
+    log_error("a microbatch of %zu tokens makes messages of up to %llu MiB, and %zu is the most: raise trainer.microbatches", N,
+              (unsigned long long)(bytes >> 20), IO_MESSAGE_MAX >> 20);
+    return HANSE_EFULL;
+}
+
 int exchange_new(struct router *router, size_t N, struct exchange **out)
 {
     size_t E = router->config.E, K = router->config.K, D = router->config.D;
-    int index = free_index(router);
-    if (index < 0)
+    int index = free_index(router), err = check_fit(router, N);
+    if (err)
+        return err;
+    if (index < 0) {
+        log_error("microbatches times MoE layers is more than %d: lower trainer.microbatches", ROUTER_EXCHANGES_MAX);
         return HANSE_EFULL;
+    }
     struct exchange *x = calloc(1, sizeof *x);
     if (!x)
         return HANSE_ENOMEM;
@@ -180,7 +207,7 @@ static int make_asks(struct exchange *x)
             continue;
         struct ask *ask = &x->ask[x->n_asks++];
         *ask = (struct ask){.peer_i = peer_i, .first_part = x->n_parts, .first_row = x->n_rows};
-        ask->call = (router->sequence << 24) | (uint64_t)x->index << 12 | (uint64_t)(x->n_asks - 1);
+        ask->call = router->sequence << 2 * CALL_BITS | (uint64_t)x->index << CALL_BITS | (uint64_t)(x->n_asks - 1);
         for (uint32_t f = e; f < E; f++) {
             if (is_taken[f] || start[f + 1] == start[f] || target_of(x, f)->peer_i != peer_i)
                 continue;
@@ -188,7 +215,7 @@ static int make_asks(struct exchange *x)
             add_part(x, ask, (uint32_t)x->n_asks, f, by_expert + start[f], start[f + 1] - start[f]);
         }
     }
-    router->sequence = (router->sequence + 1) & (((uint64_t)1 << 40) - 1);
+    router->sequence++;
     free(by_expert);
     free(start);
     free(is_taken);
@@ -241,7 +268,11 @@ static void send_ask(struct exchange *x, struct ask *ask)
         ask->retry_us = IO_NEVER;
         return;
     }
-    bool is_backward = x->phase == PHASE_BACKWARD;
+    bool is_backward = x->phase == PHASE_BACKWARD, is_suspect = !router_peer_can_be_asked(router, peer);
+    if (is_suspect && !is_backward) {
+        ask->state = ASK_DONE; /* it fell silent after the gate chose */
+        return;
+    }
     size_t D = router->config.D;
     float *second = x->gather + x->N_max * D;
     struct message_request m = {.kind = is_backward ? MESSAGE_BACKWARD : MESSAGE_FORWARD,
@@ -263,9 +294,11 @@ static void send_ask(struct exchange *x, struct ask *ask)
     buf_init(&message, IO_MESSAGE_MAX);
     message_request_encode(&m, &message);
     ask->sent_us = router->now_us;
-    ask->state = message.err ? ASK_DONE : ASK_WAITING;
+    ask->state = message.err || is_suspect ? ASK_DONE : ASK_WAITING; /* a silent host is told of gradients, but not waited for */
     if (!message.err)
         router_peer_send(router, peer, &message, message.n <= URGENT_BYTES);
+    if (ask->state == ASK_WAITING)
+        router_peer_asked(router, peer, x->deadline_us);
     buf_fini(&message);
 }
 
@@ -276,6 +309,7 @@ static void begin(struct exchange *x, enum phase phase, uint64_t now_us, void (*
     x->phase = phase;
     x->done = done;
     x->arg = arg;
+    x->is_extended = false;
     x->deadline_us = router->config.deadline_us ? router->now_us + router->config.deadline_us : IO_NEVER;
     for (size_t p = 0; p < x->n_parts; p++)
         x->part[p].is_answered = false;
@@ -386,6 +420,15 @@ static void scatter(const struct exchange *x, const struct part *part, const flo
         memcpy(to + (size_t)x->slot[part->first_slot + s] * D, values + s * D, D * sizeof *to);
 }
 
+/* What a host says may be anything; one number that is not finite would cost the whole step. */
+static bool is_finite(const float *values, size_t n)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += values[i] - values[i]; /* 0, or not a number */
+    return sum == 0;
+}
+
 static void take(struct exchange *x, struct part *part, const struct message_group *group)
 {
     struct router_stats *stats = &x->router->stats;
@@ -443,7 +486,9 @@ static void take_reply(struct exchange *x, struct ask *ask, const struct message
         struct part *part = part_of(x, ask, group);
         if (!part || part->is_answered)
             continue;
-        if (group->status == STATUS_OK) {
+        if (group->status == STATUS_OK && !is_finite(group->values, part->n_slots * router->config.D)) {
+            router->stats.n_reject++;
+        } else if (group->status == STATUS_OK) {
             take(x, part, group);
             router_balance_hear(router, x->moe, group->expert, group->load);
         } else {
@@ -463,11 +508,11 @@ void router_exchange_reply(struct router *router, int peer_i, const uint8_t *byt
 {
     struct message_reply reply = {.group = router->group};
     if (message_reply_decode(&reply, bytes, n) != 0) {
-        if (router->peer[peer_i].state == PEER_READY)
-            router->io->ops->link_close(router->io->ctx, router->peer[peer_i].link);
+        if (router->peer[peer_i].state != PEER_LOCAL)
+            router_peer_leave(router, peer_i);
         return;
     }
-    size_t index = reply.call >> 12 & 0xfff, a = reply.call & 0xfff;
+    size_t index = reply.call >> CALL_BITS & CALL_MASK, a = reply.call & CALL_MASK;
     struct exchange *x = index < ROUTER_EXCHANGES_MAX ? router->exchange[index] : NULL;
     if (!x || a >= x->n_asks || x->ask[a].call != reply.call || x->ask[a].peer_i != peer_i || x->ask[a].state != ASK_WAITING)
         return; /* an answer that nobody waits for any more */
@@ -533,6 +578,13 @@ static void expire(struct exchange *x)
     finish(x);
 }
 
+/* The process was stopped, or the machine slept: all deadlines passed at once, and the answers lie unread. */
+static void extend(struct exchange *x)
+{
+    x->is_extended = true;
+    x->deadline_us = x->router->now_us + x->router->config.deadline_us;
+}
+
 void router_exchange_tick(struct router *router)
 {
     for (size_t i = 0; i < ROUTER_EXCHANGES_MAX; i++) {
@@ -542,9 +594,12 @@ void router_exchange_tick(struct router *router)
         for (size_t a = 0; a < x->n_asks; a++)
             if (x->ask[a].state == ASK_RETRY && x->ask[a].retry_us <= router->now_us)
                 send_ask(x, &x->ask[a]);
+        bool is_late = x->deadline_us <= router->now_us;
         if (!is_waiting(x))
             finish(x);
-        else if (x->deadline_us <= router->now_us)
+        else if (is_late && !x->is_extended && router->now_us - x->deadline_us >= ASLEEP_US)
+            extend(x);
+        else if (is_late)
             expire(x);
     }
 }

@@ -29,7 +29,8 @@ int router_new(const struct router_config *config, const struct io *io, struct d
     router->io = io;
     router->dht = dht;
     router->now_us = now_us;
-    router->sequence = (now_us / 1000) & (((uint64_t)1 << 40) - 1);
+    router->sequence = now_us; /* no restart comes twice within a microsecond, and no exchange takes less than one */
+    router->missing_us = ROUTER_REFRESH_US;
     buf_init(&router->scratch, IO_MESSAGE_MAX);
     size_t n = (size_t)config->n_moe * config->E;
     router->peer = calloc(ROUTER_PEERS_MAX, sizeof *router->peer);
@@ -68,7 +69,7 @@ void router_free(struct router *router)
 static void tick(struct router *router)
 {
     router_directory_tick(router);
-    router_peer_dial_due(router);
+    router_peer_tick(router);
     router_directory_choose(router);
     router_exchange_tick(router);
 }
@@ -90,7 +91,7 @@ static void message(struct router *router, const struct io_event *event)
         router_exchange_reply(router, peer_i, event->bytes, event->n_bytes);
         break;
     default:
-        router->io->ops->link_close(router->io->ctx, event->link);
+        router_peer_leave(router, peer_i);
         break;
     }
 }
@@ -137,7 +138,7 @@ void router_add_local(struct router *router, const struct peer_id *id, void (*se
     router->local_arg = arg;
     for (size_t t = 0; t < (size_t)router->config.n_moe * router->config.E; t++) {
         struct target *target = &router->target[t];
-        target->claim[0] = (struct claim){(uint32_t)i, 0, 0};
+        target->claim[0] = (struct claim){.peer_i = (uint32_t)i, .expiry_us = IO_NEVER};
         target->n_claims = 1;
         router->peer[i].n_claims++;
     }

@@ -8,7 +8,8 @@
 
 #include "router/router.h"
 
-#define ROUTER_CLAIMS_MAX 4 /* claimants remembered per expert; more than two is a quarrel that settles by itself */
+#define ROUTER_CLAIMS_MAX 4       /* claimants remembered per expert; more than two is a quarrel that settles by itself */
+#define ROUTER_REFRESH_US 500000u /* between reads of the directory at the least */
 
 enum peer_state {
     PEER_IDLE,    /* no link; dial at retry_us */
@@ -24,9 +25,14 @@ struct peer {
     uint64_t seq; /* of the directory entry that named the address */
     enum peer_state state;
     io_link link;
+    uint64_t since_us; /* in this state */
+    uint64_t dialled_us;
     uint64_t retry_us, backoff_us;
+    bool has_greeted;          /* ever: not just an address that somebody wrote down */
+    bool is_refused;           /* it or we found that the two do not fit: news of it change nothing */
     uint64_t suspect_until_us; /* it let a deadline pass: not asked before this */
     uint64_t suspect_us;       /* the next such pause */
+    bool is_on_trial;          /* it has not answered since: one call at a time */
     uint64_t rtt_us;           /* smoothed */
     size_t n_claims;           /* experts it claims; 0: no need for a link */
 };
@@ -35,6 +41,7 @@ struct claim {
     uint32_t peer_i;
     uint8_t epoch;
     uint32_t version;
+    uint64_t expiry_us; /* of the entry that said so */
 };
 
 struct target {
@@ -62,7 +69,10 @@ struct router {
 
     uint32_t n_rows; /* directory rows of all layers */
     uint32_t n_reads_open;
-    uint64_t refresh_us; /* next directory read */
+    uint64_t refresh_us;  /* next directory read */
+    uint64_t read_us;     /* the last one */
+    uint64_t missing_us;  /* pause before the next while an expert has no host */
+    uint64_t read_all_us; /* the last one of all rows */
     struct row_read {
         struct router *router;
         uint32_t moe, row;
@@ -86,7 +96,14 @@ int router_peer_find(struct router *router, const struct peer_id *id); /* -1 whe
 int router_peer_add(struct router *router, const struct peer_id *id);  /* -1 when full */
 int router_peer_of_link(const struct router *router, io_link link);
 bool router_peer_can_be_asked(const struct router *router, const struct peer *peer);
-void router_peer_dial_due(struct router *router);
+/** Dials whoever is due, and leaves those that never greet. */
+void router_peer_tick(struct router *router);
+/** Closes a link for a breach of the protocol; its place is asked again much later. */
+void router_peer_leave(struct router *router, int peer_i);
+/** A newer entry of the peer was read: it lives, so it is dialled soon. */
+void router_peer_is_alive(struct router *router, int peer_i);
+/** A call goes to the peer and will be waited for until `deadline_us`. */
+void router_peer_asked(struct router *router, struct peer *peer, uint64_t deadline_us);
 void router_peer_up(struct router *router, const struct io_event *event);
 void router_peer_down(struct router *router, const struct io_event *event);
 void router_peer_greet(struct router *router, int peer_i, const uint8_t *bytes, size_t n);
@@ -98,7 +115,8 @@ uint64_t router_peer_deadline(const struct router *router);
 
 /* directory.c */
 void router_directory_tick(struct router *router);
-void router_directory_choose(struct router *router); /* again, after anything changed */
+void router_directory_choose(struct router *router);             /* again, after anything changed */
+void router_directory_forget(struct router *router, int peer_i); /* all its claims */
 void router_directory_not_here(struct router *router, uint32_t moe, uint32_t expert, int peer_i);
 
 /* exchange.c */

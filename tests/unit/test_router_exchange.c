@@ -109,7 +109,7 @@ static void place_experts(void)
         int peer_i = router_peer_add(router, &host[h].id);
         router->peer[peer_i].addr = (struct addr){.family = 4, .ip = {127, 0, 0, 1}, .port = (uint16_t)(h + 1)};
         for (size_t e = h; e < N_EXPERTS; e += N_HOSTS) {
-            router->target[e].claim[0] = (struct claim){(uint32_t)peer_i, 0, 0};
+            router->target[e].claim[0] = (struct claim){.peer_i = (uint32_t)peer_i};
             router->target[e].n_claims = 1;
             router->peer[peer_i].n_claims++;
         }
@@ -432,6 +432,126 @@ START_TEST(not_here_takes_the_claim_away)
 }
 END_TEST
 
+/* A number that is not finite would cost the step: such an answer is none. */
+START_TEST(answers_that_are_not_finite_are_missing)
+{
+    static const float bad[] = {0.0f / 0.0f, 1.0f / 0.0f, -1.0f / 0.0f};
+    set_up(500 * MS);
+    draw_picks(7);
+    for (size_t t = 0; t < N_TOKENS; t++)
+        if (pick[t * N_PICKS] == 1 || pick[t * N_PICKS + 1] == 1)
+            x[t * WIDTH + WIDTH - 1] = bad[_i]; /* which host 1 makes more of */
+    forward();
+    for (size_t h = 0; h < N_HOSTS; h++)
+        answer(&host[h], STATUS_OK);
+    ck_assert_int_eq(n_done, 1);
+    for (size_t s = 0; s < N_TOKENS * N_PICKS; s++) {
+        if (pick[s] == 1)
+            ck_assert_int_eq(answered[s], 0);
+        for (size_t d = 0; answered[s] && d < WIDTH; d++)
+            ck_assert(y[s * WIDTH + d] - y[s * WIDTH + d] == 0);
+    }
+    ck_assert_uint_gt(router_stats(router).n_reject, 0);
+    tear_down();
+}
+END_TEST
+
+/* A restarted trainer, even a second after one that was as fast as can be, never repeats the name of a call. */
+START_TEST(no_two_calls_have_one_name)
+{
+    static uint64_t seen[3000];
+    size_t n = 0;
+    for (int life = 0; life < 3; life++) {
+        set_up(500 * MS);
+        router->sequence += (uint64_t)life * 2000; /* set_up() is always at T0: two milliseconds later each */
+        draw_picks(8);
+        for (int i = 0; i < 300; i++) {
+            forward();
+            for (size_t h = 0; h < N_HOSTS; h++) {
+                uint64_t call = request_of(&host[h]).call;
+                for (size_t j = 0; j < n; j++)
+                    if (seen[j] == call)
+                        ck_abort_msg("twice: %llx", (unsigned long long)call);
+                seen[n++] = call;
+                answer(&host[h], STATUS_OK);
+            }
+        }
+        tear_down();
+    }
+    set_up(500 * MS);
+    ck_assert_uint_eq(router->sequence, T0); /* what the above takes for granted */
+    tear_down();
+}
+END_TEST
+
+START_TEST(what_fits_no_message_is_refused)
+{
+    struct exchange *more[ROUTER_EXCHANGES_MAX];
+    set_up(500 * MS);
+    router->config.D = 64;
+    ck_assert_int_eq(exchange_new(router, 131072, &more[0]), HANSE_EFULL);
+    ck_assert_int_eq(exchange_new(router, 120000, &more[0]), 0);
+    exchange_free(more[0]);
+    router->config.D = 1;
+    ck_assert_int_eq(exchange_new(router, MESSAGE_ROWS_MAX + 1, &more[0]), HANSE_EFULL);
+    ck_assert_int_eq(exchange_new(router, MESSAGE_ROWS_MAX, &more[0]), 0);
+    exchange_free(more[0]);
+    for (size_t i = 0; i < ROUTER_EXCHANGES_MAX - 1; i++)
+        ck_assert_int_eq(exchange_new(router, 1, &more[i]), 0);
+    ck_assert_int_eq(exchange_new(router, 1, &more[ROUTER_EXCHANGES_MAX - 1]), HANSE_EFULL);
+    for (size_t i = 0; i < ROUTER_EXCHANGES_MAX - 1; i++)
+        exchange_free(more[i]);
+    tear_down();
+}
+END_TEST
+
+START_TEST(an_exchange_freed_under_way_is_forgotten)
+{
+    set_up(500 * MS);
+    draw_picks(9);
+    forward();
+    exchange_free(exchange);
+    exchange = NULL;
+    for (size_t h = 0; h < N_HOSTS; h++)
+        answer(&host[h], STATUS_OK);
+    now += 600 * MS;
+    tick();
+    ck_assert_int_eq(n_done, 0);
+    tear_down();
+}
+END_TEST
+
+/* What a checkpoint kept counts on as if nothing had happened, also for experts that were not heard of since. */
+START_TEST(balance_is_taken_up_where_it_was)
+{
+    float bias[N_EXPERTS], other[N_EXPERTS];
+    int64_t load[N_EXPERTS];
+    set_up(500 * MS);
+    for (int life = 0; life < 2; life++) {
+        if (life == 1)
+            router_balance_set(router, 0, bias, load);
+        for (uint32_t e = 0; life == 0 && e < N_EXPERTS - 1; e++)
+            router_balance_hear(router, 0, e, 1000);
+        if (life == 0) {
+            router_balance(router);
+            router_balance_get(router, 0, bias, load);
+            ck_assert_int_eq(load[0], 1000);
+            ck_assert_int_eq(load[N_EXPERTS - 1], -1);
+        }
+        router_balance_hear(router, 0, 1, 1500);
+        router_balance(router);
+        if (life == 0) {
+            memcpy(other, router_bias(router, 0), sizeof other);
+            tear_down();
+            set_up(500 * MS);
+        }
+    }
+    ck_assert_mem_eq(other, router_bias(router, 0), sizeof other);
+    ck_assert(other[0] > 0 && other[1] < 0 && other[N_EXPERTS - 1] == 0);
+    tear_down();
+}
+END_TEST
+
 START_TEST(balance_raises_what_is_used_too_little)
 {
     set_up(500 * MS);
@@ -465,6 +585,11 @@ int main(void)
     tcase_add_test(tcase, a_host_that_lost_the_rows_gets_them_again);
     tcase_add_test(tcase, without_picks_or_hosts_an_exchange_still_ends);
     tcase_add_test(tcase, not_here_takes_the_claim_away);
+    tcase_add_loop_test(tcase, answers_that_are_not_finite_are_missing, 0, 3);
+    tcase_add_test(tcase, no_two_calls_have_one_name);
+    tcase_add_test(tcase, what_fits_no_message_is_refused);
+    tcase_add_test(tcase, an_exchange_freed_under_way_is_forgotten);
+    tcase_add_test(tcase, balance_is_taken_up_where_it_was);
     tcase_add_test(tcase, balance_raises_what_is_used_too_little);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
