@@ -440,3 +440,37 @@ int message_claims_decode(struct message_claim claim[MESSAGE_ROW_EXPERTS], size_
     *n_claims = n_here;
     return 0;
 }
+
+/* -- Runs ------------------------------------------------------------------------------------------ */
+
+size_t message_run_encode(const struct message_run *m, uint8_t out[MESSAGE_RUN_BYTES])
+{
+    size_t n_name = strnlen(m->name, MESSAGE_RUN_NAME_MAX);
+    uint8_t *at = out;
+    assert(n_name > 0);
+    *at++ = 1;
+    *at++ = 0;
+    memcpy(at, &m->n_moe, sizeof m->n_moe);
+    at = store_u32(at + sizeof m->n_moe, m->experts);
+    memcpy(at, m->run.byte, sizeof m->run.byte);
+    memcpy(at + sizeof m->run.byte, m->name, n_name);
+    return (size_t)(at - out) + sizeof m->run.byte + n_name;
+}
+
+int message_run_decode(struct message_run *m, const void *bytes, size_t n)
+{
+    struct wire_reader r;
+    wire_reader_init(&r, bytes, n);
+    if (wire_u8(&r) != 1)
+        wire_fail(&r);
+    expect_zero(&r, 1);
+    m->n_moe = wire_u16(&r);
+    m->experts = wire_u32(&r);
+    wire_bytes(&r, m->run.byte, sizeof m->run.byte);
+    size_t n_name = wire_left(&r);
+    if (!wire_ok(&r) || m->n_moe < 1 || m->experts < 1 || m->experts > MESSAGE_GROUPS_MAX || n_name < 1 ||
+        n_name > MESSAGE_RUN_NAME_MAX)
+        return HANSE_EPROTO;
+    copy_printable(m->name, (const uint8_t *)bytes + n - n_name, n_name);
+    return 0;
+}

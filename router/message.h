@@ -159,4 +159,23 @@ size_t message_claims_encode(const struct message_claim *claim, size_t n, uint8_
 HANSE_MUST_USE int message_claims_decode(struct message_claim claim[MESSAGE_ROW_EXPERTS], size_t *n_claims, const void *bytes,
                                          size_t n);
 
+/**
+ * A host's entry under dht_directory_key(zeros, MESSAGE_RUNS, 0, 0): which run it serves, so that somebody without its run.yaml can
+ * see what there is.
+ *           u8 format 1 | u8 0 | u16 n_moe | u32 experts a layer | 32 run | name (UTF-8, 1 to MESSAGE_RUN_NAME_MAX bytes)
+ */
+#define MESSAGE_RUNS "runs"
+#define MESSAGE_RUN_NAME_MAX 63
+#define MESSAGE_RUN_BYTES (40 + MESSAGE_RUN_NAME_MAX)
+struct message_run {
+    struct hash run;
+    uint16_t n_moe;
+    uint32_t experts;
+    char name[MESSAGE_RUN_NAME_MAX + 1]; /* printable on arrival */
+};
+/** Returns the bytes written. */
+size_t message_run_encode(const struct message_run *m, uint8_t out[MESSAGE_RUN_BYTES]);
+/** HANSE_EPROTO for another layout, no experts, or more than MESSAGE_GROUPS_MAX a layer. */
+HANSE_MUST_USE int message_run_decode(struct message_run *m, const void *bytes, size_t n);
+
 #endif

@@ -58,7 +58,7 @@ static int open_directory(struct session *session, const char *dir, const struct
 int session_open(struct session *session, const struct session_options *options, const struct session_wish *wish)
 {
     memset(session, 0, sizeof *session);
-    int err = run_read(options->run_file, &session->run);
+    int err = options->run_file ? run_read(options->run_file, &session->run) : 0;
     if (!err)
         err = kernels_choose(options->isa && *options->isa ? options->isa : NULL, &session->kernels);
     if (!err)

@@ -68,7 +68,7 @@ struct session {
     uint64_t seed; /* from the system, for protocol decisions */
 };
 
-/** $HANSE_ISA, and nothing else set. */
+/** $HANSE_ISA, and nothing else set.  Without a run file session.run is all zeros. */
 struct session_options session_options_default(void);
 
 /** Opens all that is wished; every error is logged.  session_close() also takes one that failed half way. */

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -17,7 +16,7 @@
 #define AGAIN_US 500000u   /* between rounds while something is missing */
 #define ROUNDS_MAX 3
 #define HOSTS_MAX 4096
-#define RUN_DEFAULT "run.yaml"
+#define RUNS_MAX 64
 
 /* One host's claim to one expert. */
 struct claim {
@@ -342,6 +341,83 @@ static int report(const struct status *status, bool is_json)
     return 0;
 }
 
+/* -- Which runs there are ---------------------------------------------------------------------------- */
+
+struct discovery {
+    const struct io *io;
+    struct dht *dht;
+    uint64_t start_us, next_us;
+    unsigned n_rounds;
+    bool is_reading;
+    size_t n_asked, n_runs;
+    struct run run[RUNS_MAX]; /* id, name, n_moe and experts alone */
+};
+
+static void hear_run(struct discovery *x, const struct dht_entry *entry)
+{
+    struct message_run m;
+    size_t i = 0;
+    if (message_run_decode(&m, entry->bytes, entry->n_bytes) != 0)
+        return;
+    while (i < x->n_runs && !hash_equal(&x->run[i].id, &m.run))
+        i++;
+    if (i < x->n_runs || i == RUNS_MAX)
+        return;
+    struct run *run = &x->run[x->n_runs++];
+    *run = (struct run){.id = m.run, .n_moe = m.n_moe, .experts = m.experts};
+    snprintf(run->name, sizeof run->name, "%s", m.name);
+}
+
+static void on_runs(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+{
+    struct discovery *x = arg;
+    for (size_t i = 0; i < n; i++)
+        hear_run(x, &entry[i]);
+    x->n_asked = n_asked > x->n_asked ? n_asked : x->n_asked;
+    x->is_reading = false;
+    x->next_us = now_us;
+}
+
+static void discovery_step(struct discovery *x, uint64_t now_us)
+{
+    static const struct hash nobody;
+    struct dht_id key = dht_directory_key(&nobody, MESSAGE_RUNS, 0, 0);
+    if (now_us < x->next_us || x->is_reading)
+        return;
+    bool is_late = now_us >= x->start_us + NOBODY_US;
+    if (x->n_runs > 0 || x->n_rounds >= ROUNDS_MAX || is_late) {
+        x->next_us = IO_NEVER;
+        x->io->ops->stopped(x->io->ctx, x->n_asked > 0 ? 0 : HANSE_EUNREACHABLE);
+        return;
+    }
+    x->next_us = now_us + (x->n_rounds ? AGAIN_US : SETTLE_US);
+    if (dht_n_good(x->dht) == 0)
+        return;
+    x->is_reading = true;
+    x->n_rounds++;
+    dht_read(x->dht, now_us, &key, on_runs, x);
+}
+
+static void discovery_event(void *self, uint64_t now_us, const struct io_event *event)
+{
+    struct discovery *x = self;
+    if (event->kind == IO_STOP) {
+        x->io->ops->stopped(x->io->ctx, HANSE_EINTERRUPTED);
+        return;
+    }
+    if (event->kind == IO_DATAGRAM)
+        dht_datagram(x->dht, now_us, &event->from, event->bytes, event->n_bytes);
+    dht_tick(x->dht, now_us);
+    discovery_step(x, now_us);
+}
+
+static uint64_t discovery_deadline(const void *self)
+{
+    const struct discovery *x = self;
+    uint64_t deadline_us = dht_deadline(x->dht);
+    return !x->is_reading && x->next_us < deadline_us ? x->next_us : deadline_us;
+}
+
 /* -- The command ------------------------------------------------------------------------------------ */
 
 static void explain_nobody(const struct session *session)
@@ -357,22 +433,28 @@ static void explain_nobody(const struct session *session)
                   SESSION_PORT, SESSION_PORT + SESSION_N_PORTS - 1);
 }
 
-static int ask(struct session *session, bool is_json)
+static int start_dht(struct session *session, uint64_t now_us, struct dht **out)
 {
-    struct status status = {.run = &session->run, .io = net_io(session->net), .start_us = net_now_us()};
     struct dht_config config = {.key = session->key, .is_read_only = true, .seed = session->seed};
+    int err = dht_new(&config, net_io(session->net), now_us, out);
+    for (size_t i = 0; !err && i < session->n_join; i++)
+        dht_join(*out, now_us, &session->join[i]);
+    return err;
+}
+
+static int ask(struct session *session, const struct run *run, bool is_json)
+{
+    struct status status = {.run = run, .io = net_io(session->net), .start_us = net_now_us()};
     struct io_machine machine = {status_event, status_deadline, &status};
     int err = HANSE_ENOMEM;
     status.host = calloc(HOSTS_MAX, sizeof *status.host);
-    status.expert = calloc((size_t)session->run.n_moe * session->run.experts + 1, sizeof *status.expert);
-    status.n_rows = (session->run.experts + MESSAGE_ROW_EXPERTS - 1) / MESSAGE_ROW_EXPERTS;
-    status.read = calloc((size_t)session->run.n_moe * status.n_rows + 1, sizeof *status.read);
+    status.expert = calloc((size_t)run->n_moe * run->experts + 1, sizeof *status.expert);
+    status.n_rows = (run->experts + MESSAGE_ROW_EXPERTS - 1) / MESSAGE_ROW_EXPERTS;
+    status.read = calloc((size_t)run->n_moe * status.n_rows + 1, sizeof *status.read);
     if (status.host && status.expert && status.read)
-        err = dht_new(&config, status.io, status.start_us, &status.dht);
+        err = start_dht(session, status.start_us, &status.dht);
     if (err)
         goto done;
-    for (size_t i = 0; i < session->n_join; i++)
-        dht_join(status.dht, status.start_us, &session->join[i]);
     err = net_run(session->net, &machine);
     if (err == HANSE_EUNREACHABLE)
         explain_nobody(session);
@@ -386,36 +468,55 @@ done:
     return err;
 }
 
+/* Without a run.yaml: finds out which runs there are, then shows one after the other. */
+static int ask_for_all(struct session *session, bool is_json)
+{
+    struct discovery *x = calloc(1, sizeof *x);
+    if (!x)
+        return HANSE_ENOMEM;
+    struct io_machine machine = {discovery_event, discovery_deadline, x};
+    x->io = net_io(session->net);
+    x->start_us = net_now_us();
+    int err = start_dht(session, x->start_us, &x->dht);
+    if (!err)
+        err = net_run(session->net, &machine);
+    if (err == HANSE_EUNREACHABLE)
+        explain_nobody(session);
+    if (!err && x->n_runs == 0 && !is_json)
+        printf("%zu DHT nodes answer, and no host says what run it serves\n", x->n_asked);
+    for (size_t i = 0; !err && i < x->n_runs; i++)
+        err = ask(session, &x->run[i], is_json);
+    dht_free(x->dht);
+    free(x);
+    return err;
+}
+
 int cmd_status(int argc, char **argv)
 {
     struct session_options o = session_options_default();
     bool is_json = false;
     const struct options_row row[] = {
-        {"run", "FILE", OPTIONS_TEXT, &o.run_file, "the run's description (default: ./run.yaml)", 0, 0, false},
+        {"run", "FILE", OPTIONS_TEXT, &o.run_file, "show this run alone (default: every run that hosts speak of)", 0, 0, false},
         SESSION_ROW_JOIN(o),
         {"json", NULL, OPTIONS_FLAG, &is_json, "print JSON, for programs", 0, 0, false},
     };
     const struct options_usage usage = {
         .command = "hanse status",
-        .about =
-            "Shows who hosts which experts of a run: address, how long ago it was heard of, versions, and the token-slots that "
-            "its experts have learned from.",
-        .example = "hanse status --run run.yaml --join 192.0.2.7:4100",
+        .about = "Shows who hosts which experts of each run: address, how long ago it was heard of, versions, and the "
+                 "token-slots that "
+                 "its experts have learned from.",
+        .example = "hanse status --join 192.0.2.7:4100",
         .row = row,
         .n_rows = sizeof row / sizeof row[0],
     };
     int status;
     if (!options_read(&usage, argc, argv, NULL, NULL, &status))
         return status;
-    if (!o.run_file && access(RUN_DEFAULT, R_OK) != 0)
-        return options_refuse(&usage, "--run FILE is needed: there is no %s here", RUN_DEFAULT);
-    if (!o.run_file)
-        o.run_file = RUN_DEFAULT;
     struct session session;
     struct session_wish wish = {0};
     int err = session_open(&session, &o, &wish);
     if (!err)
-        err = ask(&session, is_json);
+        err = o.run_file ? ask(&session, &session.run, is_json) : ask_for_all(&session, is_json);
     session_close(&session);
     return err ? hanse_exit_status(err) : 0;
 }

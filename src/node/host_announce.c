@@ -85,10 +85,33 @@ static void announce_row(struct host *host, struct host_row *row)
     dht_publish(host->dht, host->now_us, &row->key, &host->config.listen, bytes, n_bytes, published, row);
 }
 
+static struct dht_id runs_key(void)
+{
+    static const struct hash nobody;
+    return dht_directory_key(&nobody, MESSAGE_RUNS, 0, 0);
+}
+
+/* Says once which run this is, for those who have no run.yaml; the DHT says it again by itself. */
+static void announce_run(struct host *host)
+{
+    const struct run *run = host->config.run;
+    uint8_t bytes[MESSAGE_RUN_BYTES];
+    struct dht_id key = runs_key();
+    struct message_run m = {.run = run->id, .n_moe = (uint16_t)run->n_moe, .experts = run->experts};
+    if (host->is_run_published || run->n_moe == 0 || !*run->name)
+        return;
+    host->is_run_published = true;
+    memcpy(m.name, run->name, strnlen(run->name, MESSAGE_RUN_NAME_MAX));
+    size_t n_bytes = message_run_encode(&m, bytes);
+    dht_publish(host->dht, host->now_us, &key, &host->config.listen, bytes, n_bytes, NULL, NULL);
+}
+
 void host_announce(struct host *host)
 {
     for (size_t i = 0; host->dht && i < host->n_rows; i++)
         announce_row(host, &host->row[i]);
+    if (host->dht)
+        announce_run(host);
 }
 
 void host_withdraw(struct host *host)
@@ -98,4 +121,8 @@ void host_withdraw(struct host *host)
             host->row[i].is_published = false;
             dht_withdraw(host->dht, host->now_us, &host->row[i].key);
         }
+    struct dht_id key = runs_key();
+    if (host->is_run_published)
+        dht_withdraw(host->dht, host->now_us, &key);
+    host->is_run_published = false;
 }

@@ -158,7 +158,8 @@ struct host {
 
     size_t n_rows;
     struct host_row *row;
-    size_t n_reads;         /* rows being read */
+    size_t n_reads; /* rows being read */
+    bool is_run_published;
     size_t n_publishes;     /* rows whose first store is under way */
     bool has_nodes;         /* somebody answered in the DHT */
     uint64_t read_us;       /* when next; announced after each */

@@ -16,6 +16,8 @@ start_host "$tmp/h2.log" --run "$run" --dir "$tmp/h2" --listen 127.0.0.1:0 --joi
 second_pid=$pid
 check grep -q '2 experts, joined 1 peer' "$tmp/h2.log"
 
+expect 0 "run tiny" status --join "$first" # without a run.yaml: whatever there is
+check grep -q "4 of 4 experts on 2 hosts" "$out"
 expect 0 "4 of 4 experts on 2 hosts" status --run "$run" --join "$first"
 check grep -q "$first  *[0-9]* s  .*  L0.0-1\$" "$out"
 expect 0 '"hosted": 4' status --run "$run" --join "$first" --json

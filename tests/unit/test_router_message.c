@@ -518,6 +518,29 @@ START_TEST(test_claims_refusals)
 }
 END_TEST
 
+START_TEST(test_run)
+{
+    struct message_run sent = {.run = hash_bytes("r", 1), .n_moe = 3, .experts = 700, .name = "kjv\x1b[2J"}, got;
+    uint8_t bytes[MESSAGE_RUN_BYTES + 1] = {0};
+    size_t n = message_run_encode(&sent, bytes);
+    ck_assert_uint_eq(n, 40 + strlen(sent.name));
+    ck_assert_int_eq(message_run_decode(&got, bytes, n), 0);
+    ck_assert(hash_equal(&got.run, &sent.run) && got.n_moe == 3 && got.experts == 700);
+    ck_assert_str_eq(got.name, "kjv?[2J");
+    for (size_t cut = 0; cut <= 40; cut++)
+        ck_assert_int_eq(message_run_decode(&got, bytes, cut), HANSE_EPROTO);
+    ck_assert_int_eq(message_run_decode(&got, bytes, sizeof bytes), HANSE_EPROTO); /* a name too long */
+    bytes[0] = 2;
+    ck_assert_int_eq(message_run_decode(&got, bytes, n), HANSE_EPROTO);
+    bytes[0] = 1;
+    bytes[2] = bytes[3] = 0; /* no MoE layers */
+    ck_assert_int_eq(message_run_decode(&got, bytes, n), HANSE_EPROTO);
+    bytes[2] = 1;
+    bytes[7] = 1; /* 2^24 experts */
+    ck_assert_int_eq(message_run_decode(&got, bytes, n), HANSE_EPROTO);
+}
+END_TEST
+
 /* Noise that begins like a message: the decoders return, and what they accept is safe to read. */
 START_TEST(test_noise)
 {
@@ -565,6 +588,7 @@ static Suite *message_suite(void)
     tcase_add_test(tc, test_reply_bit_flips);
     tcase_add_loop_test(tc, test_claims, 0, MESSAGE_ROW_EXPERTS + 1);
     tcase_add_test(tc, test_claims_refusals);
+    tcase_add_test(tc, test_run);
     tcase_add_loop_test(tc, test_noise, 0, 8);
     suite_add_tcase(suite, tc);
     return suite;
