@@ -1,6 +1,7 @@
 /* node/client.c - a DHT node, a router, and the local host behind the same messages. */
 #include "node/client.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,11 +12,12 @@
 #define NOBODY_US 10000000u  /* for the first answer of anybody */
 #define NOBODY_EXPLICIT_US 5000000u
 #define NO_EXPERTS_US 15000000u /* for a first expert, when the DHT answers */
+#define REFUSED_US 5000000u     /* for a host that does not refuse us, once one did */
 
 /* A request to the local host, in line for the one worker that serves it. */
 struct local_request {
     struct local_request *next;
-    struct buf message;
+    struct buf message; /* empty: save */
 };
 
 struct client {
@@ -29,7 +31,11 @@ struct client {
     bool is_working;
     struct local_request *first, *last, *current;
     struct buf reply;
+    int served_err;
+    bool is_saving, is_stopped;
+    int save_err;
     uint64_t start_us, now_us;
+    uint64_t serve_us; /* when the request that is served was handed to the worker */
     bool is_said;
 };
 
@@ -39,9 +45,11 @@ static void serve(struct io_work *work)
 {
     struct client *client = work->owner;
     struct buf *message = &client->current->message;
-    int err = host_request(client->host, client->now_us, &client->self, message->bytes, message->n, &client->reply);
-    if (err)
-        buf_clear(&client->reply);
+    if (message->n == 0)
+        client->served_err = host_save(client->host, client->serve_us);
+    else
+        client->served_err = host_request(client->host, client->serve_us, &client->self, message->bytes, message->n,
+                                          &client->reply);
 }
 
 static void serve_next(struct client *client)
@@ -53,6 +61,7 @@ static void serve_next(struct client *client)
     if (!client->first)
         client->last = NULL;
     client->is_working = true;
+    client->serve_us = client->now_us;
     buf_clear(&client->reply);
     client->work = (struct io_work){.run = serve, .owner = client, .cost_us = 1000};
     client->io->ops->work(client->io->ctx, &client->work);
@@ -65,24 +74,55 @@ static void free_request(struct local_request *request)
     free(request);
 }
 
-static void send_local(void *arg, struct buf *message)
+/* Appends a request; without a message it is a save. */
+static int queue_local(struct client *client, struct buf *message)
 {
-    struct client *client = arg;
     struct local_request *request = calloc(1, sizeof *request);
     if (!request)
-        return; /* as a lost message: the caller's deadline or retry deals with it */
-    buf_move(&request->message, message);
+        return HANSE_ENOMEM;
+    buf_init(&request->message, IO_MESSAGE_MAX);
+    if (message)
+        buf_move(&request->message, message);
     if (client->last)
         client->last->next = request;
     else
         client->first = request;
     client->last = request;
     serve_next(client);
+    return 0;
+}
+
+static void send_local(void *arg, struct buf *message)
+{
+    struct client *client = arg;
+    if (!client->is_stopped && queue_local(client, message) != 0)
+        log_error("no memory for a request to the experts of this process: the step will not end");
+    buf_fini(message);
+}
+
+/* A request that found no memory stays first in line: later there may be some. */
+static void serve_again(struct client *client)
+{
+    client->current->next = client->first;
+    client->first = client->current;
+    client->last = client->last ? client->last : client->current;
+    client->current = NULL;
+    serve_next(client);
 }
 
 static void served(struct client *client, uint64_t now_us)
 {
+    bool is_save = client->current->message.n == 0;
     client->is_working = false;
+    if (!is_save && client->served_err && !client->is_stopped) {
+        assert(client->served_err == HANSE_ENOMEM);
+        serve_again(client);
+        return;
+    }
+    if (is_save) {
+        client->is_saving = false;
+        client->save_err = client->served_err;
+    }
     free_request(client->current);
     client->current = NULL;
     struct buf reply;
@@ -90,7 +130,7 @@ static void served(struct client *client, uint64_t now_us)
     buf_move(&reply, &client->reply);
     buf_init(&client->reply, IO_MESSAGE_MAX);
     serve_next(client);
-    if (reply.n > 0)
+    if (reply.n > 0 && !client->is_stopped)
         router_deliver(client->router, now_us, reply.bytes, reply.n);
     buf_fini(&reply);
 }
@@ -151,14 +191,15 @@ int client_new(const struct client_config *config, const struct io *io, const st
     err = config->is_local ? 0 : start_dht(client, now_us);
     if (err)
         goto fail;
-    struct router_config router_config = {.run = config->run->id,
-                                          .role = config->role,
-                                          .n_moe = config->run->n_moe,
-                                          .E = config->run->experts,
-                                          .K = config->run->chosen,
-                                          .D = config->run->latent,
-                                          .deadline_us = config->is_sync ? 0 : (uint64_t)config->run->deadline_ms * 1000,
-                                          .bias_rate = config->run->bias_rate};
+    struct router_config router_config = {
+        .run = config->run->id,
+        .role = config->role,
+        .n_moe = config->run->n_moe,
+        .E = config->run->experts,
+        .K = config->run->chosen,
+        .D = config->run->latent,
+        .deadline_us = config->is_sync || config->is_local ? 0 : (uint64_t)config->run->deadline_ms * 1000,
+        .bias_rate = config->run->bias_rate};
     err = router_new(&router_config, io, client->dht, now_us, &client->router);
     if (!err && config->is_local)
         err = add_local_host(client, disk);
@@ -218,9 +259,43 @@ struct router *client_router(struct client *client)
     return client->router;
 }
 
-int client_save(struct client *client, uint64_t now_us)
+void client_save(struct client *client, uint64_t now_us)
 {
-    return client->host ? host_save(client->host, now_us) : 0;
+    client->now_us = now_us;
+    client->save_err = 0;
+    if (!client->host)
+        return;
+    client->is_saving = true;
+    client->save_err = queue_local(client, NULL);
+    client->is_saving &= client->save_err == 0;
+}
+
+bool client_is_saving(const struct client *client, int *err)
+{
+    *err = client->save_err;
+    return client->is_saving;
+}
+
+void client_stop(struct client *client)
+{
+    struct local_request **at = &client->first;
+    client->is_stopped = true;
+    client->last = NULL;
+    while (*at) {
+        struct local_request *request = *at;
+        if (request->message.n == 0) {
+            client->last = request;
+            at = &request->next;
+            continue;
+        }
+        *at = request->next;
+        free_request(request);
+    }
+}
+
+bool client_is_working(const struct client *client)
+{
+    return client->is_working;
 }
 
 /* -- Are there enough experts? ----------------------------------------------------------------------- */
@@ -250,7 +325,7 @@ static enum client_state fail_nobody(struct client *client, int *err)
 static enum client_state judge(struct client *client, uint64_t waited_us, int *err)
 {
     struct router_stats stats = router_stats(client->router);
-    if (stats.n_live == 0 && *router_refusal(client->router)) {
+    if (stats.n_live == 0 && *router_refusal(client->router) && waited_us > REFUSED_US) {
         log_error("every host refused; the last said: %s", router_refusal(client->router));
         *err = HANSE_ERUN;
         return CLIENT_FAILED;

@@ -1,6 +1,9 @@
 /**
  * node/client.h - what every role that uses experts shares: a read-only DHT node, a router, and for `--local` a host of its own.
  *
+ * The local host serves one request at a time, on a worker, in the order of asking.  It is waited for however long it takes:
+ * a deadline would only tell how slow our own machine is.
+ *
  * Not a machine by itself: trainer and reader embed one and pass it their events.  Loop thread only.
  */
 #ifndef NODE_CLIENT_H
@@ -48,7 +51,16 @@ enum client_state {
 };
 enum client_state client_ready(struct client *client, uint64_t now_us, int *err);
 
-/** Saves the local host's experts, in the calling thread; 0 when there is none. */
-HANSE_MUST_USE int client_save(struct client *client, uint64_t now_us);
+/** Saves the local host's experts behind what it was asked before; without one there is nothing to save. */
+void client_save(struct client *client, uint64_t now_us);
+
+/** True from client_save() until all is written; then *err says how it went. */
+bool client_is_saving(const struct client *client, int *err);
+
+/** Whatever the local host was asked and has not begun is dropped, and what comes; it still saves. */
+void client_stop(struct client *client);
+
+/** A piece of work is out; client_free() must wait for it. */
+bool client_is_working(const struct client *client);
 
 #endif

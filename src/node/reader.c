@@ -25,7 +25,7 @@ struct reader {
 
 static void end_when_idle(struct reader *reader)
 {
-    if (pipeline_n_working(reader->pipeline) > 0)
+    if (pipeline_n_working(reader->pipeline) > 0 || client_is_working(reader->client))
         return;
     reader->phase = PHASE_DONE;
     reader->io->ops->stopped(reader->io->ctx, reader->result);
@@ -36,6 +36,7 @@ static void end(struct reader *reader, int err)
     reader->phase = PHASE_ENDING;
     reader->result = err;
     pipeline_stop(reader->pipeline);
+    client_stop(reader->client);
     end_when_idle(reader);
 }
 

@@ -38,8 +38,10 @@ struct trainer {
     int update_err;
     struct io_work sum, part[N_PARTS], copy, save;
     size_t n_parts_out;
-    bool is_saving, is_last_save, is_stopping;
+    bool is_saving, is_writing; /* a checkpoint; the trunk's part of it */
+    bool is_last_save, is_stopping;
     uint64_t stop_us, save_us; /* when the user asked to end; when the next checkpoint is due */
+    uint64_t saved_at_us;      /* what the checkpoint says of its time */
     int save_err, result;
 
     struct trunk_counters counters;
@@ -158,12 +160,11 @@ static void micro_done(void *arg, uint64_t now_us, size_t lane)
 static void run_save(struct io_work *work)
 {
     struct trainer *trainer = work->owner;
-    trainer->save_err = trunk_state_save(trainer->state, trainer->disk, trainer->config.client.key, trainer->now_us);
-    if (!trainer->save_err && trainer->is_last_save)
-        trainer->save_err = client_save(trainer->client, trainer->now_us);
+    trainer->save_err = trunk_state_save(trainer->state, trainer->disk, trainer->config.client.key, trainer->saved_at_us);
 }
 
-/* `state` holds the tensors already; the router's and our own numbers join them here, on the loop. */
+/* `state` holds the tensors already; the router's and our own numbers join them here, on the loop.  Between two steps our own
+ * host rests, too, and saves the experts of the same step before it serves the next. */
 static void start_save(struct trainer *trainer)
 {
     size_t E = trainer->run->experts;
@@ -171,8 +172,10 @@ static void start_save(struct trainer *trainer)
     trainer->state->counters.elapsed_us = elapsed_us(trainer);
     for (uint32_t moe = 0; moe < trainer->run->n_moe; moe++)
         router_balance_get(client_router(trainer->client), moe, &trainer->state->bias[moe * E], &trainer->state->load[moe * E]);
-    trainer->is_saving = true;
+    trainer->is_saving = trainer->is_writing = true;
+    trainer->saved_at_us = trainer->now_us;
     trainer->save_us = trainer->now_us + (uint64_t)trainer->run->checkpoint_s * 1000000;
+    client_save(trainer->client, trainer->now_us);
     hand_out(trainer, &trainer->save, run_save);
 }
 
@@ -188,7 +191,8 @@ static void wind_up(struct trainer *trainer)
 {
     trainer->phase = PHASE_SAVING;
     pipeline_stop(trainer->pipeline);
-    if (trainer->is_saving || pipeline_n_working(trainer->pipeline) > 0)
+    client_stop(trainer->client);
+    if (trainer->is_saving || pipeline_n_working(trainer->pipeline) > 0 || client_is_working(trainer->client))
         return;
     trunk_state_take(trainer->state, trainer->optimizer);
     trainer->is_last_save = true;
@@ -197,10 +201,14 @@ static void wind_up(struct trainer *trainer)
 
 static void saved(struct trainer *trainer)
 {
+    int err;
+    if (!trainer->is_saving || trainer->is_writing || client_is_saving(trainer->client, &err))
+        return;
     trainer->is_saving = false;
+    trainer->save_err = trainer->save_err ? trainer->save_err : err;
     if (trainer->save_err)
-        log_error("the trunk's checkpoint was not written (%s); training goes on, make room or mend the disk",
-                  hanse_strerror(trainer->save_err));
+        log_error("the checkpoint was not written (%s); %s, make room or mend the disk", hanse_strerror(trainer->save_err),
+                  trainer->is_last_save ? "what was learned since the last one is lost" : "training goes on");
     if (trainer->phase != PHASE_SAVING)
         return;
     if (trainer->is_last_save)
@@ -220,7 +228,8 @@ static void measure(struct trainer *trainer, double loss)
     p->step = trainer->optimizer->step;
     p->n_steps = trainer->config.n_steps;
     p->loss = loss;
-    p->smooth_loss = p->smooth_loss == 0 ? loss : p->smooth_loss + SMOOTH * (loss - p->smooth_loss);
+    if (loss - loss == 0) /* a step that was left out may have none */
+        p->smooth_loss = p->smooth_loss == 0 ? loss : p->smooth_loss + SMOOTH * (loss - p->smooth_loss);
     p->grad_norm = trainer->grad_norm;
     p->lr_scale = trainer->lr_scale;
     p->n_tokens = (uint64_t)trainer->counters.n_tokens;
@@ -330,6 +339,7 @@ static void work_done(struct trainer *trainer, const struct io_work *done)
         start_save(trainer);
         go_on(trainer);
     } else if (done == &trainer->save) {
+        trainer->is_writing = false;
         saved(trainer);
     } else if (pipeline_work_done(trainer->pipeline, trainer->now_us, done) && trainer->phase == PHASE_SAVING &&
                !trainer->is_saving)
@@ -347,6 +357,10 @@ static void on_event(void *self, uint64_t now_us, const struct io_event *event)
         stop(trainer);
     if (event->kind == IO_WORK_DONE && !is_clients)
         work_done(trainer, event->work);
+    if (is_clients)
+        saved(trainer);
+    if (is_clients && trainer->phase == PHASE_SAVING && !trainer->is_saving)
+        wind_up(trainer);
     if (trainer->phase == PHASE_WAITING)
         look(trainer);
     /* A step that cannot end (a host is awaited) must not keep the user: the last whole step is saved. */

@@ -6,6 +6,7 @@
 static struct run calm;   /* saves at the end alone */
 static struct run saving; /* saves every second */
 static struct run other;  /* another run */
+static struct run hasty;  /* a deadline that nobody can keep */
 
 /* -- Taking up again --------------------------------------------------------------------------------- */
 
@@ -58,6 +59,50 @@ START_TEST(sittings_cost_no_bit)
     compare_roots(&a, &b, SWARM_EXPERTS + 1);
     swarm_fini(&one);
     swarm_fini(&many);
+}
+END_TEST
+
+/* Killed without a word between two saves, it goes on from the last one as if nothing had happened. */
+START_TEST(a_crash_costs_the_steps_since_the_last_checkpoint)
+{
+    struct swarm one, crashed;
+    struct swarm_wish wish = {.is_local = true, .is_sync = true, .n_steps = 240};
+    swarm_init(&one, &saving, 0, 1);
+    swarm_train(&one, 0, wish);
+    ck_assert(swarm_until_done(&one, 0, 60));
+    swarm_init(&crashed, &saving, 0, 2);
+    swarm_train(&crashed, 0, wish);
+    swarm_run_us(&crashed, 1500000 + (uint64_t)_i * 333);
+    ck_assert(world_is_running(crashed.trainer_node[0]));
+    uint64_t reached = crashed.log[0].n_steps;
+    world_crash(crashed.trainer_node[0]);
+    swarm_end_trainer(&crashed, 0);
+    struct swarm_roots roots = swarm_roots_of(crashed.trainer_node[0]);
+    ck_assert_uint_eq(roots.n, SWARM_EXPERTS + 1);
+    ck_assert_uint_gt(roots.at[SWARM_EXPERTS].version, 20);
+    ck_assert_uint_lt(roots.at[SWARM_EXPERTS].version, reached);
+    memset(crashed.log[0].loss, 0, sizeof crashed.log[0].loss);
+    swarm_train(&crashed, 0, wish);
+    ck_assert(swarm_until_done(&crashed, 0, 60));
+    ck_assert_uint_eq(crashed.log[0].n_steps, 240);
+    compare_losses(&one, &crashed, (size_t)roots.at[SWARM_EXPERTS].version, 240);
+    swarm_fini(&one);
+    swarm_fini(&crashed);
+}
+END_TEST
+
+/* Its own host is waited for, whatever the deadline. */
+START_TEST(experts_in_the_process_are_never_missed)
+{
+    struct swarm s;
+    swarm_init(&s, &hasty, 0, 3);
+    swarm_train(&s, 0, (struct swarm_wish){.is_local = true, .n_steps = 10});
+    ck_assert(swarm_until_done(&s, 0, 60));
+    struct router_stats stats = trainer_router_stats(s.trainer[0]);
+    ck_assert_uint_gt(stats.n_slots, 0);
+    ck_assert_uint_eq(stats.n_missed, 0);
+    ck_assert_uint_eq(stats.n_grad_missed, 0);
+    swarm_fini(&s);
 }
 END_TEST
 
@@ -198,7 +243,7 @@ START_TEST(a_stop_while_saving_waits_for_the_file)
     struct swarm s;
     swarm_init(&s, &saving, 0, 60);
     swarm_train(&s, 0, (struct swarm_wish){.is_local = true, .n_steps = FOREVER_STEPS});
-    swarm_run_us(&s, 1000000 + (uint64_t)_i * 500);
+    swarm_run_us(&s, 1000000 + (uint64_t)_i * 700);
     ck_assert_uint_gt(s.log[0].n_steps, 1);
     stop_and_check(&s, 3);
     swarm_fini(&s);
@@ -273,8 +318,6 @@ START_TEST(training_outlives_a_failing_disk)
 }
 END_TEST
 
-static int spoil_chunks(struct world_node *node, size_t n_max);
-
 START_TEST(a_disk_that_does_not_fit_is_refused)
 {
     struct swarm s;
@@ -291,42 +334,12 @@ START_TEST(a_disk_that_does_not_fit_is_refused)
     wish.is_local = false;
     ck_assert_int_eq(swarm_try_trainer(&s, 0, &wish), HANSE_ERUN);
     wish.run = NULL;
-    ck_assert_int_gt(spoil_chunks(s.trainer_node[0], SIZE_MAX), 0);
+    ck_assert_uint_gt(swarm_spoil_chunks(s.trainer_node[0]), 0);
     ck_assert_int_eq(swarm_try_trainer(&s, 0, &wish), HANSE_ECORRUPT);
     ck_assert_ptr_null(s.trainer[0]);
     swarm_fini(&s);
 }
 END_TEST
-
-struct spoiling {
-    struct world_node *node;
-    const char *directory;
-    size_t n, n_max;
-};
-
-static void spoil_one(void *arg, const char *entry)
-{
-    struct spoiling *spoiling = arg;
-    char name[DISK_NAME_MAX];
-    snprintf(name, sizeof name, "%s/%s", spoiling->directory, entry);
-    if (spoiling->n < spoiling->n_max && world_disk_spoil(spoiling->node, name))
-        spoiling->n++;
-    else if (spoiling->n < spoiling->n_max && strlen(name) < 64) {
-        struct spoiling below = {spoiling->node, name, 0, spoiling->n_max - spoiling->n};
-        const struct disk *disk = world_disk(spoiling->node);
-        ck_assert_int_eq(disk->ops->list(disk->ctx, name, spoil_one, &below), 0);
-        spoiling->n += below.n;
-    }
-}
-
-/* Flips a bit in each chunk. */
-static int spoil_chunks(struct world_node *node, size_t n_max)
-{
-    struct spoiling spoiling = {node, "chunks", 0, n_max};
-    const struct disk *disk = world_disk(node);
-    ck_assert_int_eq(disk->ops->list(disk->ctx, "chunks", spoil_one, &spoiling), 0);
-    return (int)spoiling.n;
-}
 
 /* -- Worlds ------------------------------------------------------------------------------------------ */
 
@@ -376,19 +389,23 @@ END_TEST
 
 int main(void)
 {
-    if (swarm_prepare() != 0 || swarm_parse(&calm, SWARM_YAML("calm", "", "3600")) != 0 ||
-        swarm_parse(&saving, SWARM_YAML("saving", "", "1")) != 0 || swarm_parse(&other, SWARM_YAML("other", "", "3600")) != 0)
+    if (swarm_prepare() != 0 || swarm_parse(&calm, SWARM_YAML("calm", "500", "3600")) != 0 ||
+        swarm_parse(&saving, SWARM_YAML("saving", "500", "1")) != 0 ||
+        swarm_parse(&other, SWARM_YAML("other", "500", "3600")) != 0 ||
+        swarm_parse(&hasty, SWARM_YAML("hasty", "1", "3600")) != 0)
         return EXIT_FAILURE;
     Suite *suite = suite_create("sim/trainer");
     TCase *tcase = tcase_create("trainer");
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, sittings_cost_no_bit, 0, 3);
-    tcase_add_loop_test(tcase, a_host_that_vanishes_costs_its_share, 0, 3);
+    tcase_add_loop_test(tcase, a_crash_costs_the_steps_since_the_last_checkpoint, 0, 2);
+    tcase_add_test(tcase, experts_in_the_process_are_never_missed);
+    tcase_add_loop_test(tcase, a_host_that_vanishes_costs_its_share, 0, 2);
     tcase_add_loop_test(tcase, all_hosts_gone_and_one_returns, 0, 2);
-    tcase_add_loop_test(tcase, a_host_that_is_cut_off_costs_few_deadlines, 0, 3);
+    tcase_add_loop_test(tcase, a_host_that_is_cut_off_costs_few_deadlines, 0, 2);
     tcase_add_test(tcase, sync_waits_for_a_host_that_crashed);
     tcase_add_loop_test(tcase, a_stop_at_any_moment_ends_with_a_checkpoint, 0, 16);
-    tcase_add_loop_test(tcase, a_stop_while_saving_waits_for_the_file, 0, 40);
+    tcase_add_loop_test(tcase, a_stop_while_saving_waits_for_the_file, 0, 20);
     tcase_add_loop_test(tcase, a_stop_while_waiting_for_hosts_ends_at_once, 0, 2);
     tcase_add_loop_test(tcase, without_any_host_the_trainer_says_so_and_ends, 0, 2);
     tcase_add_test(tcase, a_stop_does_not_wait_for_a_dead_host);

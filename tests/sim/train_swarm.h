@@ -23,12 +23,12 @@
 #define SWARM_EXPERTS 8 /* over both layers */
 #define SECOND_US 1000000u
 
-#define SWARM_YAML(name, more_trainer, checkpoint_s)                                                                             \
+#define SWARM_YAML(name, deadline_ms, checkpoint_s)                                                                              \
     "name: " name "\n"                                                                                                           \
     "model: {width: 16, layers: 2, heads: 2, hidden: 32, context: 16, moe_layers: [0, 1], experts: 4,\n"                         \
     "        chosen: 2, expert_hidden: 16, latent: 8, shared_hidden: 8}\n"                                                       \
     "router: {bias_rate: 0.05}\n"                                                                                                \
-    "trainer: {batch: 8, microbatches: 2, steps: 12, warmup_steps: 2, deadline_ms: 500" more_trainer "}\n"                       \
+    "trainer: {batch: 8, microbatches: 2, steps: 12, warmup_steps: 2, deadline_ms: " deadline_ms "}\n"                           \
     "experts: {slots_per_update: 48, warmup_updates: 2}\n"                                                                       \
     "hosts: {checkpoint_s: " checkpoint_s "}\n"
 
@@ -279,6 +279,68 @@ static inline struct swarm_roots swarm_roots_of(struct world_node *node)
     struct swarm_roots roots = {.disk = world_disk(node)};
     ck_assert_int_eq(checkpoint_list(roots.disk, swarm_take_root, &roots), 0);
     return roots;
+}
+
+/* -- Files ------------------------------------------------------------------------------------------- */
+
+/** Calls `each` for every file below a directory. */
+struct swarm_walk {
+    struct world_node *from, *to;
+    const char *directory;
+    void (*each)(struct swarm_walk *walk, const char *name);
+    size_t n;
+};
+
+static inline void swarm_walk_entry(void *arg, const char *entry)
+{
+    struct swarm_walk *walk = arg, below = *walk;
+    const struct disk *disk = world_disk(walk->from);
+    char name[DISK_NAME_MAX];
+    snprintf(name, sizeof name, "%s/%s", walk->directory, entry);
+    if (disk->ops->exists(disk->ctx, name)) {
+        walk->each(walk, name);
+        walk->n++;
+        return;
+    }
+    below.directory = name;
+    ck_assert_int_eq(disk->ops->list(disk->ctx, name, swarm_walk_entry, &below), 0);
+    walk->n = below.n;
+}
+
+static inline size_t swarm_walk(struct swarm_walk walk)
+{
+    const struct disk *disk = world_disk(walk.from);
+    ck_assert_int_eq(disk->ops->list(disk->ctx, walk.directory, swarm_walk_entry, &walk), 0);
+    return walk.n;
+}
+
+static inline void swarm_spoil_file(struct swarm_walk *walk, const char *name)
+{
+    ck_assert(world_disk_spoil(walk->from, name));
+}
+
+static inline void swarm_copy_file(struct swarm_walk *walk, const char *name)
+{
+    const struct disk *from = world_disk(walk->from), *to = world_disk(walk->to);
+    struct buf bytes;
+    buf_init(&bytes, SIZE_MAX / 2);
+    ck_assert_int_eq(from->ops->read(from->ctx, name, &bytes), 0);
+    ck_assert_int_eq(to->ops->write(to->ctx, name, bytes.bytes, bytes.n), 0);
+    buf_fini(&bytes);
+}
+
+/** Flips a bit in each chunk; returns how many there were. */
+static inline size_t swarm_spoil_chunks(struct world_node *node)
+{
+    return swarm_walk((struct swarm_walk){.from = node, .directory = "chunks", .each = swarm_spoil_file});
+}
+
+/** All checkpoints of one node on another's disk, too. */
+static inline void swarm_copy_disk(struct world_node *from, struct world_node *to)
+{
+    static const char *const directory[] = {"chunks", "manifests"};
+    for (size_t i = 0; i < sizeof directory / sizeof *directory; i++)
+        swarm_walk((struct swarm_walk){.from = from, .to = to, .directory = directory[i], .each = swarm_copy_file});
 }
 
 #endif
