@@ -14,12 +14,12 @@ done >"$tmp/text.txt"
 # losses NAME: the step and the loss, digit by digit, of a training's metrics.
 losses() { sed 's/.*"step":\([0-9]*\),"loss":\([^,]*\),.*/\1 \2/' "$tmp/$1.jsonl"; }
 
-# roots DIR...: name, version and root of every expert in these directories.
+# roots DIR...: name, version and root of every expert in these directories, as saved last: a slow machine saves more often.
 roots() {
     for dir in "$@"; do
         for expert in L0.0 L0.1 L0.2 L0.3; do
             "$hanse" checkpoint show "$expert" --dir "$tmp/$dir" 2>/dev/null |
-                sed -n 's/^\(L[^ ]* version [0-9]*\),.*/\1/p; s/^ *root *//p' | paste -sd' '
+                sed -n 's/^\(L[^ ]* version [0-9]*\),.*/\1/p; s/^ *root *//p' | paste -d' ' - - | tail -n 1
         done
     done | grep . | sort
 }
