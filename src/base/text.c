@@ -139,3 +139,26 @@ char *text_size(char *out, size_t out_bytes, double n_bytes)
     snprintf(out, out_bytes, i == 0 ? "%.0f %s" : "%.1f %s", n_bytes, unit[i]);
     return out;
 }
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+size_t text_distance(const char *a, const char *b)
+{
+    size_t row[TEXT_WORD_MAX + 1];
+    size_t n_a = strnlen(a, TEXT_WORD_MAX), n_b = strnlen(b, TEXT_WORD_MAX);
+    for (size_t j = 0; j <= n_b; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= n_a; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n_b; j++) {
+            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = least(replaced, 1 + least(row[j], row[j - 1]));
+        }
+    }
+    return row[n_b];
+}

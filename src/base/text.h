@@ -31,4 +31,12 @@ bool text_duration_us(uint64_t *out, const char *text);
 /** Writes "1.2 MB", "345 B", "3.4 GB" (powers of 1000) to `out` and returns it. */
 char *text_size(char *out, size_t out_bytes, double n_bytes);
 
+#define TEXT_WORD_MAX 63
+
+/**
+ * Edits (insert, remove, replace a byte) that turn a into b; of longer words the first TEXT_WORD_MAX bytes count.
+ * Wagner and Fischer, "The string-to-string correction problem", 1974, with one row kept.
+ */
+size_t text_distance(const char *a, const char *b);
+
 #endif

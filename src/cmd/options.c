@@ -16,39 +16,19 @@
 #define CODE_FIRST 256 /* getopt's codes of our rows, clear of the characters */
 #define CODE_HELP 'h'
 #define CODE_VERBOSE 'v'
-#define WORD_MAX 40
+#define WORD_MAX 40 /* bytes of an option that messages show */
 
 static const char *const common_name[] = {"help", "verbose"};
 
 /* -- Which word was meant? -------------------------------------------------------------------------- */
 
-/* Edits (insert, remove, replace) from a to b; words longer than WORD_MAX are taken as far as that. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[WORD_MAX + 1];
-    size_t n_a = strnlen(a, WORD_MAX), n_b = strnlen(b, WORD_MAX);
-    for (size_t j = 0; j <= n_b; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n_a; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n_b; j++) {
-            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-            size_t edited = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            diagonal = row[j];
-            row[j] = replaced < edited ? replaced : edited;
-        }
-    }
-    return row[n_b];
-}
-
 const char *options_nearest(const char *word, const char *(*word_at)(const void *arg, size_t i), const void *arg, size_t n)
 {
     const char *nearest = NULL;
-    size_t least = 1 + strnlen(word, WORD_MAX) / 3; /* a third of the letters may be wrong */
+    size_t least = 1 + strnlen(word, TEXT_WORD_MAX) / 3; /* a third of the letters may be wrong */
     for (size_t i = 0; i < n; i++) {
         const char *known = word_at(arg, i);
-        size_t d = distance(word, known);
+        size_t d = text_distance(word, known);
         if (d <= least) {
             least = d - (d > 0);
             nearest = known;

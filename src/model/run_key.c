@@ -81,30 +81,6 @@ const struct run_key *run_key_find(const char *section, const char *name)
     return NULL;
 }
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Wagner and Fischer, "The string-to-string correction problem", 1974, with one row kept. */
-size_t run_key_distance(const char *a, const char *b)
-{
-    size_t row[RUN_WORD_MAX];
-    size_t n_a = strnlen(a, RUN_WORD_MAX - 1), n_b = strnlen(b, RUN_WORD_MAX - 1);
-    for (size_t j = 0; j <= n_b; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n_a; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n_b; j++) {
-            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = least(replaced, 1 + least(row[j], row[j - 1]));
-        }
-    }
-    return row[n_b];
-}
-
 /* Near means: more than half of the longer word stays. */
 const struct run_key *run_key_nearest(const char *section, const char *name)
 {
@@ -115,7 +91,7 @@ const struct run_key *run_key_nearest(const char *section, const char *name)
         if (strcmp(key->section, section) != 0)
             continue;
         size_t n = strlen(key->name) > strlen(name) ? strlen(key->name) : strlen(name);
-        size_t edits = run_key_distance(key->name, name);
+        size_t edits = text_distance(key->name, name);
         if (2 * edits < n && (!nearest || edits < nearest_edits)) {
             nearest = key;
             nearest_edits = edits;

@@ -42,10 +42,6 @@ const struct run_key *run_key_find(const char *section, const char *name);
 /** The known key of the section that is nearest to a misspelt one by edits; NULL when none is near. */
 const struct run_key *run_key_nearest(const char *section, const char *name);
 
-/** Edits (insert, remove, replace) between two words; only the first RUN_WORD_MAX - 1 bytes count. */
-#define RUN_WORD_MAX 48
-size_t run_key_distance(const char *a, const char *b);
-
 enum run_key_fault { RUN_KEY_OK, RUN_KEY_KIND, RUN_KEY_RANGE };
 
 /** Sets a key other than a list of layers from its text. */

@@ -29,6 +29,7 @@ int run_yaml_refuse(const char *file, size_t line, const char *format, ...)
     return HANSE_EINVAL;
 }
 
+#define RUN_WORD_MAX 48 /* bytes of a word that messages show */
 #define REFUSE(reader, ...) run_yaml_refuse((reader)->lines->file, line_of(reader), __VA_ARGS__)
 
 static size_t line_of(const struct reader *r)
@@ -243,7 +244,7 @@ static size_t section_index(const char *name)
 static const char *section_near(const char *name)
 {
     for (size_t i = 1; i < RUN_N_SECTIONS; i++)
-        if (2 * run_key_distance(run_key_section[i], name) < strlen(run_key_section[i]))
+        if (2 * text_distance(run_key_section[i], name) < strlen(run_key_section[i]))
             return run_key_section[i];
     return NULL;
 }

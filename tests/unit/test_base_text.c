@@ -111,11 +111,27 @@ START_TEST(sizes_round_to_one_digit)
 }
 END_TEST
 
+START_TEST(test_distance)
+{
+    char a[200], b[200];
+    ck_assert_uint_eq(text_distance("", ""), 0);
+    ck_assert_uint_eq(text_distance("kitten", "sitting"), 3);
+    ck_assert_uint_eq(text_distance("expert", "experts"), 1);
+    ck_assert_uint_eq(text_distance("experts", "expert"), 1);
+    ck_assert_uint_eq(text_distance("", "abc"), 3);
+    memset(a, 'a', sizeof a);
+    memset(b, 'b', sizeof b);
+    a[199] = b[199] = 0;
+    ck_assert_uint_eq(text_distance(a, b), TEXT_WORD_MAX);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base/text");
     TCase *tcase = tcase_create("text");
     tcase_add_test(tcase, hex_goes_both_ways);
+    tcase_add_test(tcase, test_distance);
     tcase_add_loop_test(tcase, hex_of_another_length_or_alphabet_is_refused, 0, 8);
     tcase_add_test(tcase, whole_numbers_keep_their_bounds);
     tcase_add_loop_test(tcase, what_is_no_whole_number_is_refused, 0, 10);
