@@ -10,6 +10,7 @@
 #include "cmd/cmd.h"
 #include "cmd/options.h"
 #include "kernels/kernels.h"
+#include "net/bench.h"
 
 #define SETS_MAX 4
 #define N_TENSORS 6
@@ -296,6 +297,22 @@ fail:
     return err;
 }
 
+/* Links: messages of three sizes, TLS over loopback, both ends on this machine. */
+static int bench_links(double seconds)
+{
+    static const size_t size[] = {(size_t)4 << 10, (size_t)64 << 10, (size_t)1 << 20};
+    printf("%12s %10s %14s %10s\n", "message", "MB/s", "round trips/s", "open ms");
+    for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
+        struct net_bench result;
+        int err = net_bench_link(10 * seconds, size[i], &result);
+        if (err)
+            return err;
+        printf("%12zu %10.0f %14.0f %10.1f\n", size[i], result.bytes_per_s * 1e-6, result.round_trips_per_s,
+               result.open_us * 1e-3);
+    }
+    return 0;
+}
+
 int cmd_bench(int argc, char **argv)
 {
     static struct bench bench;
@@ -309,9 +326,11 @@ int cmd_bench(int argc, char **argv)
     };
     const struct options_usage usage = {
         .command = "hanse bench",
-        .operands = "matmul|kernels",
-        .about = "Times the kernels on one thread: the shortest of the runs that fit into a figure's time.",
-        .example = "hanse bench matmul\nhanse bench kernels --isa avx2",
+        .operands = "matmul|kernels|link",
+        .about =
+            "Times the products or the other kernels on one thread (the shortest of the runs that fit into a figure's time), or "
+            "links between two peers on this machine (ten times that long).",
+        .example = "hanse bench matmul\nhanse bench kernels --isa avx2\nhanse bench link",
         .row = row,
         .n_rows = sizeof row / sizeof *row,
         .n_operands_min = 1,
@@ -320,10 +339,13 @@ int cmd_bench(int argc, char **argv)
     if (!options_read(&usage, argc, argv, &operand, NULL, &status))
         return status;
     bool is_products = strcmp(operand[0], "matmul") == 0;
-    if (!is_products && strcmp(operand[0], "kernels") != 0)
-        return options_refuse(&usage, "'%s' is nothing to time; 'matmul' and 'kernels' are", operand[0]);
+    bool is_links = strcmp(operand[0], "link") == 0;
+    if (!is_products && !is_links && strcmp(operand[0], "kernels") != 0)
+        return options_refuse(&usage, "'%s' is nothing to time; 'matmul', 'kernels' and 'link' are", operand[0]);
     if (!(bench.seconds > 0.0 && bench.seconds <= 60.0))
         return options_refuse(&usage, "--seconds must be above 0 and at most 60");
+    if (is_links)
+        return hanse_exit_status(bench_links(bench.seconds));
     int err = gather_sets(&bench, isa, is_products);
     if (!err)
         err = run_bench(&bench, is_products);

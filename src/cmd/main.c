@@ -23,7 +23,7 @@ static const struct command {
     {"key", cmd_key, "make or show the key that says who a peer is"},
     {"doctor", cmd_doctor, "say what this machine has, what it lacks, and what to do about it"},
     {"sim", cmd_sim, "play a swarm in virtual time from a seed"},
-    {"bench", cmd_bench, "time the kernels on this machine"},
+    {"bench", cmd_bench, "time kernels and links on this machine"},
 };
 
 #define N_COMMANDS (sizeof command / sizeof command[0])
