@@ -12,7 +12,7 @@
 #define MEASURE_S 0.15
 #define ROWS_MAX 1024u /* of the measured product */
 #define WIDTH_MAX 1024u
-#define KEPT_BYTES 256e6 /* what a host may keep besides, at its default */
+#define KEPT_BYTES 64e6 /* what a host may keep besides, at its default */
 
 static const char *const bound_name[COST_N_BOUNDS] = {"trainer's cores",    "hosts' cores",  "trainer's uplink",
                                                       "trainer's downlink", "hosts' uplink", "latency"};

@@ -155,7 +155,7 @@ static int add_local_host(struct client *client, const struct disk *disk)
                                       .experts = list.err ? NULL : (const char *)list.bytes,
                                       .seed = config->seed,
                                       .queue_slots_max = SIZE_MAX / 4,
-                                      .kept_bytes_max = (size_t)1 << 30,
+                                      .kept_bytes_max = (size_t)256 << 20,
                                       .quiet = true};
     int err = list.err ? list.err : host_new(&host_config, client->io, disk, &client->host);
     buf_fini(&list);

@@ -11,7 +11,7 @@
 
 #define WORKS_DEFAULT 4
 #define QUEUE_SLOTS_DEFAULT 32768
-#define KEPT_BYTES_DEFAULT ((size_t)256 << 20)
+#define KEPT_BYTES_DEFAULT ((size_t)64 << 20)
 #define EXPERT_EPS 1e-8f
 
 /* A start takes less than a second, whoever answers or does not. */
