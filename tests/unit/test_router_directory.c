@@ -432,7 +432,7 @@ END_TEST
 
 START_TEST(nonsense_in_the_directory_is_passed_over)
 {
-    set_up(1, 2);
+    set_up(2, 2);
     struct message_claim far[] = {{.index = 1}, {.index = 2}, {.index = 63}};
     say(7, 0, 0, far, 3);                /* experts that the run does not have */
     say_one(8, 0, 0, 0)->bytes[0] = 2;   /* another format */
@@ -442,6 +442,8 @@ START_TEST(nonsense_in_the_directory_is_passed_over)
     ck_assert_uint_eq(stage_router->n_peers, 1);
     ck_assert_uint_eq(asked(0, 0), 0);
     ck_assert_uint_eq(asked(0, 1), 7);
+    ck_assert_uint_eq(asked(1, 0), 0); /* nor those of the next layer */
+    ck_assert_uint_eq(asked(1, 1), 0);
     tear_down();
 }
 END_TEST

@@ -185,8 +185,8 @@ static struct message_request request_of(const struct fake_host *h)
     return m;
 }
 
-/* Answers the last request of a host; `status` for all its groups. */
-static void answer(struct fake_host *h, uint8_t status)
+/* Answers a request, `status` for all its groups, rows `D` wide, through the link of `by`. */
+static void answer_as(struct fake_host *h, uint8_t status, uint32_t D, const struct fake_host *by)
 {
     struct message_request m = request_of(h);
     bool is_backward = m.kind == MESSAGE_BACKWARD;
@@ -208,15 +208,22 @@ static void answer(struct fake_host *h, uint8_t status)
     }
     struct message_reply reply = {.kind = is_backward ? MESSAGE_BACKWARD_REPLY : MESSAGE_FORWARD_REPLY,
                                   .call = m.call,
-                                  .D = WIDTH,
+                                  .D = D,
                                   .n_groups = m.n_groups,
                                   .group = group};
     struct buf bytes;
     buf_init(&bytes, IO_MESSAGE_MAX);
     message_reply_encode(&reply, &bytes);
-    buf_clear(&h->request);
-    event((struct io_event){.kind = IO_MESSAGE, .link = h->link, .peer = h->id, .bytes = bytes.bytes, .n_bytes = bytes.n});
+    if (by == h)
+        buf_clear(&h->request);
+    event((struct io_event){.kind = IO_MESSAGE, .link = by->link, .peer = by->id, .bytes = bytes.bytes, .n_bytes = bytes.n});
     buf_fini(&bytes);
+}
+
+/* Answers the last request of a host. */
+static void answer(struct fake_host *h, uint8_t status)
+{
+    answer_as(h, status, WIDTH, h);
 }
 
 static size_t first_token(uint16_t expert)
@@ -327,6 +334,30 @@ START_TEST(late_and_foreign_answers_change_nothing)
         .kind = IO_MESSAGE, .link = host[0].link, .peer = host[0].id, .bytes = garbage, .n_bytes = sizeof garbage});
     ck_assert(host[0].is_closed);
     buf_fini(&late);
+    tear_down();
+}
+END_TEST
+
+/* Only who was asked can answer, and only in rows of the run's width. */
+START_TEST(answers_of_others_or_of_another_width_are_none)
+{
+    set_up(500 * MS);
+    draw_picks(2);
+    forward();
+    answer_as(&host[1], STATUS_OK, WIDTH, &host[2]);
+    for (size_t s = 0; s < N_TOKENS * N_PICKS; s++)
+        ck_assert_int_eq(answered[s], 0);
+    struct buf request;
+    buf_init(&request, IO_MESSAGE_MAX);
+    buf_append(&request, host[1].request.bytes, host[1].request.n);
+    answer_as(&host[1], STATUS_OK, WIDTH / 2, &host[1]);
+    for (size_t s = 0; s < N_TOKENS * N_PICKS; s++)
+        ck_assert_int_eq(answered[s], 0);
+    buf_append(&host[1].request, request.bytes, request.n);
+    for (size_t h = 0; h < N_HOSTS; h++)
+        answer(&host[h], STATUS_OK);
+    check_forward(-1);
+    buf_fini(&request);
     tear_down();
 }
 END_TEST
@@ -580,6 +611,7 @@ int main(void)
     tcase_add_loop_test(tcase, every_slot_gets_its_answer, 0, 20);
     tcase_add_test(tcase, silence_ends_at_the_deadline);
     tcase_add_test(tcase, late_and_foreign_answers_change_nothing);
+    tcase_add_test(tcase, answers_of_others_or_of_another_width_are_none);
     tcase_add_test(tcase, a_lost_link_ends_its_part_at_once);
     tcase_add_test(tcase, sync_waits_and_asks_again);
     tcase_add_test(tcase, a_host_that_lost_the_rows_gets_them_again);

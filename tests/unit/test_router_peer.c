@@ -288,6 +288,33 @@ START_TEST(our_own_sleep_is_not_the_hosts_silence)
 }
 END_TEST
 
+/* What answered the forward and fell silent since is told of its gradient, and not waited for. */
+START_TEST(a_suspect_is_not_waited_for)
+{
+    static float weight[8], gx[8 * 4];
+    set_up(1, 500 * MS);
+    stage_greet(1);
+    memset(pick, 0, sizeof pick);
+    exchange_forward(exchange[0], stage_now, 0, 8, x, pick, answered, y, true, on_done, NULL);
+    struct message_group group = {.expert = 0, .n_slots = 8, .values = x};
+    struct message_reply reply = {.kind = MESSAGE_FORWARD_REPLY, .D = 4, .n_groups = 1, .group = &group};
+    reply.call = STAGE_T0 << 20; /* its first call */
+    struct buf bytes;
+    buf_init(&bytes, 10000);
+    message_reply_encode(&reply, &bytes);
+    stage_message(1, &bytes);
+    ck_assert_int_eq(n_done, 1);
+    router_peer_missed(stage_router, &stage_router->peer[0]);
+    size_t before = stage_peer[1].n_sent;
+    exchange_backward(exchange[0], stage_now, weight, y, gx, 1, on_done, NULL);
+    ck_assert_uint_eq(stage_peer[1].n_sent, before + 1);
+    stage_tick();
+    ck_assert_int_eq(n_done, 2);
+    ck_assert_uint_eq(router_stats(stage_router).n_grad_missed, 8);
+    tear_down();
+}
+END_TEST
+
 START_TEST(links_that_are_not_ours_mean_nothing)
 {
     set_up(1, 500 * MS);
@@ -341,6 +368,7 @@ int main(void)
     tcase_add_test(tcase, silence_is_punished_by_growing_pauses);
     tcase_add_test(tcase, one_call_tries_a_suspect);
     tcase_add_test(tcase, our_own_sleep_is_not_the_hosts_silence);
+    tcase_add_test(tcase, a_suspect_is_not_waited_for);
     tcase_add_test(tcase, links_that_are_not_ours_mean_nothing);
     tcase_add_test(tcase, a_full_table_has_no_place);
     suite_add_tcase(suite, tcase);
