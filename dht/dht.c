@@ -152,6 +152,7 @@ static void run(struct dht *dht, uint64_t now_us)
         dht->wake_us = IO_NEVER;
         dht_upkeep_run(dht, now_us);
         dht_publications_run(dht, now_us);
+        dht_handover_run(dht, now_us);
         dht->wake_us = IO_NEVER;
         dht_operations_run(dht, now_us);
     } while (dht->wake_us <= now_us);

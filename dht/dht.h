@@ -5,7 +5,9 @@
  *
  * A step machine: feed it datagrams and ticks, it sends through io->datagram.  Everything it knows has a fixed
  * ceiling.  Loop thread only.  Callbacks run from inside dht_datagram() or dht_tick() and may start new operations;
- * each operation calls back exactly once, at its own deadline at the latest.
+ * each operation calls back exactly once, at its own deadline at the latest.  Only what cannot begin (no memory, 2048
+ * operations waiting, 256 keys published already) calls back at once, from inside the call that asked for it, and says that
+ * nothing was stored or found.
  */
 #ifndef DHT_DHT_H
 #define DHT_DHT_H
@@ -46,7 +48,7 @@ void dht_tick(struct dht *dht, uint64_t now_us);
 uint64_t dht_deadline(const struct dht *dht);
 
 /** Pings an address to learn who is there, and looks up our own id once somebody answered; tried again with growing
- * pauses while the table is empty.  Up to 64 addresses are remembered. */
+ * pauses, of at most three seconds while the table is empty.  Up to 64 addresses are remembered. */
 void dht_join(struct dht *dht, uint64_t now_us, const struct addr *addr);
 
 /** Nodes in the table that answered recently. */
@@ -64,7 +66,7 @@ struct dht_entry {
     struct peer_id writer;
     struct addr addr; /* where the writer is reached (TCP and UDP) */
     uint64_t seq;
-    uint32_t expiry_s; /* Unix time; at most DHT_DIRECTORY_TTL_S ahead */
+    uint32_t expiry_s; /* Unix time; DHT_DIRECTORY_TTL_S ahead, and taken up to 60 s beyond for clocks that differ */
     uint16_t n_bytes;
     uint8_t bytes[DHT_DIRECTORY_BYTES_MAX];
 };
@@ -73,9 +75,11 @@ struct dht_entry {
 struct dht_id dht_directory_key(const struct hash *run, const char *kind, uint32_t layer, uint32_t row);
 
 /**
- * Stores our entry at the nodes closest to `key` (ourselves among them when we are) and again every 100 to 150 s, or at
- * once when called anew with other bytes, until dht_withdraw().  `addr` unspecified means: as others see us.  `done` may
- * be NULL; it hears once how many nodes took the first store.  One entry a key; up to 256 keys.
+ * Stores our entry at the nodes closest to `key` (ourselves among them when we are), again after 2, 8 and 32 s, then every
+ * 100 to 150 s or sooner while the nodes there change, and at once when called anew with other bytes, until dht_withdraw().
+ * `addr` unspecified means: as others see us.  `done` may be NULL; it hears once how many nodes took the next store.  A key has
+ * one entry and one listener: a `done` that was not called yet gives way to that of a later call, and is never called.  Up
+ * to 256 keys.
  */
 void dht_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key, const struct addr *addr, const void *bytes, size_t n,
                  void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg);

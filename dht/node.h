@@ -1,7 +1,7 @@
 /**
  * dht/node.h - the inside of a DHT node, for its parts only: dht.c (events), answer.c (queries in), operation.c (walks),
  * task.c (what each of them is for),
- * publish.c (what we keep published), upkeep.c (joining, freshening, our own address).
+ * publish.c (what we keep published), handover.c (what newcomers should hold), upkeep.c (joining, freshening, our own address).
  *
  * The v4 and the v6 network are two halves with an id and a table each (BEP 32, BEP 42).
  */
@@ -20,8 +20,10 @@
 #include "dht/votes.h"
 
 #define DHT_JOIN_MAX 64
-#define DHT_JOIN_WAIT_US 400000 /* what was asked for before anybody answered waits this long for the first node */
+#define DHT_JOIN_WAIT_US 400000   /* what was asked for before anybody answered waits this long for the first node; */
+#define DHT_READER_WAIT_US 900000 /* for a reader, which has nothing of its own, until the second attempt can be answered */
 #define DHT_PUBLICATIONS_MAX 256
+#define DHT_HEIRS_MAX 32
 
 struct dht_half {
     int family;
@@ -45,8 +47,9 @@ struct dht_publication {
     uint64_t next_us;   /* when it is stored again */
     uint64_t gap_us;    /* least pause before it is stored early */
     bool is_early;      /* the next store is such a one */
-    size_t n_near;      /* nodes that took it, up to DHT_K; `far` is the last of them */
-    struct dht_id far;
+    size_t n_looks;     /* stores since it was published, or since we joined */
+    size_t n_near;      /* nodes nearest to the key when it was stored last */
+    struct dht_id near[DHT_K];
     void (*done)(void *arg, uint64_t now_us, size_t n_stored);
     void *arg;
 };
@@ -75,6 +78,15 @@ struct dht_upkeep {
     uint64_t ping_us; /* newcomers are pinged when this is not ahead of the burst */
 };
 
+/** A newcomer that is handed what it should hold, key after key. */
+struct dht_heir {
+    struct dht_id id;
+    struct addr addr;
+    struct dht_id after; /* the last key it was given; valid when has_begun */
+    bool has_begun;
+    bool is_busy; /* an operation is under way */
+};
+
 struct dht_operation;
 
 struct dht {
@@ -97,6 +109,8 @@ struct dht {
     struct dht_publication *publication[DHT_PUBLICATIONS_MAX];
     size_t n_publications;
     struct dht_upkeep upkeep;
+    struct dht_heir heir[DHT_HEIRS_MAX]; /* in the order they came */
+    size_t n_heirs;
     uint64_t now_us;  /* of the last event */
     uint32_t rtt_us;  /* of all nodes, smoothed */
     uint64_t wake_us; /* somebody asked for something: be called at once */
@@ -128,8 +142,19 @@ void dht_publication_stored(struct dht *dht, uint64_t now_us, const struct dht_i
                             size_t n_stored);
 /** A node is new in our table: what belongs there should be stored there soon. */
 void dht_publications_node(struct dht *dht, uint64_t now_us, const struct dht_id *id);
+/** We found others, or others than before: what is published should be stored among them. */
+void dht_publications_joined(struct dht *dht, uint64_t now_us);
 /** Our address changed. */
 void dht_publications_moved(struct dht *dht, uint64_t now_us);
+
+/* handover.c */
+/** A node of ours is new in our table: it is given what it should hold. */
+void dht_handover_node(struct dht *dht, uint64_t now_us, const struct dht_id *id, const struct addr *addr);
+void dht_handover_run(struct dht *dht, uint64_t now_us);
+/** Puts the next entry for the heir into `op`; false when there is none. */
+bool dht_handover_next(struct dht *dht, uint64_t now_us, struct dht_operation *op);
+/** An operation for an heir is over. */
+void dht_handover_done(struct dht *dht, uint64_t now_us, const struct dht_operation *op);
 
 /* upkeep.c */
 void dht_upkeep_run(struct dht *dht, uint64_t now_us);

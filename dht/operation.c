@@ -139,12 +139,23 @@ static void start_cold(struct dht *dht, struct dht_operation *op)
     start_at_table(dht, op, n_paths == 1 ? DHT_K : DHT_PATHS_MAX * DHT_K / 2);
 }
 
+static void start_at_heir(struct dht_operation *op)
+{
+    struct dht_id target = op->lookup.target;
+    dht_lookup_init(&op->lookup, &target, 1, 1);
+    (void)dht_lookup_start(&op->lookup, &op->heir.id, &op->heir.addr, 0);
+}
+
 static void start(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     struct dht_route *route = NULL;
     if (op->task == DHT_TASK_READ)
         route = dht_routes_find(&dht->routes, &op->lookup.target, now_us);
     op->phase = DHT_PHASE_WALKING;
+    if (op->task == DHT_TASK_HANDOVER) {
+        start_at_heir(op);
+        return;
+    }
     for (int i = 0; i < 2; i++)
         dht->half[i].table.bucket[dht_table_bucket(&dht->half[i].table, &op->lookup.target)].lookup_us = now_us;
     if (route)
@@ -316,10 +327,19 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
     }
     uint8_t path = c->path;
     go_on(dht, now_us, op, dht_task_heard(dht, now_us, op, c, NULL, m));
-    if (op->phase == DHT_PHASE_WALKING) {
+    if (op->phase == DHT_PHASE_WALKING && op->task != DHT_TASK_HANDOVER) {
         learn_from(dht, op, m->nodes, 4, path);
         learn_from(dht, op, m->nodes6, 6, path);
     }
+}
+
+/* An heir gets one entry after the other, for as long as it takes them or has newer ones. */
+static void store_answered(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_message *m)
+{
+    op->n_stored += m->kind == DHT_REPLY;
+    bool is_content = m->kind == DHT_REPLY || m->error == DHT_ERROR_SEQ;
+    if (op->task == DHT_TASK_HANDOVER && is_content && dht_handover_next(dht, now_us, op))
+        write_nearest(dht, now_us, op);
 }
 
 void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m)
@@ -335,7 +355,7 @@ void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_t
     op->n_in_air--;
     struct dht_page *page = find_page(op, &t->addr);
     if (t->role == DHT_ROLE_STORE)
-        op->n_stored += m->kind == DHT_REPLY;
+        store_answered(dht, now_us, op, m);
     else if (page && m->kind == DHT_REPLY)
         go_on(dht, now_us, op, dht_task_heard(dht, now_us, op, NULL, page, m));
 }

@@ -22,6 +22,7 @@ enum dht_task {
     DHT_TASK_SELF,
     DHT_TASK_BUCKET,
     DHT_TASK_PUBLISH,
+    DHT_TASK_HANDOVER,
     DHT_TASK_READ,
     DHT_TASK_ANNOUNCE,
     DHT_TASK_PEERS,
@@ -51,7 +52,7 @@ struct dht_operation {
     size_t n_in_air; /* stores and pages */
     size_t n_stored;
 
-    uint8_t raw[DHT_ENTRY_MAX]; /* publish: the signed entry */
+    uint8_t raw[DHT_ENTRY_MAX]; /* publish, handover: the signed entry */
     size_t n_raw;
     struct dht_entry *entry; /* read: what was found, ordered by writer */
     size_t n_entries, entries_capacity;
@@ -59,6 +60,8 @@ struct dht_operation {
     size_t n_pages;
     struct addr *peer; /* get_peers: what was found */
     size_t n_peers;
+    struct dht_heir heir; /* handover: whom for */
+    struct peer_id given; /* handover: writer of the last entry; valid when n_raw > 0 */
     struct dht_item item; /* put: what; get: its salt, then the best found */
     bool has_item;
     uint16_t port; /* announce: ours */
@@ -84,6 +87,8 @@ void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction
 void dht_operation_lost(struct dht *dht, const struct dht_transaction *t);
 
 /* task.c */
+/** Gives `heir` every entry that we hold under `key`.  False without memory. */
+bool dht_task_hand_over(struct dht *dht, uint64_t now_us, const struct dht_heir *heir, const struct dht_id *key);
 /** Looks up an id for the sake of the table: our own, or one in a bucket. */
 void dht_task_find(struct dht *dht, uint64_t now_us, const struct dht_id *target, bool is_self);
 void dht_task_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key);

@@ -13,6 +13,13 @@
 #define GAP_MIN_US 500000u /* pause before an early store; doubles while the swarm keeps growing */
 #define GAP_MAX_US 32000000u
 
+/* Pauses after the first stores, for the swarm may just be growing: full buckets let no newcomer in, so a writer far from its key
+ * learns of nodes nearer to it only on the way there.  Then again after LOOK_US while the nodes nearest to the key change. */
+static const uint64_t look_pause_us[] = {2000000, 6000000, 24000000};
+#define N_LOOKS (sizeof look_pause_us / sizeof *look_pause_us)
+#define LOOK_US 32000000u
+#define CHANGED 2 /* of DHT_K */
+
 static struct dht_publication *find(const struct dht *dht, const struct dht_id *key)
 {
     for (size_t i = 0; i < dht->n_publications; i++)
@@ -76,8 +83,6 @@ void dht_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key, con
             done(arg, now_us, 0);
         return;
     }
-    if (p->done && done) /* the earlier caller hears that its bytes never went out */
-        p->done(p->arg, now_us, 0);
     if (done) {
         p->done = done;
         p->arg = arg;
@@ -103,6 +108,16 @@ void dht_republish(struct dht *dht, uint64_t now_us)
 {
     for (size_t i = 0; i < dht->n_publications; i++)
         store_soon(dht, now_us, dht->publication[i]);
+}
+
+void dht_publications_joined(struct dht *dht, uint64_t now_us)
+{
+    for (size_t i = 0; i < dht->n_publications; i++) {
+        struct dht_publication *p = dht->publication[i];
+        p->n_looks = 0;
+        if (p->next_us > now_us + look_pause_us[0])
+            p->next_us = now_us + look_pause_us[0];
+    }
 }
 
 void dht_publications_moved(struct dht *dht, uint64_t now_us)
@@ -171,7 +186,7 @@ uint64_t dht_publications_deadline(const struct dht *dht)
 
 static bool belongs_at(const struct dht_publication *p, const struct dht_id *id)
 {
-    return p->n_near < DHT_K || dht_id_compare(&p->key, id, &p->far) < 0;
+    return p->n_near < DHT_K || dht_id_compare(&p->key, id, &p->near[DHT_K - 1]) < 0;
 }
 
 /* An early store, with growing pauses; the regular one stands when it comes sooner. */
@@ -209,12 +224,27 @@ static bool has_missed(const struct dht *dht, const struct dht_publication *p, s
     return false;
 }
 
-static void remember_nearest(struct dht_publication *p, struct dht_lookup *lookup)
+/* Takes down the nearest that answered; returns how many of them are new. */
+static size_t remember_nearest(struct dht_publication *p, struct dht_lookup *lookup)
 {
-    struct dht_candidate *nearest[2 * DHT_K];
-    p->n_near = dht_lookup_closest(lookup, DHT_K, nearest, DHT_K);
-    if (p->n_near > 0)
-        p->far = nearest[p->n_near - 1]->id;
+    struct dht_candidate *nearest[DHT_K];
+    size_t n = dht_lookup_closest(lookup, DHT_K, nearest, DHT_K), n_new = n;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < p->n_near; j++)
+            n_new -= dht_id_equal(&nearest[i]->id, &p->near[j]);
+    for (size_t i = 0; i < n; i++)
+        p->near[i] = nearest[i]->id;
+    p->n_near = n;
+    return n_new;
+}
+
+static uint64_t next_pause(struct dht *dht, struct dht_publication *p, size_t n_new)
+{
+    if (p->n_looks < N_LOOKS)
+        return look_pause_us[p->n_looks++];
+    if (n_new >= CHANGED)
+        return LOOK_US + rng_below(&dht->rng, LOOK_US / 4);
+    return AGAIN_MIN_US + rng_below(&dht->rng, AGAIN_MAX_US - AGAIN_MIN_US);
 }
 
 void dht_publication_stored(struct dht *dht, uint64_t now_us, const struct dht_id *key, struct dht_lookup *lookup,
@@ -235,16 +265,13 @@ void dht_publication_stored(struct dht *dht, uint64_t now_us, const struct dht_i
     if (p->is_withdrawn) {
         forget(dht, p);
     } else {
-        p->next_us = now_us + AGAIN_MIN_US + rng_below(&dht->rng, AGAIN_MAX_US - AGAIN_MIN_US);
+        p->next_us = now_us + next_pause(dht, p, lookup ? remember_nearest(p, lookup) : 0);
         p->done = NULL;
         if (!p->is_early)
             p->gap_us = GAP_MIN_US;
         p->is_early = false;
-        if (lookup) {
-            remember_nearest(p, lookup);
-            if (has_missed(dht, p, lookup))
-                hurry(p);
-        }
+        if (lookup && has_missed(dht, p, lookup))
+            hurry(p);
     }
     if (done)
         done(arg, now_us, n_stored);

@@ -31,6 +31,14 @@ void dht_task_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key
         dht_publication_stored(dht, now_us, key, NULL, 0);
 }
 
+bool dht_task_hand_over(struct dht *dht, uint64_t now_us, const struct dht_heir *heir, const struct dht_id *key)
+{
+    struct dht_operation *op = dht_operation_new(dht, now_us, DHT_TASK_HANDOVER, key);
+    if (op)
+        op->heir = *heir;
+    return op != NULL;
+}
+
 void dht_read(struct dht *dht, uint64_t now_us, const struct dht_id *key,
               void (*done)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked), void *arg)
 {
@@ -115,7 +123,7 @@ void dht_task_question(const struct dht *dht, const struct dht_operation *op, co
     } else if (op->task == DHT_TASK_PUT || op->task == DHT_TASK_GET) {
         m->method = DHT_GET;
         m->n_pad += op->task == DHT_TASK_GET ? PAD_ITEM : PAD_TOKEN;
-    } else if (op->task == DHT_TASK_PUBLISH && !c->is_foreign) {
+    } else if ((op->task == DHT_TASK_PUBLISH || op->task == DHT_TASK_HANDOVER) && !c->is_foreign) {
         m->method = DHT_HANSE_GET;
         m->has_max = true; /* none: only the way and a token */
     } else if (op->task == DHT_TASK_READ && !c->is_foreign) {
@@ -148,7 +156,7 @@ void dht_task_write(const struct dht_operation *op, const struct dht_candidate *
     m->has_target = true;
     m->target = op->lookup.target;
     m->token = (struct dht_span){c->token, c->n_token};
-    if (op->task == DHT_TASK_PUBLISH) {
+    if (op->task == DHT_TASK_PUBLISH || op->task == DHT_TASK_HANDOVER) {
         m->method = DHT_HANSE_PUT;
         m->entries = (struct dht_span){op->raw, op->n_raw};
     } else if (op->task == DHT_TASK_ANNOUNCE) {
@@ -379,6 +387,8 @@ bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op
         publish_arrived(dht, now_us, op);
         return op->n_raw > 0;
     }
+    if (op->task == DHT_TASK_HANDOVER)
+        return dht_handover_next(dht, now_us, op);
     if (op->task == DHT_TASK_PUT && is_near(dht, op))
         op->n_stored += dht_items_store(&dht->items, &op->item, NULL, now_us) == 0;
     return dht_task_is_write(op->task);
@@ -423,6 +433,9 @@ void dht_task_end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
         break;
     case DHT_TASK_PUBLISH:
         dht_publication_stored(dht, now_us, &op->lookup.target, &op->lookup, op->n_stored);
+        break;
+    case DHT_TASK_HANDOVER:
+        dht_handover_done(dht, now_us, op);
         break;
     case DHT_TASK_READ:
         end_read(dht, now_us, op);

@@ -15,8 +15,10 @@
 #define PING_BURST 32                /* and so many at once */
 #define MOVE_VOTES 3                 /* that say our id does not fit our address, before we take another */
 
-/* Pauses between attempts to find a first node. */
-static const uint64_t join_pause_us[] = {300000, SECOND_US, 3 * SECOND_US, 10 * SECOND_US, 30 * SECOND_US};
+/* Pauses between attempts to reach those we were told to join.  While nobody is known they stay short: a host that was started
+ * first, alone, is to meet the second within seconds. */
+static const uint64_t join_pause_us[] = {300000, SECOND_US, 2500000, 10 * SECOND_US, 30 * SECOND_US};
+#define ALONE_PAUSES 3
 
 /* Our own neighbourhood is looked at again soon after joining, when others who joined with us are there too. */
 static const uint64_t self_pause_us[] = {SECOND_US, 4 * SECOND_US, 15 * SECOND_US, 60 * SECOND_US, 300 * SECOND_US};
@@ -57,7 +59,7 @@ void dht_join(struct dht *dht, uint64_t now_us, const struct addr *addr)
     u->join_us = now_us + join_pause_us[0];
     u->again_us = now_us + AGAIN_US;
     if (dht_n_good(dht) == 0 && u->wait_until_us == 0)
-        u->wait_until_us = now_us + DHT_JOIN_WAIT_US;
+        u->wait_until_us = now_us + (dht->config.is_read_only ? DHT_READER_WAIT_US : DHT_JOIN_WAIT_US);
 }
 
 /* An address that never answered is tried again even when others did: whoever joined us meanwhile may be as lost as we are,
@@ -92,7 +94,8 @@ static void join_again(struct dht *dht, uint64_t now_us)
     if (now_us < u->join_us)
         return;
     ping_joins(dht, now_us, is_alone);
-    uint64_t pause = pause_of(join_pause_us, sizeof join_pause_us / sizeof *join_pause_us, u->n_attempts++);
+    size_t n_pauses = is_alone ? ALONE_PAUSES : sizeof join_pause_us / sizeof *join_pause_us;
+    uint64_t pause = pause_of(join_pause_us, n_pauses, u->n_attempts++);
     u->join_us = now_us + pause + rng_below(&dht->rng, pause / 4);
 }
 
@@ -104,6 +107,7 @@ static void joined(struct dht *dht, uint64_t now_us, const struct addr *addr, co
     u->hint = *addr;
     u->hint_id = *id;
     u->self_us = now_us;
+    dht_publications_joined(dht, now_us);
     if (!is_first)
         return;
     u->n_self = 0;
@@ -295,5 +299,7 @@ void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_tran
     if (is_new) {
         greet_neighbour(dht, now_us, half, &m->id);
         dht_publications_node(dht, now_us, &m->id);
+        if (m->is_ours)
+            dht_handover_node(dht, now_us, &m->id, &t->addr);
     }
 }

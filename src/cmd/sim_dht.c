@@ -6,8 +6,8 @@
 #include "dht/dht.h"
 
 #define N_NODES 64
-#define N_READS 3            /* of each survivor */
-#define SETTLE_US 200000000u /* all have published once more since the last one joined */
+#define N_READS 3           /* of each survivor */
+#define SETTLE_US 20000000u /* far less than the time until all have published again */
 #define READ_US 30000000u
 #define RECORD_BYTES 16
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dht/id.h"
+#include "dht/node.h"
 #include "dht_swarm.h"
 
 static struct dht_id key_of(unsigned row)
@@ -157,6 +159,71 @@ END_TEST
 START_TEST(every_record_is_found_among_a_thousand)
 {
     find_everything_in(plain((uint64_t)_i), 1000);
+}
+END_TEST
+
+/* How many of the DHT_K nodes nearest to a key hold an entry of it. */
+static size_t n_holding(struct swarm *s, const struct dht_id *key)
+{
+    size_t n_holding = 0;
+    for (size_t i = 0; i < swarm_n(s); i++) {
+        struct dht *dht = swarm_node(s, i)->dht;
+        struct dht_id id = dht_own_id(dht);
+        size_t n_nearer = 0;
+        for (size_t j = 0; j < swarm_n(s) && n_nearer < DHT_K; j++) {
+            struct dht_id other = dht_own_id(swarm_node(s, j)->dht);
+            n_nearer += dht_id_compare(key, &other, &id) < 0;
+        }
+        n_holding += n_nearer < DHT_K && dht_directory_next(&dht->directory, key, NULL, swarm_now(s));
+    }
+    return n_holding;
+}
+
+/* Twenty publish while they are nearly alone; then 230 come, most of them nearer to the keys than those who hold them. */
+START_TEST(newcomers_are_given_what_they_should_hold)
+{
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm *s = swarm_new(&config);
+    struct swarm_read read;
+    size_t n = 0;
+    swarm_grow(s, 20, 20000);
+    for (unsigned i = 0; i < 20; i++) {
+        struct dht_id key = key_of(i);
+        swarm_publish(swarm_node(s, i), &key, "early");
+    }
+    swarm_grow(s, 230, 20000);
+    swarm_run(s, 5 * SECOND_US);
+    for (unsigned i = 0; i < 20; i++) {
+        struct dht_id key = key_of(i);
+        n += n_holding(s, &key);
+    }
+    ck_assert_msg(n >= 20 * DHT_K * 95 / 100, "%zu of %d places are filled", n, 20 * DHT_K);
+    for (unsigned i = 0; i < 20; i++) { /* for who has just come, too */
+        struct dht_id key = key_of(i);
+        struct swarm_node *reader = swarm_add(s, true);
+        swarm_join(reader, &swarm_node(s, 249 - i)->addr);
+        swarm_read(reader, &key, &read);
+        ck_assert(swarm_has(&read, swarm_node(s, i), "early"));
+    }
+    swarm_free(s);
+}
+END_TEST
+
+/* The first is alone and asks nobody; the second is told of it but could not reach it when it started. */
+START_TEST(a_host_that_waits_alone_is_met_within_seconds)
+{
+    struct swarm_config config = {.seed = (uint64_t)_i, .delay_min_us = 100};
+    struct swarm *s = swarm_new(&config);
+    struct swarm_node *early = swarm_add(s, false), *late = swarm_add(s, false);
+    struct dht_config again = {.key = late->key, .port = 4100, .seed = 99};
+    swarm_kill(late);
+    swarm_join(early, &late->addr);
+    swarm_run(s, 100 * SECOND_US + (uint64_t)_i * 300000);
+    ck_assert_int_eq(dht_new(&again, &late->io, swarm_now(s), &late->dht), 0);
+    swarm_run(s, 3200000);
+    ck_assert_uint_eq(dht_n_good(early->dht), 1);
+    ck_assert_uint_eq(dht_n_good(late->dht), 1);
+    swarm_free(s);
 }
 END_TEST
 
@@ -442,6 +509,7 @@ int main(void)
     tcase_add_loop_test(small, two_hosts_that_start_at_once_find_each_other, 0, 20);
     tcase_add_loop_test(small, the_first_node_serves_its_own_entries, 0, 5);
     tcase_add_loop_test(small, a_node_without_company_reads_nothing, 0, 5);
+    tcase_add_loop_test(small, a_host_that_waits_alone_is_met_within_seconds, 0, 10);
     suite_add_tcase(suite, small);
     TCase *swarm = tcase_create("swarm");
     tcase_set_timeout(swarm, 120);
@@ -449,6 +517,7 @@ int main(void)
     tcase_add_loop_test(swarm, every_record_is_found_though_datagrams_get_lost, 0, 2);
     tcase_add_loop_test(swarm, every_record_is_found_among_public_addresses, 0, 2);
     tcase_add_loop_test(swarm, every_record_is_found_among_a_thousand, 0, 1);
+    tcase_add_loop_test(swarm, newcomers_are_given_what_they_should_hold, 0, 2);
     tcase_add_loop_test(swarm, records_outlive_a_third_of_the_swarm, 0, 3);
     tcase_add_loop_test(swarm, what_is_not_renewed_is_gone_after_its_time, 0, 3);
     tcase_add_loop_test(swarm, a_withdrawn_entry_is_gone_at_once, 0, 3);
