@@ -115,28 +115,35 @@ static uint64_t steps_in(struct swarm *s, uint64_t seconds)
     return s->log[0].n_steps - before;
 }
 
+/* A lost frame may have made a host a suspect for a moment: waits until just so many experts are live. */
+static void await_live(struct swarm *s, size_t n, int seconds)
+{
+    for (int i = 0; i < seconds * 10 && s->log[0].n_live != n; i++)
+        swarm_run_us(s, SECOND_US / 10);
+    ck_assert_uint_eq(s->log[0].n_live, n);
+}
+
 static void set_going(struct swarm *s, uint64_t seed)
 {
     swarm_init(s, &calm, 4, seed);
     swarm_start_hosts(s);
     swarm_train(s, 0, (struct swarm_wish){.n_steps = FOREVER_STEPS});
     ck_assert(swarm_until_step(s, 0, 5, 30));
-    ck_assert_uint_eq(s->log[0].n_live, SWARM_EXPERTS);
+    await_live(s, SWARM_EXPERTS, 10);
 }
 
 START_TEST(a_host_that_vanishes_costs_its_share)
 {
     struct swarm s;
     set_going(&s, 10 + (uint64_t)_i);
-    uint64_t before = steps_in(&s, 8);
+    uint64_t before = steps_in(&s, 20);
     swarm_crash_host(&s, 2);
-    uint64_t after = steps_in(&s, 8);
-    ck_assert_uint_eq(s.log[0].n_live, SWARM_EXPERTS * 3 / 4);
-    ck_assert_msg(after * 100 >= before * 75, "%llu steps before, %llu after", (unsigned long long)before,
+    uint64_t after = steps_in(&s, 20);
+    await_live(&s, SWARM_EXPERTS * 3 / 4, 10);
+    ck_assert_msg(after * 100 >= before * 70, "%llu steps before, %llu after", (unsigned long long)before,
                   (unsigned long long)after);
     swarm_start_host(&s, 2); /* on the same disk */
-    swarm_run_us(&s, 10 * SECOND_US);
-    ck_assert_uint_eq(s.log[0].n_live, SWARM_EXPERTS);
+    await_live(&s, SWARM_EXPERTS, 30);
     swarm_fini(&s);
 }
 END_TEST
@@ -150,8 +157,8 @@ START_TEST(all_hosts_gone_and_one_returns)
     ck_assert_uint_gt(steps_in(&s, 15), 100); /* the trunk and the shared expert go on alone */
     ck_assert_uint_eq(s.log[0].n_live, 0);
     swarm_start_host(&s, 3);
-    swarm_run_us(&s, 20 * SECOND_US);
-    ck_assert_uint_eq(s.log[0].n_live, SWARM_EXPERTS / 4);
+    await_live(&s, SWARM_EXPERTS / 4, 30);
+    swarm_run_us(&s, SECOND_US);
     ck_assert_uint_gt(host_stats(s.host[3]).n_backward_slots, 0);
     swarm_fini(&s);
 }
@@ -167,11 +174,10 @@ START_TEST(a_host_that_is_cut_off_costs_few_deadlines)
     uint64_t after = steps_in(&s, 15);
     ck_assert_msg(after * 100 >= before * 60, "%llu steps before, %llu after", (unsigned long long)before,
                   (unsigned long long)after);
-    ck_assert_uint_eq(s.log[0].n_live, SWARM_EXPERTS * 3 / 4);
+    await_live(&s, SWARM_EXPERTS * 3 / 4, 4);
     ck_assert(s.log[0].missed < 0.1);
     world_cut(s.trainer_node[0], s.node[1], false);
-    swarm_run_us(&s, 40 * SECOND_US);
-    ck_assert_uint_eq(s.log[0].n_live, SWARM_EXPERTS);
+    await_live(&s, SWARM_EXPERTS, 60);
     swarm_fini(&s);
 }
 END_TEST
