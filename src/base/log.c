@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,6 +63,45 @@ static void emit(enum log_level level, const char *format, va_list args)
         to_stderr(level, text);
     pthread_mutex_unlock(&lock);
     errno = saved_errno;
+}
+
+/* A bucket that leaks with time: each line adds a pause to the debt. */
+static bool is_allowed(struct log_limit *limit, uint64_t now_us)
+{
+    uint64_t passed_us = now_us > limit->last_us ? now_us - limit->last_us : 0;
+    limit->debt_us -= passed_us < limit->debt_us ? passed_us : limit->debt_us;
+    limit->last_us = now_us > limit->last_us ? now_us : limit->last_us;
+    if (limit->debt_us + LOG_LIMIT_PAUSE_US > (uint64_t)LOG_LIMIT_BURST * LOG_LIMIT_PAUSE_US)
+        return false;
+    limit->debt_us += LOG_LIMIT_PAUSE_US;
+    return true;
+}
+
+static void emit_words(enum log_level level, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    emit(level, format, args);
+    va_end(args);
+}
+
+void log_limited(struct log_limit *limit, uint64_t now_us, enum log_level level, const char *format, ...)
+{
+    if ((int)level < atomic_load(&threshold))
+        return;
+    if (!is_allowed(limit, now_us)) {
+        limit->n_left_out++;
+        return;
+    }
+    char text[LINE_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (limit->n_left_out > 0)
+        emit_words(level, "%lu lines such as the next were left out", limit->n_left_out);
+    limit->n_left_out = 0;
+    emit_words(level, "%s", text);
 }
 
 void log_debug(const char *format, ...)

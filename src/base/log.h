@@ -7,6 +7,8 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdint.h>
+
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 /** Lines below `level` are dropped.  Starts as LOG_INFO. */
@@ -22,5 +24,17 @@ void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** Keeps what strangers can make us say to a trickle that fills no disk; all zeros at the start.  One thread at a time. */
+struct log_limit {
+    uint64_t debt_us, last_us;
+    unsigned long n_left_out;
+};
+
+/** A line that strangers cause: LOG_LIMIT_BURST of them at once, then one in LOG_LIMIT_PAUSE_US, which says how many were left out. */
+#define LOG_LIMIT_BURST 20
+#define LOG_LIMIT_PAUSE_US 10000000u
+void log_limited(struct log_limit *limit, uint64_t now_us, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 #endif

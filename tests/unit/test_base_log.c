@@ -69,6 +69,33 @@ START_TEST(a_line_stays_one_line_of_bounded_length)
 }
 END_TEST
 
+/* What strangers cause: a handful at once, then a trickle that says what it leaves out. */
+START_TEST(a_flood_becomes_a_trickle)
+{
+    struct heard heard = {.n = 0};
+    struct log_limit limit = {0};
+    uint64_t now_us = (uint64_t)1700000000 * 1000000;
+    log_set_sink(hear, &heard);
+    for (int i = 0; i < 1000; i++)
+        log_limited(&limit, now_us, LOG_INFO, "peer %d refused", i);
+    ck_assert_int_eq(heard.n, LOG_LIMIT_BURST);
+    ck_assert_str_eq(heard.line, "peer 19 refused");
+    log_limited(&limit, now_us + LOG_LIMIT_PAUSE_US - 1, LOG_INFO, "early");
+    ck_assert_int_eq(heard.n, LOG_LIMIT_BURST);
+    log_limited(&limit, now_us + LOG_LIMIT_PAUSE_US, LOG_DEBUG, "below the level, so it costs nothing");
+    log_limited(&limit, now_us + LOG_LIMIT_PAUSE_US, LOG_WARN, "again");
+    ck_assert_int_eq(heard.n, LOG_LIMIT_BURST + 2);
+    ck_assert_str_eq(heard.line, "again");
+    ck_assert_int_eq(heard.level, LOG_WARN);
+    heard.n = 0;
+    for (uint64_t second = 0; second < 3600; second++)
+        for (int i = 0; i < 10; i++)
+            log_limited(&limit, now_us + 20000000 + second * 1000000, LOG_INFO, "an hour of it");
+    ck_assert_int_le(heard.n, 2 * 3600 * 1000000ll / LOG_LIMIT_PAUSE_US + 2 * LOG_LIMIT_BURST);
+    ck_assert_int_ge(heard.n, 3600 * 1000000ll / LOG_LIMIT_PAUSE_US);
+}
+END_TEST
+
 START_TEST(errno_survives)
 {
     struct heard heard = {.n = 0};
@@ -122,6 +149,7 @@ int main(void)
     tcase_add_test(tcase, a_sink_gets_the_line_and_its_level);
     tcase_add_test(tcase, lines_below_the_level_are_dropped);
     tcase_add_test(tcase, a_line_stays_one_line_of_bounded_length);
+    tcase_add_test(tcase, a_flood_becomes_a_trickle);
     tcase_add_test(tcase, errno_survives);
     tcase_add_test(tcase, threads_do_not_tear_lines_on_stderr);
     suite_add_tcase(suite, tcase);
