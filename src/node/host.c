@@ -289,7 +289,7 @@ static void step_stop(struct host *host)
     if (host->now_us < host->stop_us)
         return;
     host->phase = HOST_STOPPED;
-    host->io->ops->stopped(host->io->ctx, 0);
+    host->io->ops->stopped(host->io->ctx, host_save_verdict(host));
 }
 
 /* -- Time ------------------------------------------------------------------------------------------ */

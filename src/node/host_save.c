@@ -53,6 +53,15 @@ uint64_t host_save_deadline(const struct host *host)
     return host->save.is_round ? IO_NEVER : host->save.next_us;
 }
 
+int host_save_verdict(const struct host *host)
+{
+    int err = 0;
+    for (size_t i = 0; host->disk && !err && i < host->n_slots; i++)
+        if (host_slot_is_changed(&host->slot[i]))
+            err = host->save.err ? host->save.err : HANSE_ENOMEM;
+    return err;
+}
+
 /* -- Writing one ----------------------------------------------------------------------------------- */
 
 static int write_expert(const struct host *host, const struct expert *x, uint64_t now_us)
@@ -88,8 +97,9 @@ void host_save_copy(struct host *host, struct host_slot *slot, struct expert *co
 /* Training goes on without the disk.  Its owner hears of it once a pause, not at every expert. */
 static void note_failed(struct host *host, const char *name, int err)
 {
-    log_error("checkpoint %s: not saved (%s); training goes on, but a crash would lose what came since: look at the disk", name,
-              hanse_strerror(err));
+    bool is_last = host->phase >= HOST_STOPPING;
+    log_error("checkpoint %s: not saved (%s); %s: look at the disk", name, hanse_strerror(err),
+              is_last ? "what came since the one before is lost" : "training goes on, but a crash would lose what came since");
     host->save.next_us = host->now_us + PAUSE_US;
     if (host->phase < HOST_STOPPING)
         host->save.next_i = host->n_slots;

@@ -9,6 +9,7 @@
 #ifndef NODE_HOST_STATE_H
 #define NODE_HOST_STATE_H
 
+#include "base/log.h"
 #include "dht/dht.h"
 #include "node/host.h"
 #include "node/host_batch.h"
@@ -180,6 +181,7 @@ struct host {
     uint64_t status_us, stop_us;
     bool is_last_save;             /* the round of saves that ends a stop has begun */
     struct host_stats stats, told; /* told: at the last status line */
+    struct log_limit strangers;    /* lines that any peer can cause */
 };
 
 /* host_slot.c */

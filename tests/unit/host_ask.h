@@ -174,13 +174,18 @@ static inline void train(uint64_t first, uint64_t last, struct buf *out)
     }
 }
 
-static inline void stop(void)
+static inline void stop_with(int err)
 {
     stage_give(node, &(struct io_event){.kind = IO_STOP});
     stage_run(&stage, 2000000);
     ck_assert(node->is_stopped);
-    ck_assert_int_eq(node->stopped_err, 0);
+    ck_assert_int_eq(node->stopped_err, err);
     stage_kill(node);
+}
+
+static inline void stop(void)
+{
+    stop_with(0);
 }
 
 #endif
