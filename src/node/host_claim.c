@@ -120,8 +120,10 @@ static void give_way(struct host *host, struct host_slot *slot)
     host_slot_name(name, slot);
     peer_id_short(&slot->rival.peer, peer);
     if (slot->is_listed)
-        log_warn("expert %s: peer %s hosts it, too, and its claim (version %u) outranks ours (version %llu); leaving it to them",
-                 name, peer, slot->rival.version, (unsigned long long)slot->seen.version);
+        log_limited(&host->strangers, host->now_us, LOG_WARN,
+                    "expert %s: peer %s hosts it, too, and its claim (version %u) outranks ours (version %llu); leaving it to "
+                    "them",
+                    name, peer, slot->rival.version, (unsigned long long)slot->seen.version);
     else
         log_debug("expert %s: left to peer %s", name, peer);
     host_slot_leave(host, slot);

@@ -82,7 +82,8 @@ refuse(struct host *host, struct host_link *link, int err, const char *format, .
     vsnprintf(m.text, sizeof m.text, format, args);
     va_end(args);
     char name[9], from[ADDR_TEXT_BYTES];
-    log_info("peer %s at %s refused: %s", peer_id_short(&link->peer, name), addr_text(&link->from, from), m.text);
+    log_limited(&host->strangers, host->now_us, LOG_INFO, "peer %s at %s refused: %s", peer_id_short(&link->peer, name),
+                addr_text(&link->from, from), m.text);
     struct buf message;
     buf_init(&message, IO_MESSAGE_MAX);
     message_refuse_encode(&m, &message);
@@ -150,7 +151,7 @@ static void hear_refuse(struct host *host, struct host_link *link, const struct 
     struct message_refuse m;
     char name[9];
     if (message_refuse_decode(&m, event->bytes, event->n_bytes) == 0)
-        log_warn("peer %s refuses us: %s", peer_id_short(&link->peer, name), m.text);
+        log_limited(&host->strangers, host->now_us, LOG_WARN, "peer %s refuses us: %s", peer_id_short(&link->peer, name), m.text);
     link->is_closing = true;
     host_request_orphan(host, link);
     host->io->ops->link_close(host->io->ctx, link->id);

@@ -248,6 +248,8 @@ uint64_t host_save_deadline(const struct host *host);
 /** Begins to save all that changed; host_save_is_busy() until it is through. */
 void host_save_all(struct host *host);
 bool host_save_is_busy(const struct host *host);
+/** 0 when every expert is on the disk as it is. */
+HANSE_MUST_USE int host_save_verdict(const struct host *host);
 /** The copy that was wanted of `slot`; takes it.  NULL: there was no memory. */
 void host_save_copy(struct host *host, struct host_slot *slot, struct expert *copy);
 bool host_save_done(struct host *host, struct io_work *work);

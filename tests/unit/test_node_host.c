@@ -77,6 +77,27 @@ START_TEST(test_nonsense_is_refused)
 }
 END_TEST
 
+/* Who comes again and again with something that we tell of must not fill the disk with it. */
+START_TEST(test_a_thousand_refusals_are_a_few_lines)
+{
+    static const uint8_t refuse[] = {MESSAGE_REFUSE, 0, 3, 0, 'n', 'o'};
+    stage_start(node, &run, "L0.0-7");
+    log_text[0] = 0;
+    for (io_link link = 100; link < 1100; link++) {
+        stage_link_up(node, link, 9);
+        stage_tell(node, link, refuse, sizeof refuse);
+        stage_link_down(node, link);
+        stage_forget_sent(node);
+    }
+    size_t n = 0;
+    for (const char *at = log_text; (at = strstr(at, "refuses us: no")); at++)
+        n++;
+    ck_assert_uint_ge(n, 1);
+    ck_assert_uint_le(n, LOG_LIMIT_BURST);
+    ck_assert_uint_eq(host_stats(node->host).n_links, 0);
+}
+END_TEST
+
 START_TEST(test_another_width_is_refused)
 {
     start();
@@ -170,7 +191,8 @@ START_TEST(test_a_failing_disk_does_not_stop_training)
     ck_assert_uint_eq(host_stats(node->host).n_checkpoints, 2);
     node->disk->is_broken = true;
     train(7, 7, &out);
-    stop(); /* ends all the same */
+    stop_with(HANSE_EIO); /* ends all the same, and says what it could not do */
+    ck_assert_ptr_nonnull(strstr(log_text, "what came since the one before is lost"));
     buf_fini(&out);
 }
 END_TEST
@@ -290,6 +312,7 @@ int main(void)
     tcase_add_test(tc, test_another_version_is_refused);
     tcase_add_test(tc, test_requests_before_hello_are_refused);
     tcase_add_loop_test(tc, test_nonsense_is_refused, 0, 6);
+    tcase_add_test(tc, test_a_thousand_refusals_are_a_few_lines);
     tcase_add_test(tc, test_another_width_is_refused);
     tcase_add_test(tc, test_observers_ask_forward_and_leave_no_trace);
     tcase_add_test(tc, test_a_restart_goes_on_bit_for_bit);
