@@ -476,25 +476,41 @@ static bool is_worth_retry(struct exchange *x, struct ask *ask, const struct mes
     return is_sync;
 }
 
+/* An honest host never says this: an expert or slots that it was not asked for, or numbers that are not finite. */
+static bool is_false(const struct exchange *x, const struct part *part, const struct message_group *group)
+{
+    if (!part)
+        return true;
+    return group->status == STATUS_OK && !is_finite(group->values, part->n_slots * x->router->config.D);
+}
+
 static void take_reply(struct exchange *x, struct ask *ask, const struct message_reply *reply)
 {
     struct router *router = x->router;
-    bool is_retry = false;
-    router_peer_answered(router, &router->peer[ask->peer_i], router->now_us - ask->sent_us);
+    struct peer *peer = &router->peer[ask->peer_i];
+    bool is_retry = false, is_of_use = false;
     for (size_t g = 0; g < reply->n_groups; g++) {
         const struct message_group *group = &reply->group[g];
         struct part *part = part_of(x, ask, group);
-        if (!part || part->is_answered)
-            continue;
-        if (group->status == STATUS_OK && !is_finite(group->values, part->n_slots * router->config.D)) {
+        if (is_false(x, part, group)) {
             router->stats.n_reject++;
-        } else if (group->status == STATUS_OK) {
+            router_peer_leave(router, ask->peer_i); /* the rest of this ask is lost with the link */
+            return;
+        }
+        if (part->is_answered)
+            continue;
+        if (group->status == STATUS_OK) {
             take(x, part, group);
             router_balance_hear(router, x->moe, group->expert, group->load);
+            is_of_use = true;
         } else {
             is_retry |= is_worth_retry(x, ask, group);
         }
     }
+    if (is_of_use)
+        router_peer_answered(router, peer, router->now_us - ask->sent_us);
+    else if (!is_retry)
+        router_peer_useless(router, peer);
     ask->state = is_retry ? ASK_RETRY : ASK_DONE;
     if (is_retry)
         router->stats.n_retries++;

@@ -13,6 +13,7 @@
 #define REFUSED_US 30000000u          /* a host that refused us is asked again after this */
 #define SUSPECT_FIRST_US 1000000u
 #define SUSPECT_MAX_US 30000000u
+#define USELESS_MAX 8 /* replies in a row of which nothing could be used */
 
 int router_peer_find(struct router *router, const struct peer_id *id)
 {
@@ -204,7 +205,8 @@ void router_peer_down(struct router *router, const struct io_event *event)
     struct peer *peer = &router->peer[i];
     char name[9];
     if (peer->state == PEER_READY)
-        log_info("host %s: link lost (%s)", peer_id_short(&peer->id, name), hanse_strerror(event->err));
+        log_limited(&router->strangers, router->now_us, LOG_INFO, "host %s: link lost (%s)", peer_id_short(&peer->id, name),
+                    hanse_strerror(event->err));
     back_off(router, peer);
     rest(router, i);
 }
@@ -216,14 +218,18 @@ void router_peer_greet(struct router *router, int peer_i, const uint8_t *bytes, 
     char name[9];
     if (peer->state != PEER_HELLO || message_hello_decode(&hello, bytes, n) != 0 || hello.version != MESSAGE_VERSION ||
         !hash_equal(&hello.run, &router->config.run)) {
-        log_warn("host %s: its greeting does not fit this run; leaving it", peer_id_short(&peer->id, name));
+        log_limited(&router->strangers, router->now_us, LOG_WARN, "host %s: its greeting does not fit this run; leaving it",
+                    peer_id_short(&peer->id, name));
         router_peer_leave(router, peer_i);
         return;
     }
     enter(router, peer, PEER_READY);
     peer->has_greeted = true;
-    peer->suspect_until_us = 0;
-    peer->is_on_trial = false;
+    if (peer->suspect_us <=
+        2 * SUSPECT_FIRST_US) { /* it may have restarted; but who falls silent again and again stays suspect */
+        peer->suspect_until_us = 0;
+        peer->is_on_trial = false;
+    }
     router_exchange_peer_ready(router, peer_i);
     router_directory_choose(router);
 }
@@ -234,7 +240,8 @@ void router_peer_refuse(struct router *router, int peer_i, const uint8_t *bytes,
     struct message_refuse refuse;
     char name[9];
     if (message_refuse_decode(&refuse, bytes, n) == 0) {
-        log_warn("host %s refused: %s", peer_id_short(&peer->id, name), refuse.text);
+        log_limited(&router->strangers, router->now_us, LOG_WARN, "host %s refused: %s", peer_id_short(&peer->id, name),
+                    refuse.text);
         memcpy(router->refusal, refuse.text, sizeof router->refusal);
     }
     router_peer_leave(router, peer_i); /* it says so once */
@@ -245,6 +252,7 @@ void router_peer_answered(struct router *router, struct peer *peer, uint64_t rtt
     peer->rtt_us = peer->rtt_us ? (7 * peer->rtt_us + rtt_us) / 8 : rtt_us;
     peer->suspect_us = SUSPECT_FIRST_US;
     peer->backoff_us = BACKOFF_FIRST_US;
+    peer->n_useless = 0;
     if (peer->is_on_trial) {
         peer->is_on_trial = false;
         peer->suspect_until_us = 0;
@@ -263,18 +271,31 @@ void router_peer_asked(struct router *router, struct peer *peer, uint64_t deadli
     router_directory_choose(router);
 }
 
-/* A silent host must not cost every microbatch a deadline: it is left alone for a pause that doubles each time. */
-void router_peer_missed(struct router *router, struct peer *peer)
+/* A host must not cost one microbatch after the other: it is left alone for a pause that doubles each time. */
+static void leave_out(struct router *router, struct peer *peer, const char *why)
 {
     char name[9];
-    if (peer->suspect_until_us > router->now_us || peer->state != PEER_READY)
-        return;
     peer->suspect_until_us = router->now_us + peer->suspect_us;
     peer->is_on_trial = true;
-    log_info("host %s: did not answer in time; left out for %.0f s", peer_id_short(&peer->id, name),
-             (double)peer->suspect_us / 1e6);
+    peer->n_useless = 0;
+    log_limited(&router->strangers, router->now_us, LOG_INFO, "host %s: %s; left out for %.0f s", peer_id_short(&peer->id, name),
+                why, (double)peer->suspect_us / 1e6);
     peer->suspect_us = peer->suspect_us * 2 < SUSPECT_MAX_US ? peer->suspect_us * 2 : SUSPECT_MAX_US;
     router_directory_choose(router);
+}
+
+void router_peer_missed(struct router *router, struct peer *peer)
+{
+    if (peer->suspect_until_us <= router->now_us && peer->state == PEER_READY)
+        leave_out(router, peer, "did not answer in time");
+}
+
+/* Busy once is an honest answer; busy for ever, with the best claim of all, would keep true hosts out. */
+void router_peer_useless(struct router *router, struct peer *peer)
+{
+    bool is_asked = peer->state == PEER_READY && router->config.deadline_us > 0;
+    if (is_asked && ++peer->n_useless >= USELESS_MAX && (peer->suspect_until_us <= router->now_us || peer->is_on_trial))
+        leave_out(router, peer, "answers without being of use");
 }
 
 void router_peer_send(struct router *router, struct peer *peer, struct buf *message, bool is_urgent)

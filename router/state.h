@@ -6,6 +6,7 @@
 #ifndef ROUTER_STATE_H
 #define ROUTER_STATE_H
 
+#include "base/log.h"
 #include "router/router.h"
 
 #define ROUTER_CLAIMS_MAX 4       /* claimants remembered per expert; more than two is a quarrel that settles by itself */
@@ -33,6 +34,7 @@ struct peer {
     uint64_t suspect_until_us; /* it let a deadline pass: not asked before this */
     uint64_t suspect_us;       /* the next such pause */
     bool is_on_trial;          /* it has not answered since: one call at a time */
+    unsigned n_useless;        /* replies since one that had something in it */
     uint64_t rtt_us;           /* smoothed */
     size_t n_claims;           /* experts it claims; 0: no need for a link */
 };
@@ -89,6 +91,7 @@ struct router {
     struct router_stats stats;
     uint64_t rtt_sum_us, n_rtts; /* smoothed over calls */
     char refusal[MESSAGE_TEXT_MAX + 1];
+    struct log_limit strangers; /* lines that any peer can cause */
 };
 
 /* peer.c */
@@ -110,6 +113,7 @@ void router_peer_greet(struct router *router, int peer_i, const uint8_t *bytes, 
 void router_peer_refuse(struct router *router, int peer_i, const uint8_t *bytes, size_t n);
 void router_peer_answered(struct router *router, struct peer *peer, uint64_t rtt_us);
 void router_peer_missed(struct router *router, struct peer *peer);
+void router_peer_useless(struct router *router, struct peer *peer); /* it replied, with nothing to go on with */
 void router_peer_send(struct router *router, struct peer *peer, struct buf *message, bool is_urgent);
 uint64_t router_peer_deadline(const struct router *router);
 

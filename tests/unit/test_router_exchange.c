@@ -475,7 +475,10 @@ START_TEST(answers_that_are_not_finite_are_missing)
     forward();
     for (size_t h = 0; h < N_HOSTS; h++)
         answer(&host[h], STATUS_OK);
+    tick();
     ck_assert_int_eq(n_done, 1);
+    ck_assert(host[1].is_closed); /* nor is there anything more to say to who gives it */
+    ck_assert_uint_eq(router_allowed(router, 0)[4], 0);
     for (size_t s = 0; s < N_TOKENS * N_PICKS; s++) {
         if (pick[s] == 1)
             ck_assert_int_eq(answered[s], 0);
@@ -483,6 +486,57 @@ START_TEST(answers_that_are_not_finite_are_missing)
             ck_assert(y[s * WIDTH + d] - y[s * WIDTH + d] == 0);
     }
     ck_assert_uint_gt(router_stats(router).n_reject, 0);
+    tear_down();
+}
+END_TEST
+
+/* Slots or experts that nobody asked for: whoever answers so is not asked again for a while. */
+START_TEST(answers_to_other_questions_end_the_link)
+{
+    set_up(500 * MS);
+    draw_picks(8);
+    forward();
+    struct message_request m = request_of(&host[1]);
+    struct message_group group[1] = {{.expert = m.group[0].expert, .n_slots = m.group[0].n_slots, .status = STATUS_BUSY}};
+    if (_i == 0)
+        group[0].expert = 0;
+    else
+        group[0].n_slots++;
+    struct message_reply reply = {.kind = MESSAGE_FORWARD_REPLY, .call = m.call, .D = WIDTH, .n_groups = 1, .group = group};
+    struct buf bytes;
+    buf_init(&bytes, IO_MESSAGE_MAX);
+    message_reply_encode(&reply, &bytes);
+    event((struct io_event){.kind = IO_MESSAGE, .link = host[1].link, .bytes = bytes.bytes, .n_bytes = bytes.n});
+    buf_fini(&bytes);
+    ck_assert(host[1].is_closed);
+    answer(&host[0], STATUS_OK);
+    answer(&host[2], STATUS_OK);
+    tick();
+    ck_assert_int_eq(n_done, 1);
+    check_forward(1);
+    tear_down();
+}
+END_TEST
+
+/* Who claims experts and is busy for ever is left out as the silent are; once is forgiven. */
+START_TEST(busy_for_ever_is_as_good_as_silent)
+{
+    set_up(500 * MS);
+    draw_picks(9);
+    for (int round = 0; round < 8; round++) {
+        ck_assert_uint_eq(router_allowed(router, 0)[1], 1);
+        forward();
+        answer(&host[0], STATUS_OK);
+        answer(&host[1], _i == 0 ? STATUS_BUSY : round % 3 ? STATUS_LATE : STATUS_OK);
+        answer(&host[2], STATUS_OK);
+        ck_assert_int_eq(n_done, round + 1);
+        exchange_cancel(exchange);
+    }
+    ck_assert_uint_eq(router_allowed(router, 0)[1], _i != 0);
+    ck_assert_uint_eq(router_allowed(router, 0)[0], 1);
+    now += 1000 * MS;
+    tick();
+    ck_assert_uint_eq(router_allowed(router, 0)[1], 1); /* after a pause it is asked again */
     tear_down();
 }
 END_TEST
@@ -618,6 +672,8 @@ int main(void)
     tcase_add_test(tcase, without_picks_or_hosts_an_exchange_still_ends);
     tcase_add_test(tcase, not_here_takes_the_claim_away);
     tcase_add_loop_test(tcase, answers_that_are_not_finite_are_missing, 0, 3);
+    tcase_add_loop_test(tcase, answers_to_other_questions_end_the_link, 0, 2);
+    tcase_add_loop_test(tcase, busy_for_ever_is_as_good_as_silent, 0, 2);
     tcase_add_test(tcase, no_two_calls_have_one_name);
     tcase_add_test(tcase, what_fits_no_message_is_refused);
     tcase_add_test(tcase, an_exchange_freed_under_way_is_forgotten);

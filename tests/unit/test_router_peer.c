@@ -239,6 +239,23 @@ START_TEST(silence_is_punished_by_growing_pauses)
 }
 END_TEST
 
+/* A host that restarted may be asked at once; but a new link is no way out for one that falls silent each time. */
+START_TEST(a_new_link_forgives_once)
+{
+    set_up(1, 500 * MS);
+    for (int round = 0; round < 3; round++) {
+        stage_greet(1);
+        ck_assert_uint_eq(router_allowed(stage_router, 0)[0], round < 2);
+        if (round < 2)
+            router_peer_missed(stage_router, &stage_router->peer[0]);
+        ck_assert_uint_eq(router_allowed(stage_router, 0)[0], 0);
+        stage_down(1);
+        stage_wait(800 * MS);
+    }
+    tear_down();
+}
+END_TEST
+
 /* After a pause one exchange tries whether it is back; the others do without it meanwhile. */
 START_TEST(one_call_tries_a_suspect)
 {
@@ -366,6 +383,7 @@ int main(void)
     tcase_add_loop_test(tcase, another_run_is_left_for_long, 0, 2);
     tcase_add_loop_test(tcase, breaches_end_a_link, 0, 4);
     tcase_add_test(tcase, silence_is_punished_by_growing_pauses);
+    tcase_add_test(tcase, a_new_link_forgives_once);
     tcase_add_test(tcase, one_call_tries_a_suspect);
     tcase_add_test(tcase, our_own_sleep_is_not_the_hosts_silence);
     tcase_add_test(tcase, a_suspect_is_not_waited_for);
