@@ -211,6 +211,16 @@ void router_peer_down(struct router *router, const struct io_event *event)
     rest(router, i);
 }
 
+/* It may have restarted and is asked at once; but who falls silent on every new link does not get away with it each time. */
+static void forgive(const struct router *router, struct peer *peer)
+{
+    if (!peer->is_on_trial || router->now_us < peer->forgiven_us + SUSPECT_MAX_US)
+        return;
+    peer->forgiven_us = router->now_us;
+    peer->suspect_until_us = 0;
+    peer->is_on_trial = false;
+}
+
 void router_peer_greet(struct router *router, int peer_i, const uint8_t *bytes, size_t n)
 {
     struct peer *peer = &router->peer[peer_i];
@@ -225,11 +235,7 @@ void router_peer_greet(struct router *router, int peer_i, const uint8_t *bytes, 
     }
     enter(router, peer, PEER_READY);
     peer->has_greeted = true;
-    if (peer->suspect_us <=
-        2 * SUSPECT_FIRST_US) { /* it may have restarted; but who falls silent again and again stays suspect */
-        peer->suspect_until_us = 0;
-        peer->is_on_trial = false;
-    }
+    forgive(router, peer);
     router_exchange_peer_ready(router, peer_i);
     router_directory_choose(router);
 }

@@ -34,6 +34,7 @@ struct peer {
     uint64_t suspect_until_us; /* it let a deadline pass: not asked before this */
     uint64_t suspect_us;       /* the next such pause */
     bool is_on_trial;          /* it has not answered since: one call at a time */
+    uint64_t forgiven_us;      /* when a new link last ended that */
     unsigned n_useless;        /* replies since one that had something in it */
     uint64_t rtt_us;           /* smoothed */
     size_t n_claims;           /* experts it claims; 0: no need for a link */

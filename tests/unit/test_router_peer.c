@@ -252,6 +252,13 @@ START_TEST(a_new_link_forgives_once)
         stage_down(1);
         stage_wait(800 * MS);
     }
+    stage_wait(30 * SECOND);
+    stage_greet(1);
+    router_peer_missed(stage_router, &stage_router->peer[0]);
+    stage_down(1);
+    stage_wait(5 * SECOND);
+    stage_greet(1); /* and once again after a long while */
+    ck_assert_uint_eq(router_allowed(stage_router, 0)[0], 1);
     tear_down();
 }
 END_TEST
