@@ -493,7 +493,10 @@ static void take_reply(struct exchange *x, struct ask *ask, const struct message
         const struct message_group *group = &reply->group[g];
         struct part *part = part_of(x, ask, group);
         if (is_false(x, part, group)) {
+            char name[9];
             router->stats.n_reject++;
+            log_limited(&router->strangers, router->now_us, LOG_WARN, "host %s: %s; leaving it", peer_id_short(&peer->id, name),
+                        part ? "its answer is not finite" : "it answers what it was not asked");
             router_peer_leave(router, ask->peer_i); /* the rest of this ask is lost with the link */
             return;
         }
