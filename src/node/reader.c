@@ -1,6 +1,7 @@
 /* node/reader.c - microbatches forward through the swarm, as many at once as there are lanes. */
 #include "node/reader.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -27,6 +28,7 @@ static void end_when_idle(struct reader *reader)
 {
     if (pipeline_n_working(reader->pipeline) > 0 || client_is_working(reader->client))
         return;
+    assert(pipeline_n_working(reader->pipeline) == 0 && !client_is_working(reader->client));
     reader->phase = PHASE_DONE;
     reader->io->ops->stopped(reader->io->ctx, reader->result);
 }

@@ -1,6 +1,7 @@
 /* node/trainer.c - steps: microbatches through the pipeline, one update, now and then a checkpoint. */
 #include "node/trainer.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,6 +173,7 @@ static void start_save(struct trainer *trainer)
     trainer->state->counters.elapsed_us = elapsed_us(trainer);
     for (uint32_t moe = 0; moe < trainer->run->n_moe; moe++)
         router_balance_get(client_router(trainer->client), moe, &trainer->state->bias[moe * E], &trainer->state->load[moe * E]);
+    assert(!trainer->is_saving);
     trainer->is_saving = trainer->is_writing = true;
     trainer->saved_at_us = trainer->now_us;
     trainer->save_us = trainer->now_us + (uint64_t)trainer->run->checkpoint_s * 1000000;
@@ -181,6 +183,7 @@ static void start_save(struct trainer *trainer)
 
 static void end(struct trainer *trainer, int err)
 {
+    assert(!trainer->is_saving && pipeline_n_working(trainer->pipeline) == 0 && !client_is_working(trainer->client));
     trainer->phase = PHASE_DONE;
     trainer->result = err;
     trainer->io->ops->stopped(trainer->io->ctx, err);
