@@ -108,6 +108,8 @@ static int train(struct session *session, struct trainer_config *config, struct 
 {
     struct trainer *trainer = NULL;
     int err = trainer_new(config, net_io(session->net), &session->disk, net_now_us(), &trainer);
+    if (err == HANSE_ENOMEM)
+        log_error("run %s: not enough memory on this machine; hanse plan says what it takes", session->run.name);
     if (!err) {
         struct io_machine machine = trainer_machine(trainer);
         log_set_sink(log_above, screen);
