@@ -6,6 +6,7 @@
 # Installs what is missing, builds, starts the hosts (each a process with its own directory, key and port), trains
 # with a separate trainer, kills one host half way and brings it back, evaluates, verifies every checkpoint and writes some text
 # through the swarm.  Everything it starts it also ends, on Ctrl-C too.  The last line says how it went.
+# --keep names a new directory for the hosts', the trainer's and all log files, which are removed otherwise.
 set -u
 
 install=yes data= seconds=180 n_hosts=4 keep=
@@ -16,13 +17,13 @@ say() { printf '%s\n' "quickstart: $*"; }
 
 usage()
 {
-    sed -n '2,8s/^# \{0,1\}//p' "$0"
+    sed -n '2,9s/^# \{0,1\}//p' "$0"
     exit "$1"
 }
 
 # -- Ending: whatever happens, nothing that was started stays behind ---------------------------------------
 
-pids= work= trainer= is_ended=
+pids= work= trainer= scratch= is_ended=
 
 end_processes()
 {
@@ -46,8 +47,8 @@ clean_up()
     [ -n "$is_ended" ] && return
     is_ended=yes
     end_processes
-    if [ -n "$work" ] && [ -z "$keep" ]; then
-        rm -rf "$work"
+    if [ -n "$scratch" ]; then
+        rm -rf "$scratch"
     fi
 }
 
@@ -55,10 +56,18 @@ fail()
 {
     clean_up
     printf 'quickstart: failed: %s\n' "$*"
-    exit 1
+    exit "${status:-1}"
 }
 
-trap 'printf "\n"; fail "interrupted"' INT TERM HUP
+interrupted()
+{
+    trap '' INT TERM HUP
+    status=130
+    printf '\n'
+    fail "interrupted"
+}
+
+trap interrupted INT TERM HUP
 trap clean_up EXIT
 
 while [ $# -gt 0 ]; do
@@ -79,21 +88,34 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-case $seconds$n_hosts in
-*[!0-9]* | '') fail "--seconds and --hosts take whole numbers" ;;
-esac
-[ "$seconds" -ge 10 ] && [ "$n_hosts" -ge 2 ] || fail "--seconds must be at least 10 and --hosts at least 2"
-[ -z "$data" ] || [ -r "$data" ] || fail "--data $data: cannot be read"
+for number in "$seconds" "$n_hosts"; do
+    case $number in
+    *[!0-9]* | '' | ???????*) fail "--seconds and --hosts take whole numbers" ;;
+    esac
+done
+[ "$seconds" -ge 10 ] && [ "$n_hosts" -ge 2 ] && [ "$n_hosts" -le 64 ] || fail "--seconds must be at least 10 and --hosts 2 to 64"
+
+# What the caller named is meant from where the caller stands.
+absolute() # path
+{
+    case $1 in
+    '' | /*) printf '%s' "$1" ;;
+    *) printf '%s/%s' "$PWD" "$1" ;;
+    esac
+}
+data=$(absolute "$data") keep=$(absolute "$keep")
+[ -z "$data" ] || { [ -f "$data" ] && [ -r "$data" ]; } || fail "--data $data: is not a file that can be read"
+[ ! -e "$keep/trainer" ] || fail "--keep $keep: holds an earlier run; name a new directory"
 
 # -- What is needed -------------------------------------------------------------------------------------------
 
 packages='gcc libc6-dev make autoconf automake pkg-config libuv1-dev libssl-dev zlib1g-dev libhwloc-dev
-          libopenblas-dev libcyaml-dev libyaml-dev libjansson-dev bzip2'
+          libopenblas-dev libyaml-dev libjansson-dev bzip2'
 [ -n "$data" ] || packages="$packages bible-kjv"
 
 install_missing()
 {
-    command -v dpkg-query >/dev/null || fail "this is no Debian or Ubuntu: install the libraries that README.md lists, then use --no-install"
+    command -v dpkg-query >/dev/null || fail "this is no Debian or Ubuntu: install what configure names, then use --no-install"
     missing=
     for package in $packages; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
@@ -105,52 +127,81 @@ install_missing()
         sudo=sudo
     fi
     say "installing${sudo:+ with sudo}:$missing"
-    log=$(mktemp)
-    { $sudo apt-get update -q && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing; } >"$log" 2>&1 || {
-        tail -n 15 "$log"
-        rm -f "$log"
+    # Stale or unreachable lists may still do, so it is the installation that decides.
+    {
+        $sudo apt-get update -q
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q -o DPkg::Lock::Timeout=300 --no-install-recommends $missing
+    } >"$scratch/install.log" 2>&1 || {
+        tail -n 15 "$scratch/install.log"
         fail "apt-get could not install the packages named above; its last words are above"
     }
-    rm -f "$log"
 }
 
-[ -z "$install" ] || install_missing
-
-build=$here/build
-say "building in $build"
-mkdir -p "$build" || fail "$build cannot be made"
-build_log=$build/quickstart-build.log
+# A second quickstart of the same sources waits here for the first one's build.
+lock_build()
 {
-    { [ -x "$here/configure" ] || "$here/autogen.sh"; } &&
-        cd "$build" && { [ -f Makefile ] || "$here/configure"; } && make -j"$(nproc)" hanse
-} >"$build_log" 2>&1 || {
+    command -v flock >/dev/null || return 0
+    exec 9>"$build/quickstart.lock"
+    flock -n 9 || {
+        say "waiting for another quickstart that is building"
+        flock 9
+    }
+}
+
+make_hanse()
+{
+    { [ -x "$source/configure" ] || "$source/autogen.sh"; } &&
+        cd "$build" && { [ -f Makefile ] || "$source/configure"; } && make -j"$(nproc)" hanse
+}
+
+scratch=$(mktemp -d) || fail "no temporary directory could be made"
+
+# configure takes no path with blanks in it, and sources may be read-only: then a copy of them is built.
+source=$here
+case $here in
+*[!A-Za-z0-9/._+-]*) source= ;;
+esac
+if [ -z "$source" ] || ! mkdir -p "$here/build" 2>/dev/null || [ ! -w "$here/build" ] || [ ! -w "$here" ]; then
+    source=$scratch/source
+    mkdir "$source" && (cd "$here" && tar cf - --exclude=./.git --exclude='./build*' .) | tar xf - -C "$source" || fail "$here could not be copied"
+fi
+build=$source/build
+mkdir -p "$build" || fail "$build cannot be made"
+lock_build
+[ -z "$install" ] || install_missing
+say "building in $build"
+build_log=$build/quickstart-build.log
+(make_hanse) 9>&- >"$build_log" 2>&1 || {
     tail -n 20 "$build_log"
+    [ "$source" = "$here" ] || fail "the build did not succeed; its last words are above"
     fail "the build did not succeed; all it said is in $build_log"
 }
+exec 9>&-
 hanse=$build/hanse
-cd "$here" || fail "$here is gone"
 
 # -- The text --------------------------------------------------------------------------------------------------
 
-if [ -n "$keep" ]; then
-    work=$keep
-    mkdir -p "$work" || fail "$work cannot be made"
-else
-    work=$(mktemp -d) || fail "no temporary directory could be made"
-fi
+work=${keep:-$scratch}
+mkdir -p "$work" || fail "$work cannot be made"
 if [ -z "$data" ]; then
     data=$work/kjv.txt
     command -v bible >/dev/null || fail "the package bible-kjv is missing; install it, or name a text with --data FILE"
     bible -f gen1:1-rev22:21 | cut -d' ' -f2- >"$data" && [ -s "$data" ] || fail "the text could not be made with 'bible'"
 fi
 n_bytes=$(wc -c <"$data")
+[ "$n_bytes" -ge 10000 ] || fail "--data $data: has $n_bytes bytes; a text of 10000 or more is needed"
 n_train=$((n_bytes * 9 / 10))
 tail -c +$((n_train + 1)) "$data" >"$work/last-tenth"
 
 # -- Hosts ------------------------------------------------------------------------------------------------------
 
 run=$here/examples/quickstart.yaml
-base=$((20000 + $$ % 20000))
+if [ "$n_hosts" -ne 4 ]; then
+    sed "/^hosts:/,\$s/count: 4 .*/count: $n_hosts/" "$run" >"$work/run.yaml"
+    run=$work/run.yaml
+fi
+# Below the ports that systems give to outgoing connections, and apart from those of another quickstart.
+base=$((20000 + $$ * n_hosts % 12000))
 join=127.0.0.1:$base
 
 start_host() # number
@@ -187,6 +238,12 @@ say "training $seconds s on the first 90 % of $(basename "$data") ($n_bytes byte
 "$hanse" train --run "$run" --dir "$work/trainer" --data "$data" --join $join --seconds "$seconds" --metrics "$work/metrics.jsonl" &
 trainer=$!
 
+fail_trainer()
+{
+    trainer=
+    fail "the trainer ended early; its reason is above"
+}
+
 wait_alive() # seconds
 {
     waited=0
@@ -197,6 +254,7 @@ wait_alive() # seconds
 }
 
 wait_alive $((seconds / 2))
+kill -0 $trainer 2>/dev/null || fail_trainer
 victim=2
 eval "pid=\$host$victim"
 printf '\n'
@@ -205,12 +263,12 @@ kill -KILL "$pid"
 wait "$pid" 2>/dev/null
 pids=$(printf '%s\n' $pids | grep -vx "$pid" | tr '\n' ' ')
 wait_alive $((seconds / 20 + 2))
-kill -0 $trainer 2>/dev/null || fail "the trainer ended when a host was killed; it must not"
+kill -0 $trainer 2>/dev/null || fail_trainer
 printf '\n'
 say "starting host $victim again, from its checkpoint"
 start_host $victim
 await_host $victim 2
-wait $trainer || { trainer=; fail "the trainer failed; its reason is above"; }
+wait $trainer || fail_trainer
 trainer=
 
 # -- What came of it -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -17,7 +18,8 @@
 struct screen {
     FILE *metrics;
     bool is_terminal;
-    double last_s; /* elapsed when a line was last shown */
+    double last_s;      /* elapsed when a line was last shown */
+    uint64_t last_step; /* of that line */
     bool is_line_open;
 };
 
@@ -32,18 +34,42 @@ static const char *clock_text(char *out, size_t n, double s)
     return out;
 }
 
-static void show(struct screen *screen, const struct trainer_progress *p)
+/* Columns of the terminal; a line that fills the last one would wrap, and could not be overwritten. */
+static size_t n_columns(void)
+{
+    struct winsize size;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2)
+        return 80;
+    return size.ws_col;
+}
+
+/* All there is to say, or what matters most when the terminal is too narrow for it. */
+static void progress_text(char *out, size_t n, const struct screen *screen, const struct trainer_progress *p)
 {
     char left[32], missed[32] = "";
+    double bpb = p->smooth_loss * BITS_PER_NAT;
+    unsigned long long step = p->step;
+    clock_text(left, sizeof left, p->left_s);
     if (p->missed >= 0.0005)
         snprintf(missed, sizeof missed, "  missed %.1f%%", 100 * p->missed);
-    printf("%sstep %-6llu loss %.4f  bpb %.4f  %6.0f tokens/s  experts %zu/%zu on %zu hosts  staleness %.2f%s  left %s%s",
-           screen->is_terminal ? "\r" : "", (unsigned long long)p->step, p->smooth_loss, p->smooth_loss * BITS_PER_NAT,
-           p->tokens_per_s, p->n_live, p->n_experts, p->n_hosts, p->staleness, missed, clock_text(left, sizeof left, p->left_s),
-           screen->is_terminal ? "\x1b[K" : "\n");
+    int length = snprintf(out, n, "step %-6llu loss %.4f  bpb %.4f  %6.0f tokens/s  experts %zu/%zu on %zu hosts  staleness %.2f%s  left %s",
+                          step, p->smooth_loss, bpb, p->tokens_per_s, p->n_live, p->n_experts, p->n_hosts, p->staleness, missed, left);
+    size_t n_free = screen->is_terminal ? n_columns() : n;
+    if (length < 0 || (size_t)length < n_free)
+        return;
+    snprintf(out, n_free < n ? n_free : n, "step %-6llu bpb %.4f  %6.0f tokens/s  experts %zu/%zu on %zu hosts  left %s", step, bpb,
+             p->tokens_per_s, p->n_live, p->n_experts, p->n_hosts, left);
+}
+
+static void show(struct screen *screen, const struct trainer_progress *p)
+{
+    char text[256];
+    progress_text(text, sizeof text, screen, p);
+    printf("%s%s%s", screen->is_terminal ? "\r" : "", text, screen->is_terminal ? "\x1b[K" : "\n");
     fflush(stdout);
     screen->is_line_open = screen->is_terminal;
     screen->last_s = p->elapsed_s;
+    screen->last_step = p->step;
 }
 
 static void close_line(struct screen *screen)
@@ -116,7 +142,7 @@ static int train(struct session *session, struct trainer_config *config, struct 
         err = net_run(session->net, &machine);
         log_set_sink(NULL, NULL);
         struct trainer_progress p = trainer_progress(trainer);
-        if (p.step > 0)
+        if (p.step > 0 && (p.step != screen->last_step || screen->is_terminal))
             show(screen, &p);
         close_line(screen);
         if (!err && p.step > 0)
