@@ -324,6 +324,15 @@ size_t dht_table_n_good(const struct dht_table *table, uint64_t now_us)
     return n;
 }
 
+bool dht_table_has_good(const struct dht_table *table, uint64_t now_us)
+{
+    for (size_t b = 0; b < DHT_BUCKETS; b++)
+        for (size_t i = table->bucket[b].n; i-- > 0;) /* the freshest come last */
+            if (dht_table_is_good(&dht_table_row(table, b)[i], now_us))
+                return true;
+    return false;
+}
+
 size_t dht_table_deepest(const struct dht_table *table)
 {
     for (size_t b = DHT_BUCKETS; b-- > 0;)

@@ -89,6 +89,9 @@ uint64_t dht_table_silent_at(const struct dht_table *table, uint64_t silent_us);
 size_t dht_table_n(const struct dht_table *table);
 size_t dht_table_n_good(const struct dht_table *table, uint64_t now_us);
 
+/** True when dht_table_n_good() is not 0, which costs less to say. */
+bool dht_table_has_good(const struct dht_table *table, uint64_t now_us);
+
 /** The deepest bucket that holds somebody, or 0. */
 size_t dht_table_deepest(const struct dht_table *table);
 

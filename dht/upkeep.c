@@ -75,10 +75,15 @@ static void ping_joins(struct dht *dht, uint64_t now_us, bool is_all)
     }
 }
 
+static bool knows_anybody(const struct dht *dht, uint64_t now_us)
+{
+    return dht_table_has_good(&dht->half[0].table, now_us) || dht_table_has_good(&dht->half[1].table, now_us);
+}
+
 static void join_again(struct dht *dht, uint64_t now_us)
 {
     struct dht_upkeep *u = &dht->upkeep;
-    bool is_alone = dht_n_good(dht) == 0;
+    bool is_alone = !knows_anybody(dht, now_us);
     if (u->n_join == 0)
         return;
     if (is_alone && !u->is_alone && u->has_company) {
@@ -280,7 +285,7 @@ static void greet_neighbour(struct dht *dht, uint64_t now_us, const struct dht_h
 void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m)
 {
     struct dht_half *half = dht_half_of(dht, &t->addr);
-    bool was_alone = dht_n_good(dht) == 0, was_known = dht_table_find(&half->table, &t->addr) != NULL;
+    bool was_alone = !knows_anybody(dht, now_us), was_known = dht_table_find(&half->table, &t->addr) != NULL;
     uint64_t rtt_us = now_us - t->sent_us;
     dht->rtt_us = dht->rtt_us == 0 ? (uint32_t)rtt_us : (uint32_t)((dht->rtt_us * (uint64_t)7 + rtt_us) / 8);
     if (m->ip.family != 0) {

@@ -29,6 +29,7 @@ struct swarm_node {
     struct key *key;
     struct dht *dht; /* NULL: gone, silently */
     uint64_t tick_us;
+    bool is_liar;
 };
 
 struct swarm *swarm_new(const struct swarm_config *config);
@@ -41,6 +42,12 @@ size_t swarm_n(const struct swarm *swarm);
 
 /** Takes a node away without a word. */
 void swarm_kill(struct swarm_node *node);
+
+/**
+ * From now on the node answers every question with the liars nearest to its target and nothing else, and what it is given to
+ * store it forgets.  It goes on asking and pinging like the others, so that it stays in their tables.
+ */
+void swarm_corrupt(struct swarm_node *node);
 
 /** Calls dht_join(). */
 void swarm_join(struct swarm_node *node, const struct addr *addr);

@@ -8,6 +8,10 @@
 #include "dht/node.h"
 #include "dht_swarm.h"
 
+#ifndef LIAR_SEEDS
+#define LIAR_SEEDS 2
+#endif
+
 static struct dht_id key_of(unsigned row)
 {
     struct hash run = hash_bytes("a run", 5);
@@ -156,9 +160,9 @@ START_TEST(every_record_is_found_among_public_addresses)
 }
 END_TEST
 
-START_TEST(every_record_is_found_among_a_thousand)
+START_TEST(every_record_is_found_among_five_hundred)
 {
-    find_everything_in(plain((uint64_t)_i), 1000);
+    find_everything_in(plain((uint64_t)_i), 500);
 }
 END_TEST
 
@@ -179,7 +183,7 @@ static size_t n_holding(struct swarm *s, const struct dht_id *key)
     return n_holding;
 }
 
-/* Twenty publish while they are nearly alone; then 230 come, most of them nearer to the keys than those who hold them. */
+/* Twenty publish while they are nearly alone; then 180 come, most of them nearer to the keys than those who hold them. */
 START_TEST(newcomers_are_given_what_they_should_hold)
 {
     struct swarm_config config = plain((uint64_t)_i);
@@ -191,7 +195,7 @@ START_TEST(newcomers_are_given_what_they_should_hold)
         struct dht_id key = key_of(i);
         swarm_publish(swarm_node(s, i), &key, "early");
     }
-    swarm_grow(s, 230, 20000);
+    swarm_grow(s, 180, 20000);
     swarm_run(s, 5 * SECOND_US);
     for (unsigned i = 0; i < 20; i++) {
         struct dht_id key = key_of(i);
@@ -201,7 +205,7 @@ START_TEST(newcomers_are_given_what_they_should_hold)
     for (unsigned i = 0; i < 20; i++) { /* for who has just come, too */
         struct dht_id key = key_of(i);
         struct swarm_node *reader = swarm_add(s, true);
-        swarm_join(reader, &swarm_node(s, 249 - i)->addr);
+        swarm_join(reader, &swarm_node(s, 199 - i)->addr);
         swarm_read(reader, &key, &read);
         ck_assert(swarm_has(&read, swarm_node(s, i), "early"));
     }
@@ -250,6 +254,38 @@ START_TEST(records_outlive_a_third_of_the_swarm)
     for (size_t i = 0; i < 150; i++) /* and the dead are counted as such */
         if (swarm_node(s, i)->dht)
             ck_assert_uint_lt(dht_n_good(swarm_node(s, i)->dht), 100);
+    swarm_free(s);
+}
+END_TEST
+
+/* One in five lies, and all liars know each other. */
+START_TEST(liars_hide_hardly_anything)
+{
+    enum { N = 150, N_READS = 200 };
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm_read read;
+    struct rng rng;
+    size_t n_found = 0;
+    config.is_public = true;
+    struct swarm *s = swarm_new(&config);
+    rng_init(&rng, (uint64_t)_i, "liars");
+    swarm_grow(s, N, 20000);
+    swarm_run(s, 20 * SECOND_US);
+    for (size_t i = 0; i < N; i += 5)
+        swarm_corrupt(swarm_node(s, i));
+    swarm_run(s, 30 * SECOND_US);
+    for (unsigned i = 1; i < N; i += 5) {
+        struct dht_id key = key_of(i);
+        swarm_publish(swarm_node(s, i), &key, "true");
+    }
+    swarm_run(s, 10 * SECOND_US);
+    for (size_t i = 0; i < N_READS; i++) {
+        unsigned writer = 5 * (unsigned)rng_below(&rng, N / 5) + 1;
+        struct dht_id key = key_of(writer);
+        swarm_read(swarm_node(s, 5 * rng_below(&rng, N / 5) + 2), &key, &read);
+        n_found += swarm_has(&read, swarm_node(s, writer), "true");
+    }
+    ck_assert_msg(n_found * 100 >= 99 * N_READS, "%zu of %d reads found what they looked for", n_found, N_READS);
     swarm_free(s);
 }
 END_TEST
@@ -513,12 +549,13 @@ int main(void)
     suite_add_tcase(suite, small);
     TCase *swarm = tcase_create("swarm");
     tcase_set_timeout(swarm, 120);
-    tcase_add_loop_test(swarm, every_record_is_found, 0, 3);
-    tcase_add_loop_test(swarm, every_record_is_found_though_datagrams_get_lost, 0, 2);
+    tcase_add_loop_test(swarm, every_record_is_found, 0, 2);
+    tcase_add_loop_test(swarm, every_record_is_found_though_datagrams_get_lost, 0, 1);
     tcase_add_loop_test(swarm, every_record_is_found_among_public_addresses, 0, 2);
-    tcase_add_loop_test(swarm, every_record_is_found_among_a_thousand, 0, 1);
-    tcase_add_loop_test(swarm, newcomers_are_given_what_they_should_hold, 0, 2);
-    tcase_add_loop_test(swarm, records_outlive_a_third_of_the_swarm, 0, 3);
+    tcase_add_loop_test(swarm, every_record_is_found_among_five_hundred, 0, 1);
+    tcase_add_loop_test(swarm, newcomers_are_given_what_they_should_hold, 0, 1);
+    tcase_add_loop_test(swarm, records_outlive_a_third_of_the_swarm, 0, 2);
+    tcase_add_loop_test(swarm, liars_hide_hardly_anything, 0, LIAR_SEEDS);
     tcase_add_loop_test(swarm, what_is_not_renewed_is_gone_after_its_time, 0, 3);
     tcase_add_loop_test(swarm, a_withdrawn_entry_is_gone_at_once, 0, 3);
     tcase_add_loop_test(swarm, two_swarms_joined_by_one_address_become_one, 0, 3);
@@ -526,7 +563,7 @@ int main(void)
     tcase_add_loop_test(swarm, readers_are_in_no_table, 0, 2);
     tcase_add_loop_test(swarm, a_second_read_is_cheap, 0, 2);
     tcase_add_loop_test(swarm, a_crowded_key_is_read_page_by_page, 0, 2);
-    tcase_add_loop_test(swarm, the_same_seed_gives_the_same_run, 0, 2);
+    tcase_add_loop_test(swarm, the_same_seed_gives_the_same_run, 0, 1);
     tcase_add_loop_test(swarm, items_and_peers_are_found, 0, 2);
     suite_add_tcase(suite, swarm);
     return unit_run(suite);
