@@ -14,6 +14,7 @@
 #define READ_FREE_US 2000000u /* while experts are free that nobody takes */
 #define READ_QUICK_US 250000u
 #define READ_SECOND_US 1000000u
+#define IN_USE_US 60000000u     /* since its last gradient: longer than trainers take to find a larger claim */
 #define FREE_LONG_US 20000000u  /* free for so long: taken beyond the quota... */
 #define FREE_SPREAD_US 8000000u /* ...by each host at a time of its own */
 
@@ -112,6 +113,13 @@ static bool is_outranked(const struct host *host, const struct host_slot *slot)
                               .epoch = seen->epoch < UINT8_MAX ? seen->epoch : UINT8_MAX,
                               .version = seen->version < UINT32_MAX ? (uint32_t)seen->version : UINT32_MAX};
     return slot->rival.is_live && slot->rival.until_us > host->now_us && outranks(&slot->rival, &self);
+}
+
+/* A claim proves nothing, and one line in the directory must not empty a swarm.  Trainers prefer the larger claim as long as its
+ * writer answers, so a host that is still asked long after has no true rival; one that lost its trainers gives way. */
+static bool is_in_use(const struct host *host, const struct host_slot *slot)
+{
+    return slot->used_us > 0 && host->now_us < slot->used_us + IN_USE_US;
 }
 
 static void give_way(struct host *host, struct host_slot *slot)
@@ -226,7 +234,7 @@ void host_claims_choose(struct host *host)
     size_t n_ours = 0, n_changed = 0;
     for (size_t i = 0; i < host->n_slots; i++) {
         struct host_slot *slot = &host->slot[i];
-        if (is_ours(slot) && is_outranked(host, slot)) {
+        if (is_ours(slot) && is_outranked(host, slot) && !is_in_use(host, slot)) {
             give_way(host, slot);
             n_changed++;
         }

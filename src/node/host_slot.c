@@ -181,6 +181,7 @@ void host_slot_leave(struct host *host, struct host_slot *slot)
         host_save_copy(host, slot, NULL);
     slot->wants_copy = false;
     slot->state = SLOT_EMPTY;
+    slot->used_us = 0;
     expert_free(slot->x);
     slot->x = NULL;
     host->stats.n_experts--;
@@ -299,6 +300,8 @@ static void batch_done(struct host *host, struct host_work *w)
     struct host_slot *slot = w->slot;
     slot->is_computing = false;
     look(slot);
+    if (w->counts.n_backward_slots > 0)
+        slot->used_us = host->now_us;
     add_counts(host, &w->counts);
     for (struct batch_item *item = w->first, *next; item; item = next) {
         next = item->next;

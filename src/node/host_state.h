@@ -84,6 +84,7 @@ struct host_slot {
     bool has_checkpoint;    /* --experts auto: found on the disk at the start */
     struct hash saved_head; /* log head of its newest checkpoint; of version 0 nothing needs saving */
     struct host_rival rival;
+    uint64_t used_us;       /* when it was last trained here; 0: not since we have it */
     uint64_t free_since_us; /* since when nobody claims it */
 };
 

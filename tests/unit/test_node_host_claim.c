@@ -87,7 +87,7 @@ static void expect_partition(void)
 }
 
 /* A few updates of one expert. */
-static void train(struct stage_node *node, uint16_t layer, uint16_t expert, uint64_t n_updates)
+static void train_from(struct stage_node *node, uint16_t layer, uint16_t expert, uint64_t first_call, uint64_t n_updates)
 {
     static const float x[8] = {1, 2, 3, 4, 1, -1, 1, -1}, weight[2] = {1, 1};
     static const uint32_t row[2] = {0, 1};
@@ -97,7 +97,7 @@ static void train(struct stage_node *node, uint16_t layer, uint16_t expert, uint
     m.n_groups = 1;
     m.group = &asked;
     stage_trainer(node, 98, 201, &run);
-    for (m.call = 0; m.call < n_updates; m.call++) {
+    for (m.call = first_call; m.call < first_call + n_updates; m.call++) {
         asked.version = m.call;
         stage_ask(node, 98, &m);
         stage_run(&stage, 10000);
@@ -105,6 +105,11 @@ static void train(struct stage_node *node, uint16_t layer, uint16_t expert, uint
     stage_forget_sent(node);
     stage_link_down(node, 98);
     ck_assert_uint_ge(host_stats(node->host).n_updates, n_updates);
+}
+
+static void train(struct stage_node *node, uint16_t layer, uint16_t expert, uint64_t n_updates)
+{
+    train_from(node, layer, expert, 0, n_updates);
 }
 
 START_TEST(test_a_lone_host_is_ready_at_once)
@@ -222,6 +227,26 @@ START_TEST(test_the_greater_version_keeps_it)
 END_TEST
 
 /* Both list it, at the same version: the larger peer id, whichever came first. */
+/* A claim alone, however great, takes no expert from a host that is being trained; when its trainers have left, it gives way. */
+START_TEST(test_who_is_trained_does_not_give_way)
+{
+    struct stage_node *a = stage_add(&stage), *b = stage_add(&stage);
+    stage_start(a, &run, "L0.0");
+    stage_run(&stage, SECOND);
+    train(a, 0, 0, 2);
+    stage_start(b, &run, "L0.0");
+    train(b, 0, 0, 50); /* before the two have heard of each other */
+    for (int i = 0; i < 8; i++) {
+        stage_run(&stage, 10 * SECOND);
+        ck_assert_uint_eq(n_experts(a), 1);
+        train_from(a, 0, 0, 10 + (uint64_t)i, 1);
+    }
+    stage_run(&stage, 120 * SECOND);
+    ck_assert_uint_eq(n_experts(a), 0);
+    ck_assert_uint_eq(n_experts(b), 1);
+}
+END_TEST
+
 START_TEST(test_a_tie_goes_to_the_larger_peer)
 {
     struct stage_node *a = stage_add(&stage), *b = stage_add(&stage);
@@ -337,6 +362,7 @@ int main(void)
     tcase_add_loop_test(tc, test_what_nobody_takes_is_taken_in_the_end, 0, 2);
     tcase_add_test(tc, test_experts_seen_elsewhere_are_not_adopted_soon);
     tcase_add_loop_test(tc, test_the_greater_version_keeps_it, 0, 2);
+    tcase_add_test(tc, test_who_is_trained_does_not_give_way);
     tcase_add_loop_test(tc, test_a_tie_goes_to_the_larger_peer, 0, 2);
     tcase_add_test(tc, test_own_checkpoints_are_taken_up_again);
     tcase_add_test(tc, test_claims_are_published_renewed_and_withdrawn);
