@@ -58,12 +58,11 @@ static void was_row_read(void *arg, uint64_t now_us, const struct dht_entry *ent
 {
     struct host_row *row = arg;
     struct host *host = row->host;
-    (void)n_asked;
     if (now_us > host->now_us)
         host->now_us = now_us;
     for (uint32_t i = 0; i < MESSAGE_ROW_EXPERTS; i++) {
         struct host_slot *slot = host_slot(host, row->layer, row->row * MESSAGE_ROW_EXPERTS + i);
-        if (slot)
+        if (slot && n_asked > 0) /* when nobody answered, what was known is still the best guess */
             slot->rival.is_live = false;
     }
     for (size_t i = 0; i < n; i++)
