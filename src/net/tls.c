@@ -230,7 +230,7 @@ static int fault(struct tls *tls, int result)
     tls->why = text ? text : "TLS failed";
     switch (reason) {
     case SSL_R_NO_APPLICATION_PROTOCOL:
-    case SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL:
+    case SSL_AD_REASON_OFFSET + SSL_AD_NO_APPLICATION_PROTOCOL: /* OpenSSL 3.0.2 has no name for it */
     case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
     case SSL_R_UNSUPPORTED_PROTOCOL:
         return HANSE_EVERSION;
