@@ -52,13 +52,14 @@ static void progress_text(char *out, size_t n, const struct screen *screen, cons
     clock_text(left, sizeof left, p->left_s);
     if (p->missed >= 0.0005)
         snprintf(missed, sizeof missed, "  missed %.1f%%", 100 * p->missed);
-    int length = snprintf(out, n, "step %-6llu loss %.4f  bpb %.4f  %6.0f tokens/s  experts %zu/%zu on %zu hosts  staleness %.2f%s  left %s",
-                          step, p->smooth_loss, bpb, p->tokens_per_s, p->n_live, p->n_experts, p->n_hosts, p->staleness, missed, left);
+    int length = snprintf(
+        out, n, "step %-6llu loss %.4f  bpb %.4f  %6.0f tokens/s  experts %zu/%zu on %zu hosts  staleness %.2f%s  left %s", step,
+        p->smooth_loss, bpb, p->tokens_per_s, p->n_live, p->n_experts, p->n_hosts, p->staleness, missed, left);
     size_t n_free = screen->is_terminal ? n_columns() : n;
     if (length < 0 || (size_t)length < n_free)
         return;
-    snprintf(out, n_free < n ? n_free : n, "step %-6llu bpb %.4f  %6.0f tokens/s  experts %zu/%zu on %zu hosts  left %s", step, bpb,
-             p->tokens_per_s, p->n_live, p->n_experts, p->n_hosts, left);
+    snprintf(out, n_free < n ? n_free : n, "step %-6llu bpb %.4f  %6.0f tokens/s  experts %zu/%zu on %zu hosts  left %s", step,
+             bpb, p->tokens_per_s, p->n_live, p->n_experts, p->n_hosts, left);
 }
 
 static void show(struct screen *screen, const struct trainer_progress *p)
