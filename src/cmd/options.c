@@ -12,7 +12,7 @@
 #include "base/text.h"
 
 #define HELP_COLUMN 26
-#define HELP_WIDTH 100
+#define HELP_WIDTH 80
 #define CODE_FIRST 256 /* getopt's codes of our rows, clear of the characters */
 #define CODE_HELP 'h'
 #define CODE_VERBOSE 'v'
