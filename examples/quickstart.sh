@@ -10,6 +10,7 @@
 set -u
 
 install=yes data= seconds=180 n_hosts=4 keep=
+enough_bytes=20000000 # more than minutes of training see, and its last tenth is evaluated within a minute or two
 here=$(cd "$(dirname "$0")/.." && pwd)
 began=$(date +%s)
 
@@ -105,7 +106,11 @@ absolute() # path
 }
 data=$(absolute "$data") keep=$(absolute "$keep")
 [ -z "$data" ] || { [ -f "$data" ] && [ -r "$data" ]; } || fail "--data $data: is not a file that can be read"
-[ ! -e "$keep/trainer" ] || fail "--keep $keep: holds an earlier run; name a new directory"
+if [ -n "$data" ]; then
+    n_bytes=$(wc -c <"$data")
+    [ "$n_bytes" -ge 10000 ] || fail "--data $data: has $n_bytes bytes; a text of 10000 or more is needed"
+fi
+[ -z "$keep" ] || [ ! -e "$keep/trainer" ] || fail "--keep $keep: holds an earlier run; name a new directory"
 
 # -- What is needed -------------------------------------------------------------------------------------------
 
@@ -127,11 +132,12 @@ install_missing()
         sudo=sudo
     fi
     say "installing${sudo:+ with sudo}:$missing"
-    # Stale or unreachable lists may still do, so it is the installation that decides.
-    {
+    # Stale or unreachable lists may still do, so it is the installation that decides.  In parentheses: a trap that
+    # interrupts braces would write to their log.
+    (
         $sudo apt-get update -q
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q -o DPkg::Lock::Timeout=300 --no-install-recommends $missing
-    } >"$scratch/install.log" 2>&1 || {
+    ) >"$scratch/install.log" 2>&1 || {
         tail -n 15 "$scratch/install.log"
         fail "apt-get could not install the packages named above; its last words are above"
     }
@@ -189,7 +195,11 @@ if [ -z "$data" ]; then
     bible -f gen1:1-rev22:21 | cut -d' ' -f2- >"$data" && [ -s "$data" ] || fail "the text could not be made with 'bible'"
 fi
 n_bytes=$(wc -c <"$data")
-[ "$n_bytes" -ge 10000 ] || fail "--data $data: has $n_bytes bytes; a text of 10000 or more is needed"
+if [ "$n_bytes" -gt $enough_bytes ]; then
+    say "$(basename "$data") has $n_bytes bytes; its first $enough_bytes are taken"
+    head -c $enough_bytes "$data" >"$work/text"
+    data=$work/text n_bytes=$enough_bytes
+fi
 n_train=$((n_bytes * 9 / 10))
 tail -c +$((n_train + 1)) "$data" >"$work/last-tenth"
 
@@ -206,6 +216,7 @@ join=127.0.0.1:$base
 
 start_host() # number
 {
+    : >>"$work/host$1.log"
     "$hanse" host --run "$run" --dir "$work/host$1" --listen 127.0.0.1:$((base + $1 - 1)) --join $join >>"$work/host$1.log" 2>&1 &
     eval "host$1=$!"
     pids="$pids $!"
