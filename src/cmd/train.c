@@ -21,6 +21,7 @@ struct screen {
     double last_s;      /* elapsed when a line was last shown */
     uint64_t last_step; /* of that line */
     bool is_line_open;
+    bool is_started; /* experts were found, and nobody has interrupted before that */
 };
 
 /* "1:05" or "2:03:04" */
@@ -114,7 +115,8 @@ static void on_progress(void *arg, const struct trainer_progress *p)
 
 static void on_started(void *arg, uint64_t step, size_t n_live, size_t n_experts, size_t n_hosts)
 {
-    (void)arg;
+    struct screen *screen = arg;
+    screen->is_started = true;
     printf("training from step %llu with %zu of %zu experts on %zu hosts\n", (unsigned long long)step, n_live, n_experts,
            n_hosts);
     fflush(stdout);
@@ -149,6 +151,8 @@ static int train(struct session *session, struct trainer_config *config, struct 
         if (!err && p.step > 0)
             printf("stopped after step %llu: %.3g M tokens in %.1f s, loss %.4f, trunk saved\n", (unsigned long long)p.step,
                    (double)p.n_tokens / 1e6, p.elapsed_s, p.smooth_loss);
+        else if (!err && !screen->is_started)
+            printf("stopped while looking for experts, before the first step\n");
         else if (!err)
             printf("nothing to do: the training asked for is complete; ask for more with --steps or --seconds\n");
     }
