@@ -126,6 +126,13 @@ static struct addr reached_at(const struct session *session, const struct addr *
     return announce->family ? *announce : net_address(session->net);
 }
 
+/* On all interfaces we also answer at this machine's loopback addresses; a host that met itself there would believe that
+ * this is how others reach it, and would not be alone. */
+static bool is_own(const struct addr *to, const struct addr *own)
+{
+    return addr_equal(to, own) || (addr_is_unspecified(own) && addr_is_loopback(to) && to->port == own->port);
+}
+
 static int keep_experts(struct session *session, const char *experts, const struct addr *announce)
 {
     struct hosting hosting = {.session = session, .experts = experts, .lonely_us = IO_NEVER, .line_us = IO_NEVER};
@@ -139,7 +146,7 @@ static int keep_experts(struct session *session, const char *experts, const stru
                                  .quiet = true};
     struct addr own = net_address(session->net);
     for (size_t i = 0; i < session->n_join && config.n_join < HOST_JOIN_MAX; i++)
-        if (!addr_equal(&session->join[i], &own))
+        if (!is_own(&session->join[i], &own))
             config.join[config.n_join++] = session->join[i];
     int err = host_new(&config, net_io(session->net), &session->disk, &hosting.host);
     if (err)
