@@ -23,8 +23,10 @@ int dht_new(const struct dht_config *config, const struct io *io, uint64_t now_u
     dht->now_us = now_us;
     rng_init(&dht->rng, config->seed, "dht");
     for (int i = 0; i < 2; i++) {
-        struct dht_id own = dht_id_make(&unknown, &dht->peer, &dht->rng);
-        dht->half[i].family = i == 0 ? 4 : 6;
+        int family = i == 0 ? 4 : 6;
+        bool is_known = config->addr.family == family && !addr_is_unspecified(&config->addr);
+        struct dht_id own = dht_id_make(is_known ? &config->addr : &unknown, &dht->peer, &dht->rng);
+        dht->half[i].family = family;
         dht_table_init(&dht->half[i].table, &own);
     }
     dht_tokens_init(&dht->tokens, config->seed, now_us);

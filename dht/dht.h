@@ -37,6 +37,7 @@ struct dht_config {
     bool is_read_only;     /* BEP 43: asks, does not answer, is put in no table */
     uint16_t port;         /* where we listen, for announce_peer */
     uint64_t seed;         /* of every random decision */
+    struct addr addr;      /* where others see us, if we know: our id fits it from the start; else left 0 or unspecified */
 };
 
 /** Keeps `io`.  The node id follows BEP 42 once our address is known, and commits to the key (bytes 3..18). */

@@ -49,9 +49,10 @@ static bool make_room(struct dht_lookup *lookup, size_t at)
     return false;
 }
 
-static struct dht_candidate *add(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path)
+static struct dht_candidate *add(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path,
+                                 bool is_trusted)
 {
-    if (addr->port == 0 || addr_is_unspecified(addr) || !dht_id_fits(id, addr))
+    if (addr->port == 0 || addr_is_unspecified(addr) || (!is_trusted && !dht_id_fits(id, addr)))
         return NULL;
     size_t at = 0;
     for (size_t i = 0; i < lookup->n; i++) {
@@ -69,6 +70,7 @@ static struct dht_candidate *add(struct dht_lookup *lookup, const struct dht_id 
     c->id = *id;
     c->addr = *addr;
     c->path = path;
+    c->is_trusted = is_trusted;
     return c;
 }
 
@@ -79,12 +81,12 @@ static uint8_t first_path(const struct addr *addr)
 
 struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, size_t path)
 {
-    return add(lookup, id, addr, (uint8_t)(first_path(addr) + path % lookup->n_paths));
+    return add(lookup, id, addr, (uint8_t)(first_path(addr) + path % lookup->n_paths), true);
 }
 
 void dht_lookup_learn(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path)
 {
-    (void)add(lookup, id, addr, (uint8_t)(first_path(addr) + path % DHT_PATHS_MAX));
+    (void)add(lookup, id, addr, (uint8_t)(first_path(addr) + path % DHT_PATHS_MAX), false);
 }
 
 struct dht_candidate *dht_lookup_rename(struct dht_lookup *lookup, struct dht_candidate *c, const struct dht_id *id)
@@ -92,7 +94,7 @@ struct dht_candidate *dht_lookup_rename(struct dht_lookup *lookup, struct dht_ca
     struct dht_candidate old = *c;
     memmove(c, c + 1, (size_t)(lookup->candidate + lookup->n - c - 1) * sizeof *c);
     lookup->n--;
-    c = add(lookup, id, &old.addr, old.path);
+    c = add(lookup, id, &old.addr, old.path, old.is_trusted);
     if (c)
         c->step = old.step;
     return c;

@@ -26,6 +26,7 @@ struct dht_candidate {
     struct addr addr;
     uint8_t step;
     uint8_t path;
+    bool is_trusted; /* from our own table, not from a stranger's answer */
     bool is_foreign; /* known not to speak our private queries */
     uint8_t n_token;
     uint8_t token[DHT_TOKEN_MAX];

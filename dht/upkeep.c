@@ -292,10 +292,11 @@ void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_tran
         dht_votes_add(&half->votes, &t->addr, &m->ip);
         set_external(dht, now_us, half);
     }
-    if (m->is_read_only || !dht_id_fits(&m->id, &t->addr))
+    struct dht_join *join = find_join(dht, &t->addr);
+    /* Whoever was named to us is taken as it is: the first node of a swarm cannot know its address before others came. */
+    if (m->is_read_only || (!join && !dht_id_fits(&m->id, &t->addr)))
         return;
     bool is_new = dht_table_answered(&half->table, &m->id, &t->addr, m->is_ours, (uint32_t)rtt_us, now_us);
-    struct dht_join *join = find_join(dht, &t->addr);
     bool is_first = was_alone || (join && !join->has_answered);
     if (join)
         join->has_answered = true;

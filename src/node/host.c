@@ -179,7 +179,8 @@ struct host_stats host_stats(const struct host *host)
 static void start(struct host *host)
 {
     const struct host_config *config = &host->config;
-    struct dht_config dht_config = {.key = config->key, .port = config->listen.port, .seed = config->seed};
+    struct dht_config dht_config = {
+        .key = config->key, .port = config->listen.port, .seed = config->seed, .addr = config->listen};
     host->start_us = host->now_us;
     int err = dht_new(&dht_config, host->io, host->now_us, &host->dht);
     if (err) {

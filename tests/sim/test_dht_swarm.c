@@ -56,9 +56,10 @@ static void count_stored(void *arg, uint64_t now_us, size_t n_stored)
     *out = n_stored;
 }
 
+/* With a public address (odd seeds) it cannot know yet which ids that address allows it: whoever was told of it asks it all the same. */
 START_TEST(the_first_node_serves_its_own_entries)
 {
-    struct swarm_config config = {.seed = (uint64_t)_i, .delay_min_us = 100};
+    struct swarm_config config = {.seed = (uint64_t)_i, .delay_min_us = 100, .is_public = _i % 2};
     struct swarm *s = swarm_new(&config);
     struct swarm_node *a = swarm_add(s, false);
     struct dht_id key = key_of(0);
