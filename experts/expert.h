@@ -40,6 +40,8 @@ struct expert_config {
     uint32_t warmup_updates;   /* lr rises linearly over this many updates */
     uint32_t slots_per_update; /* token-slots after which an update is due */
     uint32_t max_staleness;    /* rows whose forward is older than this many versions are dropped */
+    bool has_layer;            /* the model's layer it belongs to is known, for the names in exports; */
+    uint32_t layer;            /* else that of its name counts */
 };
 
 struct expert {

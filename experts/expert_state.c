@@ -27,7 +27,7 @@ struct state {
     struct checkpoint_tensor tensor[N_TENSORS];
 };
 
-static void name_weights(struct state *s, const char *name)
+static void name_weights(struct state *s, const char *name, const struct expert_config *config)
 {
     static const char *const matrix[N_WEIGHTS] = {"gate", "up", "down"};
     unsigned layer, i;
@@ -36,7 +36,7 @@ static void name_weights(struct state *s, const char *name)
     if (sscanf(name, "L%9u.%9u", &layer, &i) == 2) {
         snprintf(again, sizeof again, "L%u.%u", layer, i);
         if (strcmp(again, name) == 0)
-            snprintf(prefix, sizeof prefix, "model.layers.%u.mlp.experts.%u", layer, i);
+            snprintf(prefix, sizeof prefix, "model.layers.%u.mlp.experts.%u", config->has_layer ? config->layer : layer, i);
     }
     for (size_t j = 0; j < N_WEIGHTS; j++)
         snprintf(s->name[j], sizeof s->name[j], "%s.%s_proj.weight", prefix, matrix[j]);
@@ -57,7 +57,7 @@ static int state_init(struct state *s, const struct expert *x)
 {
     const struct expert_config *c = &x->config;
     size_t n = (size_t)c->D * c->H;
-    name_weights(s, x->name);
+    name_weights(s, x->name, c);
     s->weight = malloc(expert_n_params(c) * sizeof(float));
     if (!s->weight)
         return HANSE_ENOMEM;

@@ -226,6 +226,15 @@ size_t run_active_params(const struct run *run)
     return run_trunk_params(run) + (size_t)run->n_moe * run->chosen * run_expert_params(run);
 }
 
+uint32_t run_moe_layer(const struct run *run, uint32_t moe)
+{
+    uint32_t n_before = 0;
+    for (uint32_t layer = 0; layer < run->layers && layer < RUN_LAYERS_MAX; layer++)
+        if (run->is_moe[layer] && n_before++ == moe)
+            return layer;
+    return moe;
+}
+
 void run_expert_name(char out[32], uint32_t moe, uint32_t expert)
 {
     snprintf(out, 32, "L%u.%u", moe, expert);

@@ -84,6 +84,9 @@ size_t run_trunk_params(const struct run *run);
 size_t run_expert_params(const struct run *run);
 size_t run_active_params(const struct run *run);
 
+/** The layer of the model that is MoE layer `moe`. */
+uint32_t run_moe_layer(const struct run *run, uint32_t moe);
+
 /** Name of an expert: "L<moe layer>.<index>". */
 void run_expert_name(char out[32], uint32_t moe, uint32_t expert);
 

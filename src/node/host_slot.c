@@ -68,6 +68,8 @@ static int make(struct host *host, const struct host_slot *slot, struct expert *
     struct checkpoint_info info;
     struct expert *x = NULL;
     struct expert_config config = host_expert_config(host->config.run);
+    config.has_layer = true;
+    config.layer = run_moe_layer(host->config.run, slot->layer);
     host_slot_name(name, slot);
     int err = expert_new(&config, host->config.kernels, &host->config.run->id, name, &x);
     if (err)

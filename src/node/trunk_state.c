@@ -42,10 +42,47 @@ void trunk_state_free(struct trunk_state *state)
     free(state);
 }
 
+/* The common libraries keep a matrix of x W as (outputs, inputs), the embedding as (tokens, width). */
+static bool is_turned(const struct trunk *trunk, const struct trunk_tensor *t)
+{
+    return t->M > 1 && t->offset != trunk->embed;
+}
+
+/* to (N, M) = from (M, N) transposed */
+static void turn(float *to, const float *from, size_t M, size_t N)
+{
+    for (size_t i = 0; i < M; i++)
+        for (size_t j = 0; j < N; j++)
+            to[j * M + i] = from[i * N + j];
+}
+
+/* Between the order of the trunk and that of its checkpoint. */
+static void copy_out(const struct trunk *trunk, float *to, const float *from)
+{
+    for (size_t i = 0; i < trunk->n_tensors; i++) {
+        const struct trunk_tensor *t = &trunk->tensor[i];
+        if (is_turned(trunk, t))
+            turn(to + t->offset, from + t->offset, t->M, t->N);
+        else
+            memcpy(to + t->offset, from + t->offset, t->M * t->N * sizeof *to);
+    }
+}
+
+static void copy_in(const struct trunk *trunk, float *to, const float *from)
+{
+    for (size_t i = 0; i < trunk->n_tensors; i++) {
+        const struct trunk_tensor *t = &trunk->tensor[i];
+        if (is_turned(trunk, t))
+            turn(to + t->offset, from + t->offset, t->N, t->M);
+        else
+            memcpy(to + t->offset, from + t->offset, t->M * t->N * sizeof *to);
+    }
+}
+
 void trunk_state_take(struct trunk_state *state, const struct optimizer *optimizer)
 {
     size_t n_bytes = state->trunk->n_params * sizeof *state->param;
-    memcpy(state->param, optimizer->trunk->param, n_bytes);
+    copy_out(state->trunk, state->param, optimizer->trunk->param);
     memcpy(state->moment1, optimizer->moment1, n_bytes);
     memcpy(state->moment2, optimizer->moment2, n_bytes);
     state->beta_power[0] = optimizer->beta1_power;
@@ -56,7 +93,7 @@ void trunk_state_take(struct trunk_state *state, const struct optimizer *optimiz
 void trunk_state_give(const struct trunk_state *state, struct optimizer *optimizer)
 {
     size_t n_bytes = state->trunk->n_params * sizeof *state->param;
-    memcpy(optimizer->trunk->param, state->param, n_bytes);
+    copy_in(state->trunk, optimizer->trunk->param, state->param);
     memcpy(optimizer->moment1, state->moment1, n_bytes);
     memcpy(optimizer->moment2, state->moment2, n_bytes);
     optimizer->beta1_power = state->beta_power[0];
@@ -74,7 +111,9 @@ static struct checkpoint_tensor *list(const struct trunk_state *state)
     size_t n = trunk->n_tensors, n_moe = trunk->run->n_moe, E = trunk->run->experts;
     for (size_t i = 0; i < n; i++) {
         const struct trunk_tensor *t = &trunk->tensor[i];
-        tensor[i] = (struct checkpoint_tensor){t->name, CHECKPOINT_F32, 2, {t->M, t->N}, state->param + t->offset};
+        bool turned = is_turned(trunk, t);
+        tensor[i] = (struct checkpoint_tensor){
+            t->name, CHECKPOINT_F32, 2, {turned ? t->N : t->M, turned ? t->M : t->N}, state->param + t->offset};
         if (t->M == 1)
             tensor[i] = (struct checkpoint_tensor){t->name, CHECKPOINT_F32, 1, {t->N}, state->param + t->offset};
     }
@@ -120,7 +159,7 @@ int trunk_state_read(struct trunk *trunk, const struct disk *disk, struct checkp
     if (!err)
         err = trunk_state_load(state, disk, info);
     if (!err) {
-        memcpy(trunk->param, state->param, trunk->n_params * sizeof *trunk->param);
+        copy_in(trunk, trunk->param, state->param);
         memcpy(bias, state->bias, (size_t)trunk->run->n_moe * trunk->run->experts * sizeof *bias);
     }
     trunk_state_free(state);

@@ -18,9 +18,10 @@ struct trunk_state {
     const struct trunk *trunk;
     struct trunk_counters counters;
     float beta_power[2];
-    float *param, *moment1, *moment2; /* n_params each */
-    float *bias;                      /* (n_moe, E) of the router */
-    int64_t *load;                    /* (n_moe, E) */
+    float *param;             /* n_params; matrices as (outputs, inputs), as exports have them */
+    float *moment1, *moment2; /* n_params each, in the order of the trunk */
+    float *bias;              /* (n_moe, E) of the router */
+    int64_t *load;            /* (n_moe, E) */
 };
 
 HANSE_MUST_USE int trunk_state_new(const struct trunk *trunk, struct trunk_state **out);
