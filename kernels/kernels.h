@@ -11,6 +11,7 @@
  *              so two products accumulated one after the other equal one product over the joined k
  *   row sum    32 interleaved lanes, element i in lane i % 32, each lane ascending from +0 by plain addition (of
  *              products: fmaf), then lanes l and l + 16, l + 8, l + 4, l + 2, l + 1 are added
+ *   integer product   exact sums of int8 slices, combined as integers, rounded once: kernels/numerics.h
  *   exp, log, rsqrt, sigmoid, silu, sin, cos   kernels/ref/math.h: IEEE add, multiply, fmaf, divide, sqrt only
  */
 #ifndef KERNELS_KERNELS_H
@@ -21,6 +22,7 @@
 #include <stdint.h>
 
 #include "hanse/err.h"
+#include "kernels/numerics.h"
 
 /** A matrix operand: element (i, j) is at[i * row + j * col]; one of the two strides is 1. */
 struct matrix {
@@ -55,6 +57,36 @@ struct kernels {
 
     /** c (M, N; rows of ldc) = [c +] a (M, K) b (K, N).  K = 0 gives 0, or c when accumulating. */
     void (*matmul)(float *c, size_t ldc, struct matrix a, struct matrix b, size_t M, size_t N, size_t K, bool accumulate);
+
+    /**
+     * Integers from floats: q = rint(x * 2^-e), one exponent e a row: the least with which the row's largest magnitude
+     * rounds to 127 at most (one slice: `low` is NULL), or to 32639.  high, low (R, C; rows of C) and exponent (R) out;
+     * x (R, C; rows of ldx).  Where `fold` (C) is not NULL, column j is multiplied by 2^fold[j] first.  HANSE_EREJECT when
+     * a row is not finite or reaches QUANTIZE_MAX: its exponent is QUANTIZE_BAD; the other rows are as without it.
+     */
+    int (*quantize_rows)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                         size_t C);
+
+    /** The same with an exponent (C) a column and a fold (R) of the rows; high, low (R, C) as they lay.  HANSE_EREJECT, and
+     * nothing to be used, when a column is refused. */
+    int (*quantize_columns)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                            size_t C);
+
+    /** x (R, C) = integer * 2^exponent of its row; exact. */
+    void (*dequantize_rows)(float *x, const int8_t *high, const int8_t *low, const int8_t *exponent, size_t R, size_t C);
+
+    /** Bytes of a right operand (K, N) packed for multiply(), and the packing itself; the layout is the set's own.  `packed`
+     * lies on a multiple of 64. */
+    size_t (*packed_bytes)(size_t N, size_t K, size_t n_slices);
+    void (*pack)(void *packed, struct slices b, size_t N, size_t K);
+
+    /**
+     * c (M, N; rows of ldc) = [c +] the product of integers a (M, K) and b (K, N), both in as many slices, times
+     * 2^(a_exponent[i] + b_exponent[j]); an exponent that is NULL is 0.  With two slices the product of the low slices is
+     * left out.  Allots nothing.
+     */
+    void (*multiply)(float *c, size_t ldc, struct slices a, const int8_t *a_exponent, const void *packed,
+                     const int8_t *b_exponent, size_t M, size_t N, size_t K, bool accumulate);
 
     /** y (R, D) = x * rstd * gain, rstd (R) = rsqrt(mean x^2 + eps).  gain (D) may be NULL: all 1.
      * Zhang and Sennrich, "Root mean square layer normalization", 2019. */

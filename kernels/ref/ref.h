@@ -21,6 +21,12 @@
 /** How exp of a row of n >= 1 logits is taken: e (n) = exp(x - max x); returns the row sum of e and the maximum. */
 float ref_exp_row(float *e, float *max, const float *x, size_t n);
 
+/** 2^e for e in -126..127. */
+float ref_power(int e);
+
+/** The exponent of a group by its largest magnitude, given as bits without the sign; false when the group is refused. */
+bool ref_group_exponent(int8_t *exponent, uint32_t most, bool has_two);
+
 /** Adds up the lanes of a row sum; overwrites them. */
 float ref_lanes_sum(float lane[REF_LANES]);
 
@@ -28,6 +34,15 @@ float ref_lanes_sum(float lane[REF_LANES]);
 float ref_flush(float x, float limit);
 
 void ref_matmul(float *c, size_t ldc, struct matrix a, struct matrix b, size_t M, size_t N, size_t K, bool accumulate);
+int ref_quantize_rows(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                      size_t C);
+int ref_quantize_columns(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                         size_t C);
+void ref_dequantize_rows(float *x, const int8_t *high, const int8_t *low, const int8_t *exponent, size_t R, size_t C);
+size_t ref_packed_bytes(size_t N, size_t K, size_t n_slices);
+void ref_pack(void *packed, struct slices b, size_t N, size_t K);
+void ref_multiply(float *c, size_t ldc, struct slices a, const int8_t *a_exponent, const void *packed, const int8_t *b_exponent,
+                  size_t M, size_t N, size_t K, bool accumulate);
 void ref_rmsnorm(float *y, float *rstd, const float *x, const float *gain, float eps, size_t R, size_t D);
 void ref_rmsnorm_grad(float *gx, float *ggain, const float *gy, const float *x, const float *rstd, const float *gain, size_t R,
                       size_t D);

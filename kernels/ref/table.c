@@ -4,6 +4,12 @@
 const struct kernels ref_kernels = {
     .name = "ref",
     .matmul = ref_matmul,
+    .quantize_rows = ref_quantize_rows,
+    .quantize_columns = ref_quantize_columns,
+    .dequantize_rows = ref_dequantize_rows,
+    .packed_bytes = ref_packed_bytes,
+    .pack = ref_pack,
+    .multiply = ref_multiply,
     .rmsnorm = ref_rmsnorm,
     .rmsnorm_grad = ref_rmsnorm_grad,
     .swiglu = ref_swiglu,
