@@ -2,7 +2,7 @@
  * experts/expert.h - one expert: a SwiGLU block y = (silu(x Wg) * (x Wu)) Wd, its gradient sums and its NAdamW state.
  * Shazeer, "GLU variants improve transformer", 2020.
  *
- * An expert is a deterministic function of (run id, name, the ordered list of backward rows, and where the
+ * An expert is a deterministic function of (the run's birth, name, the ordered list of backward rows, and where the
  * updates fall).  Rows do not depend on the batch they come in: gradients are fmaf chains over rows in
  * log order, so any split of the same rows into calls gives the same bits.
  * Invariant: `version` counts the updates applied; grad is the chain since the last update.

@@ -92,16 +92,46 @@ static int check_batch(const struct run *run, const struct run_lines *lines)
     return 0;
 }
 
-static int set_id(struct run *run)
+/* Which numbers products are computed in has no part in what the first parameters are. */
+static bool is_of_numerics(const struct run_key *key)
+{
+    static const char *const name[] = {"trainer.trunk", "experts.numerics", "experts.coarse"};
+    char full[64];
+    snprintf(full, sizeof full, "%s.%s", key->section, key->name);
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
+        if (strcmp(full, name[i]) == 0)
+            return true;
+    return false;
+}
+
+static void describe(const struct run *run, bool with_numerics, struct buf *out)
+{
+    for (size_t i = 0; i < RUN_N_KEYS; i++) {
+        const struct run_key *key = &run_key_table[i];
+        if (!key->is_in_id || (!with_numerics && is_of_numerics(key)))
+            continue;
+        buf_printf(out, "%s%s%s=", key->section, *key->section ? "." : "", key->name);
+        run_key_print(key, run, out);
+        buf_printf(out, "\n");
+    }
+}
+
+static int hash_description(const struct run *run, bool with_numerics, struct hash *out)
 {
     struct buf text;
     buf_init(&text, RUN_FILE_MAX);
-    run_canonical(run, &text);
+    describe(run, with_numerics, &text);
     int err = text.err;
     if (!err)
-        run->id = hash_bytes(text.bytes, text.n);
+        *out = hash_bytes(text.bytes, text.n);
     buf_fini(&text);
     return err;
+}
+
+static int set_id(struct run *run)
+{
+    int err = hash_description(run, true, &run->id);
+    return err ? err : hash_description(run, false, &run->birth);
 }
 
 int run_parse(const char *file, const char *yaml, size_t n, struct run *out)
@@ -184,14 +214,7 @@ fail:
 
 void run_canonical(const struct run *run, struct buf *out)
 {
-    for (size_t i = 0; i < RUN_N_KEYS; i++) {
-        const struct run_key *key = &run_key_table[i];
-        if (!key->is_in_id)
-            continue;
-        buf_printf(out, "%s%s%s=", key->section, *key->section ? "." : "", key->name);
-        run_key_print(key, run, out);
-        buf_printf(out, "\n");
-    }
+    describe(run, true, out);
 }
 
 void run_short_id(const struct run *run, char out[17])

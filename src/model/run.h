@@ -5,6 +5,8 @@
  * in their shortest exact form, so spacing, comments, order and spelled-out defaults do not change it.  Every key that changes
  * what a host does or what the shared numbers are takes part.  Four are a local matter and stay out, so that a peer may set them
  * for itself and stay in the run: trainer.microbatches, trainer.steps, trainer.deadline_ms, hosts.checkpoint_s.
+ * Runs that differ in the numbers of their products alone (trainer.trunk, experts.numerics, experts.coarse) are different runs that
+ * begin with the same parameters, so that their losses can be compared.
  * model/run_key.h has the table of keys that the parser, this form and the manual share.
  */
 #ifndef MODEL_RUN_H
@@ -60,6 +62,7 @@ struct run {
     uint32_t checkpoint_s; /* seconds between checkpoints */
     /* not in the file: */
     struct hash id;
+    struct hash birth; /* what the first parameters are drawn from: the id but for the keys of numerics */
 };
 
 /**

@@ -46,7 +46,7 @@ struct trunk {
     float *rope_cos, *rope_sin; /* (context, hd / 2) */
 };
 
-/** The first trunk of a run: a function of the run id.  Keeps `run`. */
+/** The first trunk of a run: a function of the run's description (run->birth).  Keeps `run`. */
 HANSE_MUST_USE int trunk_new(const struct run *run, const struct kernels *kernels, struct trunk **out);
 void trunk_free(struct trunk *trunk);
 

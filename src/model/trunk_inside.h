@@ -67,7 +67,7 @@ struct trunk_inside {
 /** trunk_table.c: the tensors of a run and where they start. */
 HANSE_MUST_USE int trunk_table_build(struct trunk *trunk);
 
-/** Draws every parameter from the run id. */
+/** Draws every parameter from run->birth. */
 void trunk_table_draw(struct trunk *trunk);
 
 /* c (N, M') = a (N, M) p, its gradients by a and by p: the three products of every matrix in the trunk. */

@@ -127,7 +127,7 @@ void trunk_table_draw(struct trunk *trunk)
         const struct trunk_tensor *tensor = &trunk->tensor[i];
         float *at = trunk->param + tensor->offset;
         uint32_t key[2];
-        random_key(key, &trunk->run->id, tensor->name);
+        random_key(key, &trunk->run->birth, tensor->name);
         if (tensor->init_std > 0.0f)
             ref_init_normal(at, key, tensor->init_std, tensor->M * tensor->N);
         for (size_t j = 0; tensor->init_std == 0.0f && tensor->M == 1 && j < tensor->N; j++)

@@ -71,7 +71,7 @@ static int make(struct host *host, const struct host_slot *slot, struct expert *
     config.has_layer = true;
     config.layer = run_moe_layer(host->config.run, slot->layer);
     host_slot_name(name, slot);
-    int err = expert_new(&config, host->config.kernels, &host->config.run->id, name, &x);
+    int err = expert_new(&config, host->config.kernels, &host->config.run->birth, name, &x);
     if (err)
         goto fail;
     err = host->disk ? expert_load(x, host->disk, &host->config.run->id, &info) : HANSE_ENOENT;

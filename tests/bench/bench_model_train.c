@@ -253,7 +253,7 @@ static void open_bench(struct bench *bench, const char *run_file, const char *te
     for (uint32_t i = 0; i + 1 < n; i++) {
         char name[32];
         run_expert_name(name, i / run->experts, i % run->experts);
-        must_be_0(expert_new(&config, bench->kernels, &run->id, name, &bench->place[i].expert));
+        must_be_0(expert_new(&config, bench->kernels, &run->birth, name, &bench->place[i].expert));
         pthread_mutex_init(&bench->place[i].mutex, NULL);
     }
     pthread_mutex_init(&bench->mutex, NULL);

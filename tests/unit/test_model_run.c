@@ -158,6 +158,15 @@ START_TEST(the_canonical_form_reads_back)
 }
 END_TEST
 
+START_TEST(runs_that_differ_in_numerics_alone_are_born_alike)
+{
+    struct run a = parsed("trainer: {trunk: f32}\n"), b = parsed("trainer: {trunk: blas}\n"), c = parsed("trainer: {batch: 8}\n");
+    ck_assert(!hash_equal(&a.id, &b.id));
+    ck_assert(hash_equal(&a.birth, &b.birth));
+    ck_assert(!hash_equal(&a.birth, &c.birth));
+}
+END_TEST
+
 /* An id that ever changes orphans the checkpoints of every run: this one is held. */
 START_TEST(the_id_of_a_description_is_held)
 {

@@ -10,7 +10,7 @@ static struct expert *fresh_expert(const char *name)
     struct expert_config config = host_expert_config(&run);
     struct expert *x;
     ck_assert_int_eq(kernels_choose("ref", &kernels), 0);
-    ck_assert_int_eq(expert_new(&config, kernels, &run.id, name, &x), 0);
+    ck_assert_int_eq(expert_new(&config, kernels, &run.birth, name, &x), 0);
     return x;
 }
 
