@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "cmd/cmd.h"
+#include "cmd/profile_report.h"
 #include "cmd/session.h"
 #include "node/trainer.h"
 
@@ -17,6 +18,7 @@
 
 struct screen {
     FILE *metrics;
+    struct profile_report *profile; /* NULL: not wanted */
     bool is_terminal;
     double last_s;      /* elapsed when a line was last shown */
     uint64_t last_step; /* of that line */
@@ -93,21 +95,28 @@ static void log_above(void *arg, enum log_level level, const char *line)
     screen->is_line_open = false;
 }
 
-static void write_metrics(FILE *out, const struct trainer_progress *p)
+static void write_metrics(FILE *out, const struct profile_report *profile, const struct trainer_progress *p)
 {
     fprintf(out,
             "{\"step\":%llu,\"loss\":%.9g,\"bpb\":%.6g,\"tokens\":%llu,\"seconds\":%.3f,\"tokens_per_s\":%.1f,\"lr_scale\":%.6g,"
-            "\"grad_norm\":%.6g,\"live\":%zu,\"experts\":%zu,\"hosts\":%zu,\"staleness\":%.4g,\"missed\":%.4g,\"rtt_ms\":%.3f}\n",
+            "\"grad_norm\":%.6g,\"live\":%zu,\"experts\":%zu,\"hosts\":%zu,\"staleness\":%.4g,\"missed\":%.4g,\"rtt_ms\":%.3f",
             (unsigned long long)p->step, p->loss, p->loss * BITS_PER_NAT, (unsigned long long)p->n_tokens, p->elapsed_s,
             p->tokens_per_s, (double)p->lr_scale, p->grad_norm, p->n_live, p->n_experts, p->n_hosts, p->staleness, p->missed,
             (double)p->rtt_us / 1e3);
+    if (profile) {
+        fputs(",\"profile_ms\":", out);
+        profile_report_json(profile, out);
+    }
+    fputs("}\n", out);
 }
 
 static void on_progress(void *arg, const struct trainer_progress *p)
 {
     struct screen *screen = arg;
+    if (screen->profile)
+        profile_report_step(screen->profile);
     if (screen->metrics)
-        write_metrics(screen->metrics, p);
+        write_metrics(screen->metrics, screen->profile, p);
     double pause = screen->is_terminal ? LINE_TERMINAL_S : LINE_PLAIN_S;
     if (p->elapsed_s - screen->last_s >= pause || p->elapsed_s < screen->last_s)
         show(screen, p);
@@ -117,6 +126,8 @@ static void on_started(void *arg, uint64_t step, size_t n_live, size_t n_experts
 {
     struct screen *screen = arg;
     screen->is_started = true;
+    if (screen->profile)
+        profile_report_begin(screen->profile);
     printf("training from step %llu with %zu of %zu experts on %zu hosts\n", (unsigned long long)step, n_live, n_experts,
            n_hosts);
     fflush(stdout);
@@ -131,6 +142,16 @@ static int open_metrics(struct screen *screen, const char *file)
         return 0;
     log_error("%s: cannot be opened for metrics (%s); choose another file with --metrics", file, strerror(errno));
     return HANSE_EACCESS;
+}
+
+/* Before the session, whose threads are to be counted. */
+static int start_profile(struct screen *screen)
+{
+    screen->profile = calloc(1, sizeof *screen->profile);
+    if (!screen->profile)
+        return HANSE_ENOMEM;
+    profile_start(net_now_ns);
+    return 0;
 }
 
 static int train(struct session *session, struct trainer_config *config, struct screen *screen)
@@ -156,6 +177,8 @@ static int train(struct session *session, struct trainer_config *config, struct 
         else if (!err)
             printf("nothing to do: the training asked for is complete; ask for more with --steps or --seconds\n");
     }
+    if (!err && screen->profile)
+        profile_report_print(screen->profile, stdout);
     trainer_free(trainer);
     return err;
 }
@@ -164,7 +187,7 @@ int cmd_train(int argc, char **argv)
 {
     struct session_options o = session_options_default();
     const char *data_file = NULL, *metrics_file = NULL;
-    bool is_local = false, is_sync = false;
+    bool is_local = false, is_sync = false, is_profiled = false;
     uint64_t n_steps = 0, seed = 1;
     double seconds = 0;
     const struct options_row row[] = {
@@ -181,6 +204,8 @@ int cmd_train(int argc, char **argv)
          0, false},
         {"seed", "N", OPTIONS_U64, &seed, "order of the data (default 1)", 0, INT64_MAX, false},
         {"metrics", "FILE", OPTIONS_TEXT, &metrics_file, "append a line of JSON a step", 0, 0, false},
+        {"profile", NULL, OPTIONS_FLAG, &is_profiled,
+         "say at the end where the time of a step went; with --metrics also in each line, as profile_ms", 0, 0, false},
         SESSION_ROW_ISA(o),
         SESSION_ROW_WORKERS(o),
     };
@@ -199,10 +224,12 @@ int cmd_train(int argc, char **argv)
     if (seconds < 0)
         return options_refuse(&usage, "--seconds %g: must be more than 0", seconds);
     struct screen screen = {.is_terminal = isatty(STDOUT_FILENO)};
-    struct session session;
+    struct session session = {0};
     struct session_wish wish = {.wants_lock = true, .wants_own_key = true};
     struct data data = {0};
-    int err = session_open(&session, &o, &wish);
+    int err = is_profiled ? start_profile(&screen) : 0;
+    if (!err)
+        err = session_open(&session, &o, &wish);
     if (!err)
         err = data_read(data_file, session.run.context, &data);
     if (!err)
@@ -227,5 +254,6 @@ int cmd_train(int argc, char **argv)
     }
     data_fini(&data);
     session_close(&session);
+    free(screen.profile);
     return err ? hanse_exit_status(err) : 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/profile.h"
 #include "kernels/ref/math.h"
 #include "kernels/ref/muon.h"
 
@@ -95,6 +96,7 @@ float optimizer_begin(struct optimizer *x, struct trunk_tape *const *tape, size_
                       int *err)
 {
     const struct run *run = x->trunk->run;
+    profile_enter(PROFILE_GRADIENT);
     sum_tapes(x, tape, n_tapes);
     float norm = grad_scale * sqrtf(x->trunk->kernels.sum_squares(x->grad, x->trunk->n_params));
     x->step++;
@@ -130,6 +132,7 @@ void optimizer_part(struct optimizer *x, size_t part, size_t n_parts)
         load[least] += cost_of(tensor);
         if (least != part)
             continue;
+        profile_enter(tensor->rule == TRUNK_MUON ? PROFILE_MUON : PROFILE_ADAM);
         if (tensor->rule == TRUNK_MUON)
             update_matrix(x, tensor, x->work + part * x->work_floats);
         else

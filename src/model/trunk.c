@@ -67,6 +67,7 @@ void trunk_norm_backward(const struct trunk *trunk, struct trunk_tape *tape, flo
 {
     struct trunk_inside *in = tape->inside;
     size_t N = tape->N, D = trunk->run->width;
+    profile_enter(PROFILE_EMBED_NORM);
     trunk->kernels.rmsnorm_grad(gy, tape->grad + gain, gy, in->h[at], rstd, trunk->param + gain, N, D);
     trunk->kernels.axpy(in->gh, 1.0f, gy, N * D);
 }

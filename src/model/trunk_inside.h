@@ -9,6 +9,7 @@
 #ifndef MODEL_TRUNK_INSIDE_H
 #define MODEL_TRUNK_INSIDE_H
 
+#include "base/profile.h"
 #include "model/trunk.h"
 
 #define TRUNK_VOCABULARY 256

@@ -12,11 +12,14 @@ void trunk_moe_ask(const struct trunk *trunk, struct trunk_tape *tape, size_t la
     struct trunk_layer_act *act = &tape->inside->layer[layer];
     struct trunk_exchange *exchange = &tape->exchange[at->moe];
     size_t N = tape->N, D = run->width, E = run->experts;
+    profile_enter(PROFILE_EMBED_NORM);
     trunk->kernels.rmsnorm(act->b, act->rstd_b, tape->inside->h[2 * layer + 1], trunk->param + at->norm_b, TRUNK_EPS, N, D);
+    profile_enter(PROFILE_COMBINE);
     if (at->has_latent)
         trunk_product(trunk, exchange->x, act->b, at->to_latent, N, D, run->latent, false);
     else
         memcpy(exchange->x, act->b, N * D * sizeof *act->b);
+    profile_enter(PROFILE_GATE);
     trunk_product(trunk, exchange->logit, act->b, at->gate, N, D, E, false);
     trunk->kernels.sigmoid(exchange->score, exchange->logit, N * E);
 }
@@ -37,10 +40,12 @@ void trunk_moe_join(const struct trunk *trunk, struct trunk_tape *tape, size_t l
     struct trunk_layer_act *act = &tape->inside->layer[layer];
     struct trunk_exchange *exchange = &tape->exchange[at->moe];
     size_t N = tape->N;
+    profile_enter(PROFILE_EMBED_NORM);
     trunk_carry(trunk, tape, 2 * layer + 2);
     float *out = tape->inside->h[2 * layer + 2];
     if (at->mlp.H > 0)
         trunk_swiglu_forward(trunk, &at->mlp, &act->mlp, out, act->b, N);
+    profile_enter(PROFILE_COMBINE);
     ref_gate_weight(exchange->weight, exchange->score, exchange->pick, exchange->answered, N, run->chosen, run->experts);
     if (!at->has_latent) {
         combine(trunk, exchange, out, N);
@@ -91,6 +96,7 @@ void trunk_moe_join_backward(const struct trunk *trunk, struct trunk_tape *tape,
     struct trunk_layer_act *act = &in->layer[layer];
     struct trunk_exchange *exchange = &tape->exchange[at->moe];
     size_t N = tape->N, D = run->width;
+    profile_enter(PROFILE_COMBINE);
     if (at->has_latent) {
         trunk_product_grad_p(trunk, tape, at->to_width, act->combined, in->gh, N, run->latent, D);
         trunk_product_grad_a(trunk, exchange->gout, in->gh, at->to_width, N, run->latent, D, false);
@@ -101,6 +107,7 @@ void trunk_moe_join_backward(const struct trunk *trunk, struct trunk_tape *tape,
         trunk_swiglu_backward(trunk, tape, &at->mlp, &act->mlp, in->gb, in->gh, act->b);
     else
         memset(in->gb, 0, N * D * sizeof *in->gb);
+    profile_enter(PROFILE_GATE);
     weight_backward(trunk, tape, exchange);
     gate_backward(trunk, tape, layer, grad_scale);
 }
@@ -122,6 +129,7 @@ void trunk_moe_ask_backward(const struct trunk *trunk, struct trunk_tape *tape, 
     struct trunk_layer_act *act = &in->layer[layer];
     const struct trunk_exchange *exchange = &tape->exchange[at->moe];
     size_t N = tape->N, D = run->width;
+    profile_enter(PROFILE_COMBINE);
     if (at->has_latent) {
         memset(in->grows, 0, N * run->latent * sizeof *in->grows);
         add_slots(trunk, exchange, in->grows, N);

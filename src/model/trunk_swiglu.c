@@ -5,6 +5,7 @@ void trunk_swiglu_forward(const struct trunk *trunk, const struct trunk_swiglu *
                           float *out, const float *x, size_t N)
 {
     size_t D = trunk->run->width, H = block->H;
+    profile_enter(PROFILE_SWIGLU);
     trunk_product(trunk, act->g, x, block->gate, N, D, H, false);
     trunk_product(trunk, act->u, x, block->up, N, D, H, false);
     trunk->kernels.swiglu(act->h, act->g, act->u, N * H);
@@ -16,6 +17,7 @@ void trunk_swiglu_backward(const struct trunk *trunk, struct trunk_tape *tape, c
 {
     size_t N = tape->N, D = trunk->run->width, H = block->H;
     float *gh = tape->inside->ghidden;
+    profile_enter(PROFILE_SWIGLU);
     trunk_product_grad_p(trunk, tape, block->down, act->h, gout, N, H, D);
     trunk_product_grad_a(trunk, gh, gout, block->down, N, H, D, false);
     trunk->kernels.swiglu_grad(act->g, act->u, gh, act->g, act->u, N * H);
@@ -30,6 +32,7 @@ void trunk_dense_forward(const struct trunk *trunk, struct trunk_tape *tape, siz
     const struct trunk_layer *at = &trunk->layer[layer];
     struct trunk_layer_act *act = &tape->inside->layer[layer];
     float **h = tape->inside->h;
+    profile_enter(PROFILE_EMBED_NORM);
     trunk->kernels.rmsnorm(act->b, act->rstd_b, h[2 * layer + 1], trunk->param + at->norm_b, TRUNK_EPS, tape->N,
                            trunk->run->width);
     trunk_carry(trunk, tape, 2 * layer + 2);

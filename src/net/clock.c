@@ -44,6 +44,13 @@ uint64_t net_now_us(void)
     return last;
 }
 
+uint64_t net_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 void clock_follow(void)
 {
     int64_t offset = get_offset();

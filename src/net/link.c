@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/profile.h"
 #include "net/address.h"
 #include "net/loop.h"
 
@@ -374,6 +375,7 @@ static void secure(struct link *link)
 
 static void on_alloc(uv_handle_t *handle, size_t wanted, uv_buf_t *buf)
 {
+    profile_enter(PROFILE_MESSAGE); /* decrypting comes before the first event */
     (void)wanted;
     struct link *link = handle->data;
     *buf = uv_buf_init((char *)link->net->in, (unsigned)LOOP_IN_BYTES);

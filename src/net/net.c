@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/profile.h"
 #include "net/address.h"
 #include "net/clock.h"
 #include "net/loop.h"
@@ -23,6 +24,7 @@ void loop_event(struct net *net, struct io_event *event)
     if (net->is_stopped || !net->machine)
         return;
     net->is_in_event = true;
+    profile_enter(PROFILE_MESSAGE);
     net->machine->event(net->machine->self, net_now_us(), event);
     net->is_in_event = false;
     net->is_deadline_due = true;
@@ -57,6 +59,7 @@ static void on_settle(uv_prepare_t *prepare)
     link_settle(net);
     if (net->is_deadline_due && net->machine && !net->is_stopped)
         set_deadline(net);
+    profile_enter(PROFILE_IDLE);
 }
 
 static void on_housekeeping(uv_timer_t *timer)
@@ -305,6 +308,7 @@ int net_run(struct net *net, const struct io_machine *machine)
     net->housekeeping_us = net_now_us();
     if (net->config.catch_signals)
         catch_signals(net, true);
+    profile_thread("loop");
     loop_event(net, &(struct io_event){.kind = IO_START});
     while (!net->is_stopped)
         uv_run(&net->loop, UV_RUN_DEFAULT);

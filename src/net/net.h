@@ -41,6 +41,9 @@ struct addr net_address(const struct net *net);
 /** Unix time in us that never goes back. */
 uint64_t net_now_us(void);
 
+/** Nanoseconds since some moment, for base/profile.h; never goes back. */
+uint64_t net_now_ns(void);
+
 /** Runs until the machine calls io->stopped; returns its err.  The first event is IO_START. */
 int net_run(struct net *net, const struct io_machine *machine);
 

@@ -1,9 +1,11 @@
 /* net/workers.c - a small thread pool with one queue. */
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/profile.h"
 #include "net/workers.h"
 
 struct work_queue {
@@ -15,6 +17,7 @@ struct workers {
     pthread_cond_t has_work, is_quiet;
     struct work_queue waiting, done;
     unsigned n_threads, n_running;
+    unsigned n_named; /* threads that have said which one they are */
     bool is_ending;
     void (*wake)(void *arg);
     void *arg;
@@ -44,7 +47,10 @@ static struct io_work *pop(struct work_queue *queue)
 static void *serve(void *arg)
 {
     struct workers *w = arg;
+    char name[PROFILE_THREAD_NAME_MAX];
     pthread_mutex_lock(&w->lock);
+    snprintf(name, sizeof name, "worker %u", ++w->n_named);
+    profile_thread(name);
     for (;;) {
         while (!w->waiting.first && !w->is_ending)
             pthread_cond_wait(&w->has_work, &w->lock);
@@ -53,7 +59,9 @@ static void *serve(void *arg)
         struct io_work *work = pop(&w->waiting);
         w->n_running++;
         pthread_mutex_unlock(&w->lock);
+        profile_enter(PROFILE_OTHER);
         work->run(work);
+        profile_enter(PROFILE_IDLE);
         pthread_mutex_lock(&w->lock);
         push(&w->done, work);
         if (--w->n_running == 0)

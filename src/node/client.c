@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/profile.h"
 #include "node/host.h"
 
 #define PATIENCE_US 8000000u /* for experts without a host, when others are there */
@@ -45,6 +46,7 @@ static void serve(struct io_work *work)
 {
     struct client *client = work->owner;
     struct buf *message = &client->current->message;
+    profile_enter(message->n == 0 ? PROFILE_OTHER : PROFILE_MESSAGE);
     if (message->n == 0)
         client->served_err = host_save(client->host, client->serve_us);
     else

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/profile.h"
 #include "experts/log.h"
 
 /* With this forward version a backward is too stale for any expert to count (expert.h), and still gives gx. */
@@ -299,6 +300,7 @@ static void compute_kind(struct batch *b, struct batch_item *first, const struct
             continue;
         }
         struct stretch s = next_stretch(item, end);
+        profile_enter(backward ? PROFILE_EXPERT_BACKWARD : PROFILE_EXPERT_FORWARD);
         if (backward)
             backward_stretch(b, &s);
         else
@@ -341,10 +343,12 @@ void batch_compute(struct expert *x, struct batch_item *first, struct batch_scra
         compute_kind(&b, first, end, false);
         set_forward_loads(first, end, load);
         if (expert_update_due(x)) {
+            profile_enter(PROFILE_EXPERT_UPDATE);
             expert_update(x);
             expert_log_update(x);
             counts->n_updates++;
         }
         first = end;
     }
+    profile_enter(PROFILE_MESSAGE);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/profile.h"
 #include "base/random.h"
 #include "kernels/ref/gate.h"
 
@@ -112,6 +113,7 @@ static void run_segment(struct io_work *work)
     trunk_forward(trunk, lane->tape, lane->segment);
     if (lane->segment < pipeline->n_moe) {
         struct trunk_exchange *x = &lane->tape->exchange[lane->segment];
+        profile_enter(PROFILE_GATE);
         ref_gate_topk(x->pick, x->score, lane->bias, lane->allowed, lane->tape->N, pipeline->K, pipeline->E);
     }
 }

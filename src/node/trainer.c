@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/profile.h"
 #include "base/random.h"
 #include "model/optimizer.h"
 #include "node/pipeline.h"
@@ -79,6 +80,7 @@ static void start_micro(struct trainer *trainer)
     size_t i = trainer->n_started++;
     uint64_t step = trainer->optimizer->step;
     struct trunk_tape *tape = trainer->tape[i];
+    profile_enter(PROFILE_OTHER);
     trunk_tape_clear(tape);
     data_batch(trainer->config.data, trainer->config.seed, step, i * trainer->B, trainer->B, trainer->run->context, tape->token,
                tape->target);
@@ -89,6 +91,7 @@ static void start_micro(struct trainer *trainer)
                                .drop_counter = step * trainer->n_micro + i};
     struct hash seed = hash_bytes(&trainer->config.seed, sizeof trainer->config.seed);
     random_key(job.drop_key, &seed, "expert dropout");
+    profile_enter(PROFILE_MESSAGE);
     pipeline_start(trainer->pipeline, trainer->now_us, i, &job, micro_done, trainer);
 }
 

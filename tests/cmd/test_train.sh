@@ -21,6 +21,12 @@ await_lines() {
     done
 }
 
+# What a step spends is told, in all and for each step.
+expect 0 "where a step of" train --local --run "$run" --dir "$tmp/p" --data "$tmp/text.txt" --steps 20 --workers 2 --profile --metrics "$tmp/p.jsonl"
+check grep -q '^  experts: backward  *[0-9.]*[1-9]' "$out"
+check grep -q '^  idle: worker 2 ' "$out"
+check test "$(grep -c '"profile_ms":{"embed_norm":[0-9.]*,.*"idle":[0-9.]*}}$' "$tmp/p.jsonl")" -eq 20
+
 # Nobody answers.
 expect 69 "nobody answers at 127.0.0.1:9" train --run "$run" --dir "$tmp/n" --data "$tmp/text.txt" --join 127.0.0.1:9
 check grep -qF "hanse host" "$out"
