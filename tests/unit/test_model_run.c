@@ -394,6 +394,7 @@ int main(void)
     tcase_add_test(tcase, a_megabyte_is_the_limit);
     tcase_add_test(tcase, files_are_read_and_other_things_refused);
     tcase_add_test(tcase, expert_names_have_one_spelling);
+    tcase_add_test(tcase, runs_that_differ_in_numerics_alone_are_born_alike);
     tcase_add_test(tcase, parameters_are_counted);
     tcase_add_loop_test(tcase, the_table_is_sound, 0, RUN_N_KEYS);
     suite_add_tcase(suite, tcase);
