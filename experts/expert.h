@@ -9,7 +9,7 @@
  * One thread at a time per expert; different experts are independent.  Only expert_new() and expert_copy() allot.
  *
  * One backward, to the bit (x the rows, all products and swiglu through `kernels`):
- *   g = x Wg, u = x Wu, h = swiglu(g, u), gh = gy Wd^T, (gg, gu) = swiglu_grad(gh, g, u)
+ *   gy = weight gy, g = x Wg, u = x Wu, h = swiglu(g, u), gh = gy Wd^T, (gg, gu) = swiglu_grad(gh, g, u)
  *   gx = gg Wg^T, then += gu Wu^T
  *   staleness s = distance between the forward's version and ours; damping d = 2^-((s + 1) / 3) (integer
  *   division: 1, 1, then halved every 3), at least 2^-30.  When d < 1, h, gg and gu are multiplied by d: as if gy had been, short of underflow.
@@ -40,6 +40,7 @@ struct expert_config {
     uint32_t warmup_updates;   /* lr rises linearly over this many updates */
     uint32_t slots_per_update; /* token-slots after which an update is due */
     uint32_t max_staleness;    /* rows whose forward is older than this many versions are dropped */
+    enum numerics numerics;    /* of its products, and so of the rows it takes */
     bool has_layer;            /* the model's layer it belongs to is known, for the names in exports; */
     uint32_t layer;            /* else that of its name counts */
 };
@@ -74,26 +75,30 @@ HANSE_MUST_USE int expert_new(const struct expert_config *config, const struct k
 HANSE_MUST_USE int expert_copy(const struct expert *x, struct expert **out);
 void expert_free(struct expert *x);
 
-/** Floats of scratch that forward and backward need for n rows. */
-size_t expert_work_floats(const struct expert_config *config, size_t n);
+/** Bytes of scratch, to lie on a multiple of 64, that forward and backward need for n rows. */
+size_t expert_work_bytes(const struct expert *x, size_t n);
 
-/** False when one of n floats is not finite or not below EXPERT_VALUE_MAX in magnitude.  forward and backward ask this of their
- * rows; a host that joins requests asks it of each, so that one bad request does not spoil its neighbours. */
-bool expert_rows_ok(const float *rows, size_t n_floats);
+/** False when one of n rows of width D could spoil a result: a float that is not finite or not below EXPERT_VALUE_MAX in
+ * magnitude.  forward and backward ask this of their rows; a host that joins requests asks it of each, so
+ * that one bad request does not spoil its neighbours. */
+bool expert_rows_ok(enum numerics numerics, const struct rows *rows, size_t n, size_t D);
 
-/** y (n, D) from x (n, D).  HANSE_EREJECT, nothing written, when expert_rows_ok() is false of the rows; also, with y not to be
- * used, when the parameters are so large that y is not finite.  y must not overlap rows or work. */
-HANSE_MUST_USE int expert_forward(const struct expert *x, float *y, const float *rows, float *work, size_t n);
+/** y (n, D) from x (n, D), which come in the form that the config names.  HANSE_EREJECT, nothing written, when expert_rows_ok() is
+ * false of the rows; also, with y not to be used, when the parameters are so large that y is not finite.  y must not overlap rows or
+ * work. */
+HANSE_MUST_USE int expert_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n);
 
 /**
- * gx (n, D) from the rows of the forward and gy (n, D); adds to the gradient chain.  `version` is that of the forward
- * (after a host fell back to a checkpoint it may lie in our future; the distance counts).  Rows staler than
- * max_staleness give gx but add nothing; `*staleness` says how stale they were, in every case.  `lr_scale` in [0, 1] is the
- * caller's point in its schedule.  HANSE_EREJECT, with the expert unchanged and gx not to be used, when a number is not
- * finite, too large (EXPERT_VALUE_MAX) or lr_scale out of range.  gx must not overlap the other arrays.
+ * gx (n, D) from the rows of the forward and gy (n, D), where the gradient of row s is weight[s] * gy[s] (NULL: all 1); adds to the
+ * gradient chain.  `version` is that of the forward (after a host fell back to a checkpoint it may lie in our future; the distance
+ * counts).  Rows staler than max_staleness give gx but add nothing; `*staleness` says how stale they were, in every case.
+ * `lr_scale` in [0, 1] is the caller's point in its schedule.  HANSE_EREJECT, with the expert unchanged and gx not to be used, when
+ * expert_rows_ok() is false of rows, gy or weighted gy, when a number becomes too large, or lr_scale is out of range.  gx must not
+ * overlap the other arrays.
  */
-HANSE_MUST_USE int expert_backward(struct expert *x, float *gx, const float *rows, const float *gy, float *work, size_t n,
-                                   uint64_t version, float lr_scale, uint64_t *staleness);
+HANSE_MUST_USE int expert_backward(struct expert *x, float *gx, const struct rows *rows, const struct rows *gy,
+                                   const float *weight, void *work, size_t n, uint64_t version, float lr_scale,
+                                   uint64_t *staleness);
 
 bool expert_update_due(const struct expert *x);
 

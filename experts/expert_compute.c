@@ -33,9 +33,10 @@ static bool all_below(const float *x, size_t n, float limit)
     return !is_bad;
 }
 
-bool expert_rows_ok(const float *rows, size_t n_floats)
+bool expert_rows_ok(enum numerics numerics, const struct rows *rows, size_t n, size_t D)
 {
-    return all_below(rows, n_floats, EXPERT_VALUE_MAX);
+    assert(numerics == NUMERICS_F32 && rows->f32);
+    return all_below(rows->f32, n * D, EXPERT_VALUE_MAX);
 }
 
 static bool all_finite(const float *x, size_t n)
@@ -43,20 +44,21 @@ static bool all_finite(const float *x, size_t n)
     return all_below(x, n, __builtin_inff());
 }
 
-size_t expert_work_floats(const struct expert_config *config, size_t n)
-{
-    return 4 * n * (size_t)config->H;
-}
-
-/* The scratch of one call: four blocks of (n, H). */
+/* The scratch of one call: four blocks of (n, H), and the weighted gradients (n, D). */
 struct scratch {
-    float *g, *u, *h, *gh;
+    float *g, *u, *h, *gh, *gy;
 };
 
-static struct scratch split(const struct expert *x, float *work, size_t n)
+size_t expert_work_bytes(const struct expert *x, size_t n)
 {
+    return n * (4 * (size_t)x->config.H + x->config.D) * sizeof(float);
+}
+
+static struct scratch split(const struct expert *x, void *work, size_t n)
+{
+    float *at = work;
     size_t block = n * (size_t)x->config.H;
-    return (struct scratch){work, work + block, work + 2 * block, work + 3 * block};
+    return (struct scratch){at, at + block, at + 2 * block, at + 3 * block, at + 4 * block};
 }
 
 /* h = swiglu(x Wg, x Wu) */
@@ -69,15 +71,27 @@ static void hidden(const struct expert *x, struct scratch *s, const float *rows,
     k->swiglu(s->h, s->g, s->u, n * H);
 }
 
-int expert_forward(const struct expert *x, float *y, const float *rows, float *work, size_t n)
+int expert_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n)
 {
     size_t D = x->config.D, H = x->config.H;
     struct scratch s = split(x, work, n);
-    if (!expert_rows_ok(rows, n * D))
+    if (!expert_rows_ok(x->config.numerics, rows, n, D))
         return HANSE_EREJECT;
-    hidden(x, &s, rows, n);
+    hidden(x, &s, rows->f32, n);
     x->kernels->matmul(y, D, matrix_of(s.h, H), matrix_of(x->param + 2 * D * H, D), n, D, H, false);
     return all_finite(y, n * D) ? 0 : HANSE_EREJECT;
+}
+
+/* gy itself where nothing weighs. */
+static const float *weighted(const struct expert *x, const struct scratch *s, const float *gy, const float *weight, size_t n)
+{
+    size_t D = x->config.D;
+    if (!weight)
+        return gy;
+    for (size_t r = 0; r < n; r++)
+        for (size_t i = 0; i < D; i++)
+            s->gy[r * D + i] = weight[r] * gy[r * D + i];
+    return s->gy;
 }
 
 /* gg and gu take the place of g and u. */
@@ -132,23 +146,27 @@ static void count_slots(struct expert *x, size_t n, float lr_scale)
     x->n_slots += n;
 }
 
-int expert_backward(struct expert *x, float *gx, const float *rows, const float *gy, float *work, size_t n, uint64_t version,
-                    float lr_scale, uint64_t *staleness)
+int expert_backward(struct expert *x, float *gx, const struct rows *rows, const struct rows *gy, const float *weight, void *work,
+                    size_t n, uint64_t version, float lr_scale, uint64_t *staleness)
 {
     size_t D = x->config.D, H = x->config.H;
+    enum numerics numerics = x->config.numerics;
     struct scratch s = split(x, work, n);
     *staleness = x->version > version ? x->version - version : version - x->version;
     bool is_scale = lr_scale >= 0 && lr_scale <= 1;
-    if (!is_scale || !expert_rows_ok(rows, n * D) || !expert_rows_ok(gy, n * D))
+    if (!is_scale || !expert_rows_ok(numerics, rows, n, D) || !expert_rows_ok(numerics, gy, n, D))
         return HANSE_EREJECT;
-    hidden(x, &s, rows, n);
-    input_gradient(x, &s, gx, gy, n);
+    const float *g = weighted(x, &s, gy->f32, weight, n);
+    if (!all_below(g, n * D, EXPERT_VALUE_MAX))
+        return HANSE_EREJECT;
+    hidden(x, &s, rows->f32, n);
+    input_gradient(x, &s, gx, g, n);
     if (!all_finite(gx, n * D) || !all_finite(s.h, n * H) || !all_finite(s.g, n * H) || !all_finite(s.u, n * H))
         return HANSE_EREJECT;
     if (*staleness > x->config.max_staleness)
         return 0;
     damp(x, &s, *staleness, n);
-    add_gradient(x, &s, rows, gy, n);
+    add_gradient(x, &s, rows->f32, g, n);
     count_slots(x, n, lr_scale);
     return 0;
 }

@@ -224,7 +224,8 @@ static int import_weights(struct expert *x, const struct state *s, const struct 
         }
         memcpy(t->data, bytes, n * sizeof(float));
     }
-    if (!expert_rows_ok(s->weight, expert_n_params(&x->config)))
+    struct rows weights = {.f32 = s->weight};
+    if (!expert_rows_ok(NUMERICS_F32, &weights, 1, expert_n_params(&x->config)))
         return HANSE_EREJECT;
     put_weights(x, s->weight);
     return 0;

@@ -29,15 +29,22 @@ static bool is_backward(const struct batch_item *item)
     return item->gy != NULL;
 }
 
-/* Where `n` slots compute: rows in, gradients in, answers out, and what the expert needs. */
+/* Where `n` slots compute: rows in, gradients in and their weights, answers out, and what the expert needs. */
 struct room {
-    float *rows, *gy, *out, *work;
+    float *rows, *gy, *weight, *out;
+    void *work;
 };
+
+/* Floats up to the next multiple of 64 bytes. */
+static size_t padded(size_t n)
+{
+    return (n + 15) / 16 * 16;
+}
 
 static bool make_room(struct batch *b, struct room *room, size_t n)
 {
-    size_t D = b->x->config.D;
-    size_t n_floats = 3 * n * D + expert_work_floats(&b->x->config, n);
+    size_t n_values = padded(n * b->x->config.D), n_weights = padded(n);
+    size_t n_floats = 3 * n_values + n_weights + padded(expert_work_bytes(b->x, n) / sizeof(float) + 1);
     struct batch_scratch *s = b->scratch;
     if (s->n_floats < n_floats) {
         free(s->at);
@@ -46,26 +53,23 @@ static bool make_room(struct batch *b, struct room *room, size_t n)
     }
     if (!s->at)
         return false;
-    *room = (struct room){s->at, s->at + n * D, s->at + 2 * n * D, s->at + 3 * n * D};
+    float *gy = s->at + n_values, *out = gy + n_values, *weight = out + n_values;
+    *room = (struct room){s->at, gy, weight, out, weight + n_weights};
     return true;
 }
 
 /* -- Rows in, answers out -------------------------------------------------------------------------- */
 
-static void gather(float *to, const struct batch_item *item, size_t first, size_t n, size_t D)
+static void gather(float *to, const float *from, const struct batch_item *item, size_t first, size_t n, size_t D)
 {
     for (size_t s = 0; s < n; s++)
-        memcpy(to + s * D, item->x + item->group->row[first + s] * D, sizeof(float) * D);
+        memcpy(to + s * D, from + item->group->row[first + s] * D, sizeof(float) * D);
 }
 
-static void gather_weighted(float *to, const struct batch_item *item, size_t first, size_t n, size_t D)
+static bool is_ok(const struct batch *b, const float *rows, size_t n)
 {
-    for (size_t s = 0; s < n; s++) {
-        const float *from = item->gy + item->group->row[first + s] * D;
-        float weight = item->group->weight[first + s];
-        for (size_t i = 0; i < D; i++)
-            to[s * D + i] = weight * from[i];
-    }
+    struct rows r = {.f32 = rows};
+    return expert_rows_ok(b->x->config.numerics, &r, n, b->x->config.D);
 }
 
 /* Rows that lie one after the other already need no copy. */
@@ -101,11 +105,11 @@ static int forward_alone(struct batch *b, const struct room *room, struct batch_
         size_t n_now = n - first < BATCH_PRODUCT_MAX ? n - first : BATCH_PRODUCT_MAX;
         const float *rows = item->x + item->group->row[first] * D;
         if (needs_copy) {
-            gather(room->rows, item, first, n_now, D);
+            gather(room->rows, item->x, item, first, n_now, D);
             rows = room->rows;
         }
         b->counts->n_products++;
-        int err = expert_forward(b->x, values_of(item) + first * D, rows, room->work, n_now);
+        int err = expert_forward(b->x, values_of(item) + first * D, &(struct rows){.f32 = rows}, room->work, n_now);
         if (err)
             return err;
     }
@@ -130,14 +134,14 @@ static int forward_joined(struct batch *b, const struct room *room, const struct
         if (is_backward(item))
             continue;
         size_t n = item->group->n_slots;
-        gather(room->rows + at * D, item, 0, n, D);
-        item->is_bad = !expert_rows_ok(room->rows + at * D, n * D);
+        gather(room->rows + at * D, item->x, item, 0, n, D);
+        item->is_bad = !is_ok(b, room->rows + at * D, n);
         at += item->is_bad ? 0 : n;
     }
     if (at == 0)
         return 0;
     b->counts->n_products++;
-    int err = expert_forward(b->x, room->out, room->rows, room->work, at);
+    int err = expert_forward(b->x, room->out, &(struct rows){.f32 = room->rows}, room->work, at);
     if (!err)
         scatter(s, room->out, D);
     return err;
@@ -171,10 +175,12 @@ static int backward_product(struct batch *b, const struct room *room, struct bat
 {
     size_t D = b->x->config.D;
     uint64_t staleness;
-    gather(room->rows, item, first, n, D);
-    gather_weighted(room->gy, item, first, n, D);
+    gather(room->rows, item->x, item, first, n, D);
+    gather(room->gy, item->gy, item, first, n, D);
+    struct rows rows = {.f32 = room->rows}, gy = {.f32 = room->gy};
     b->counts->n_products++;
-    return expert_backward(b->x, gx + first * D, room->rows, room->gy, room->work, n, version, item->lr_scale, &staleness);
+    return expert_backward(b->x, gx + first * D, &rows, &gy, item->group->weight + first, room->work, n, version, item->lr_scale,
+                           &staleness);
 }
 
 /* In pieces of BATCH_PRODUCT_MAX. */
@@ -210,15 +216,17 @@ static int backward_joined(struct batch *b, const struct room *room, const struc
         if (!is_backward(item))
             continue;
         size_t n = item->group->n_slots;
-        gather(room->rows + at * D, item, 0, n, D);
-        gather_weighted(room->gy + at * D, item, 0, n, D);
-        item->is_bad = !expert_rows_ok(room->rows + at * D, n * D) || !expert_rows_ok(room->gy + at * D, n * D);
+        gather(room->rows + at * D, item->x, item, 0, n, D);
+        gather(room->gy + at * D, item->gy, item, 0, n, D);
+        memcpy(room->weight + at, item->group->weight, n * sizeof(float));
+        item->is_bad = !is_ok(b, room->rows + at * D, n) || !is_ok(b, room->gy + at * D, n);
         at += item->is_bad ? 0 : n;
     }
     if (at == 0)
         return 0;
+    struct rows rows = {.f32 = room->rows}, gy = {.f32 = room->gy};
     b->counts->n_products++;
-    int err = expert_backward(b->x, room->out, room->rows, room->gy, room->work, at, s->first->version, s->first->lr_scale,
+    int err = expert_backward(b->x, room->out, &rows, &gy, room->weight, room->work, at, s->first->version, s->first->lr_scale,
                               &staleness);
     if (!err)
         scatter(s, room->out, D);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/arena.h"
 #include "experts/expert.h"
 #include "kernels/ref/gate.h"
 #include "model/data.h"
@@ -44,7 +45,8 @@ struct bench {
 
 /* What one thread needs to gather an expert's rows. */
 struct desk {
-    float *rows, *out, *grad, *work;
+    float *rows, *out, *grad, *weight;
+    void *work;
     uint32_t *slot;
 };
 
@@ -89,12 +91,12 @@ static struct expert_config config_of(const struct run *run)
 
 static void desk_init(struct desk *desk, const struct bench *bench, size_t N)
 {
-    struct expert_config config = config_of(&bench->run);
     size_t n = N * bench->run.latent;
     desk->rows = must(malloc(n * sizeof(float)));
     desk->out = must(malloc(n * sizeof(float)));
     desk->grad = must(malloc(n * sizeof(float)));
-    desk->work = must(malloc(expert_work_floats(&config, N) * sizeof(float)));
+    desk->work = must(arena_aligned(1, expert_work_bytes(bench->place[0].expert, N)));
+    desk->weight = must(malloc(N * sizeof(float)));
     desk->slot = must(malloc(N * sizeof(uint32_t)));
 }
 
@@ -125,7 +127,7 @@ static void ask_forward(struct bench *bench, struct desk *desk, struct trunk_tap
         size_t n = gather(desk, bench, tape, exchange, (int32_t)e);
         pthread_mutex_lock(&place->mutex);
         bench->load[moe * E + e] += n;
-        must_be_0(n ? expert_forward(place->expert, desk->out, desk->rows, desk->work, n) : 0);
+        must_be_0(n ? expert_forward(place->expert, desk->out, &(struct rows){.f32 = desk->rows}, desk->work, n) : 0);
         pthread_mutex_unlock(&place->mutex);
         for (size_t i = 0; i < n; i++)
             memcpy(exchange->y + desk->slot[i] * D, desk->out + i * D, D * sizeof(float));
@@ -140,11 +142,13 @@ static void ask_backward(struct bench *bench, struct desk *desk, struct trunk_ta
         struct place *place = &bench->place[moe * E + e];
         size_t n = gather(desk, bench, tape, exchange, (int32_t)e);
         uint64_t staleness;
-        for (size_t i = 0; i < n; i++)
-            for (size_t d = 0; d < D; d++)
-                desk->grad[i * D + d] = exchange->weight[desk->slot[i]] * exchange->gout[desk->slot[i] / K * D + d];
+        for (size_t i = 0; i < n; i++) {
+            desk->weight[i] = exchange->weight[desk->slot[i]];
+            memcpy(desk->grad + i * D, exchange->gout + desk->slot[i] / K * D, D * sizeof(float));
+        }
+        struct rows rows = {.f32 = desk->rows}, gy = {.f32 = desk->grad};
         pthread_mutex_lock(&place->mutex);
-        must_be_0(n ? expert_backward(place->expert, desk->out, desk->rows, desk->grad, desk->work, n, place->expert->version,
+        must_be_0(n ? expert_backward(place->expert, desk->out, &rows, &gy, desk->weight, desk->work, n, place->expert->version,
                                       bench->lr_scale, &staleness)
                     : 0);
         if (expert_update_due(place->expert))

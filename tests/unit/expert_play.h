@@ -46,9 +46,21 @@ static inline struct expert *play_expert(const char *isa, const struct expert_co
 /** Rows of magnitude about 1; the gradients about 1/16. */
 struct play_rows {
     float x[PLAY_ROWS_MAX * PLAY_WIDTH_MAX], gy[PLAY_ROWS_MAX * PLAY_WIDTH_MAX], gx[PLAY_ROWS_MAX * PLAY_WIDTH_MAX];
-    float work[4 * PLAY_ROWS_MAX * PLAY_WIDTH_MAX];
+    _Alignas(64) float work[5 * PLAY_ROWS_MAX * PLAY_WIDTH_MAX];
     size_t n;
 };
+
+/** expert_forward() and expert_backward() of rows of floats. */
+static inline int play_forward(const struct expert *x, float *y, const float *rows, void *work, size_t n)
+{
+    return expert_forward(x, y, &(struct rows){.f32 = rows}, work, n);
+}
+static inline int play_grad(struct expert *x, float *gx, const float *rows, const float *gy, void *work, size_t n,
+                            uint64_t version, float lr_scale, uint64_t *staleness)
+{
+    return expert_backward(x, gx, &(struct rows){.f32 = rows}, &(struct rows){.f32 = gy}, NULL, work, n, version, lr_scale,
+                           staleness);
+}
 
 static inline void play_draw(struct play_rows *rows, struct rng *rng, size_t n, size_t D)
 {
@@ -63,7 +75,7 @@ static inline void play_draw(struct play_rows *rows, struct rng *rng, size_t n, 
 static inline void play_backward(struct expert *x, struct play_rows *rows, uint64_t version)
 {
     uint64_t staleness;
-    ck_assert_int_eq(expert_backward(x, rows->gx, rows->x, rows->gy, rows->work, rows->n, version, 0.7f, &staleness), 0);
+    ck_assert_int_eq(play_grad(x, rows->gx, rows->x, rows->gy, rows->work, rows->n, version, 0.7f, &staleness), 0);
 }
 
 /** Everything that decides later bits, as one hash. */

@@ -264,7 +264,7 @@ START_TEST(test_export)
     ck_assert_uint_eq((size_t)(file.data - out.bytes) % 8, 0);
     rng_init(&rng, 1, "export");
     play_draw(&rows, &rng, 1, 11);
-    ck_assert_int_eq(expert_forward(x, y, rows.x, rows.work, 1), 0);
+    ck_assert_int_eq(play_forward(x, y, rows.x, rows.work, 1), 0);
     foreign_forward(&file, export_name[_i].prefix, 11, 14, rows.x, expected);
     for (size_t i = 0; i < 11; i++)
         ck_assert_double_eq_tol(y[i], expected[i], 1e-5);

@@ -141,9 +141,9 @@ START_TEST(test_forward)
     float y[N * D], one[D];
     rng_init(&rng, 1, "forward");
     play_draw(&rows, &rng, N, D);
-    ck_assert_int_eq(expert_forward(x, y, rows.x, rows.work, N), 0);
+    ck_assert_int_eq(play_forward(x, y, rows.x, rows.work, N), 0);
     for (size_t r = 0; r < N; r++) { /* a row does not depend on its batch */
-        ck_assert_int_eq(expert_forward(x, one, rows.x + r * D, rows.work, 1), 0);
+        ck_assert_int_eq(play_forward(x, one, rows.x + r * D, rows.work, 1), 0);
         ck_assert(is_same(one, y + r * D, D));
     }
     double param[3 * D * H], row[N * D], sum = 0;
@@ -154,8 +154,37 @@ START_TEST(test_forward)
         sum += (double)rows.gy[i] * y[i];
     }
     ck_assert_double_eq_tol(sum, loss(x, param, row, rows.gy, N), 1e-6);
-    ck_assert_int_eq(expert_forward(x, y, rows.x, rows.work, 0), 0);
+    ck_assert_int_eq(play_forward(x, y, rows.x, rows.work, 0), 0);
     expert_free(x);
+}
+END_TEST
+
+/* A row's weight is as if its gradient had been that much larger. */
+START_TEST(test_weight)
+{
+    struct expert_config c = play_config(D, H);
+    struct expert *weighted = play_expert("ref", &c, "L0.0"), *by_hand = play_expert("ref", &c, "L0.0");
+    struct play_rows rows;
+    struct rng rng;
+    uint64_t staleness;
+    float weight[N], gx[N * D];
+    rng_init(&rng, (uint64_t)_i, "weight");
+    play_draw(&rows, &rng, N, D);
+    struct rows x = {.f32 = rows.x}, gy = {.f32 = rows.gy};
+    for (size_t r = 0; r < N; r++)
+        weight[r] = rng_unit(&rng);
+    ck_assert_int_eq(expert_backward(weighted, gx, &x, &gy, weight, rows.work, N, 0, 0.7f, &staleness), 0);
+    for (size_t i = 0; i < N * D; i++)
+        rows.gy[i] *= weight[i / D];
+    play_backward(by_hand, &rows, 0);
+    ck_assert(is_same(gx, rows.gx, N * D) && is_same_state(weighted, by_hand));
+    struct hash before = play_state(weighted);
+    weight[_i] = _i % 2 ? NAN : 0x1p40f;
+    ck_assert_int_eq(expert_backward(weighted, gx, &x, &gy, weight, rows.work, N, 0, 0.7f, &staleness), HANSE_EREJECT);
+    struct hash after = play_state(weighted);
+    ck_assert(hash_equal(&before, &after));
+    expert_free(weighted);
+    expert_free(by_hand);
 }
 END_TEST
 
@@ -180,18 +209,18 @@ START_TEST(test_reject)
         float old = *at[i];
         *at[i] = bad_value[_i];
         if (i == 0)
-            ck_assert_int_eq(expert_forward(x, y, rows.x, rows.work, N), HANSE_EREJECT);
-        ck_assert_int_eq(expert_backward(x, rows.gx, rows.x, rows.gy, rows.work, N, 0, 1, &staleness), HANSE_EREJECT);
+            ck_assert_int_eq(play_forward(x, y, rows.x, rows.work, N), HANSE_EREJECT);
+        ck_assert_int_eq(play_grad(x, rows.gx, rows.x, rows.gy, rows.work, N, 0, 1, &staleness), HANSE_EREJECT);
         *at[i] = old;
     }
     float bad_scale = _i == 0 ? NAN : _i == 1 ? -0.1f : 1.1f;
-    ck_assert_int_eq(expert_backward(x, rows.gx, rows.x, rows.gy, rows.work, N, 0, bad_scale, &staleness), HANSE_EREJECT);
+    ck_assert_int_eq(play_grad(x, rows.gx, rows.x, rows.gy, rows.work, N, 0, bad_scale, &staleness), HANSE_EREJECT);
     struct hash after = play_state(x);
     ck_assert(is_same(y, was, N * D) && hash_equal(&before, &after));
-    ck_assert(expert_rows_ok(rows.x, N * D));
+    ck_assert(expert_rows_ok(NUMERICS_F32, &(struct rows){.f32 = rows.x}, N, D));
     rows.x[3] = nextafterf(EXPERT_VALUE_MAX, 0);
     rows.x[4] = 1e-45f;
-    ck_assert(expert_rows_ok(rows.x, N * D));
+    ck_assert(expert_rows_ok(NUMERICS_F32, &(struct rows){.f32 = rows.x}, N, D));
     expert_free(x);
 }
 END_TEST
@@ -209,8 +238,8 @@ START_TEST(test_reject_of_results)
     for (size_t i = 0; i < 3 * D * H; i++)
         x->param[i] *= 1e30f;
     struct hash before = play_state(x);
-    ck_assert_int_eq(expert_forward(x, y, rows.x, rows.work, N), HANSE_EREJECT);
-    ck_assert_int_eq(expert_backward(x, rows.gx, rows.x, rows.gy, rows.work, N, 0, 1, &staleness), HANSE_EREJECT);
+    ck_assert_int_eq(play_forward(x, y, rows.x, rows.work, N), HANSE_EREJECT);
+    ck_assert_int_eq(play_grad(x, rows.gx, rows.x, rows.gy, rows.work, N, 0, 1, &staleness), HANSE_EREJECT);
     struct hash after = play_state(x);
     ck_assert(hash_equal(&before, &after));
     expert_free(x);
@@ -263,7 +292,7 @@ START_TEST(test_staleness)
     scaled = rows;
     for (size_t i = 0; i < N * D; i++)
         scaled.gy[i] *= damping[_i].damping;
-    ck_assert_int_eq(expert_backward(stale, rows.gx, rows.x, rows.gy, rows.work, N, forward, 0.7f, &staleness), 0);
+    ck_assert_int_eq(play_grad(stale, rows.gx, rows.x, rows.gy, rows.work, N, forward, 0.7f, &staleness), 0);
     ck_assert_uint_eq(staleness, damping[_i].staleness);
     if (damping[_i].damping > 0) {
         play_backward(fresh, &scaled, fresh->version);
@@ -387,7 +416,7 @@ END_TEST
 static float mean_error(struct expert *x, struct play_rows *rows, const float *target)
 {
     float error = 0;
-    ck_assert_int_eq(expert_forward(x, rows->gy, rows->x, rows->work, rows->n), 0);
+    ck_assert_int_eq(play_forward(x, rows->gy, rows->x, rows->work, rows->n), 0);
     for (size_t i = 0; i < rows->n * D; i++) {
         rows->gy[i] -= target[i];
         error += rows->gy[i] * rows->gy[i] / (float)(rows->n * D);
@@ -409,7 +438,7 @@ START_TEST(test_learns)
         teacher->param[i] *= 2;
     for (size_t i = 0; i < 600; i++) {
         play_draw(&rows, &rng, 32, D);
-        ck_assert_int_eq(expert_forward(teacher, target, rows.x, rows.work, rows.n), 0);
+        ck_assert_int_eq(play_forward(teacher, target, rows.x, rows.work, rows.n), 0);
         last = mean_error(x, &rows, target);
         first = i == 0 ? last : first;
         play_backward(x, &rows, x->version);
@@ -430,6 +459,7 @@ int main(void)
     tcase_add_test(t, test_birth_refused);
     tcase_add_loop_test(t, test_gradient, 0, 3);
     tcase_add_test(t, test_forward);
+    tcase_add_loop_test(t, test_weight, 0, 4);
     tcase_add_loop_test(t, test_reject, 0, sizeof bad_value / sizeof *bad_value);
     tcase_add_test(t, test_reject_of_results);
     tcase_add_loop_test(t, test_split, 0, 10);

@@ -149,7 +149,9 @@ END_TEST
 /* The plain meaning: each request by the expert's own functions, an update right behind the one that made it due. */
 START_TEST(test_alone_is_what_the_expert_does)
 {
-    static float rows[SLOTS_MAX * WIDTH], gy[SLOTS_MAX * WIDTH], out[SLOTS_MAX * WIDTH], work[4 * SLOTS_MAX * 16];
+    static float rows[SLOTS_MAX * WIDTH], gy[SLOTS_MAX * WIDTH], out[SLOTS_MAX * WIDTH];
+    static _Alignas(64) float work[5 * SLOTS_MAX * 16];
+    const struct rows r = {.f32 = rows}, gradients = {.f32 = gy};
     struct expert *x = new_expert(), *y = new_expert();
     draw_script(&together, 99 + (uint64_t)_i);
     compute(x, &together, N_ITEMS);
@@ -165,8 +167,9 @@ START_TEST(test_alone_is_what_the_expert_does)
             }
         ck_assert_uint_eq(g->version, y->version);
         uint64_t staleness;
-        int err = item->gy ? expert_backward(y, out, rows, gy, work, g->n_slots, item->version, item->lr_scale, &staleness)
-                           : expert_forward(y, out, rows, work, g->n_slots);
+        int err = item->gy
+                      ? expert_backward(y, out, &r, &gradients, NULL, work, g->n_slots, item->version, item->lr_scale, &staleness)
+                      : expert_forward(y, out, &r, work, g->n_slots);
         ck_assert_uint_eq(g->status, err ? STATUS_REJECT : STATUS_OK);
         if (!err)
             ck_assert_mem_eq(out, g->values, sizeof(float) * WIDTH * g->n_slots);
@@ -206,10 +209,12 @@ static void draw_large(struct large *l, struct rng *rng)
 START_TEST(test_large_requests)
 {
     static struct large l;
-    static float gx[N_LARGE * WIDTH], work[4 * N_LARGE * 16];
+    static float gx[N_LARGE * WIDTH];
+    static _Alignas(64) float work[5 * N_LARGE * 16];
     struct rng rng;
     rng_init(&rng, 1, "large");
     draw_large(&l, &rng);
+    const struct rows rows = {.f32 = l.rows}, gy = {.f32 = l.gy};
     struct expert *x = new_expert(), *y = new_expert();
     x->config.slots_per_update = y->config.slots_per_update = 2 * N_LARGE;
     struct batch_item item = {.group = &l.group, .x = l.rows, .gy = l.gy, .lr_scale = 1, .caller = &caller};
@@ -218,7 +223,7 @@ START_TEST(test_large_requests)
     uint64_t staleness;
     batch_compute(x, &item, &scratch, &counts);
     ck_assert_uint_eq(l.group.status, STATUS_OK);
-    ck_assert_int_eq(expert_backward(y, gx, l.rows, l.gy, work, N_LARGE, 0, 1, &staleness), 0);
+    ck_assert_int_eq(expert_backward(y, gx, &rows, &gy, NULL, work, N_LARGE, 0, 1, &staleness), 0);
     ck_assert_mem_eq(gx, l.values, sizeof gx);
     expert_log_backward(y, &caller, 0, 0, N_LARGE);
     expect_same_expert(x, y);
@@ -231,7 +236,7 @@ START_TEST(test_large_requests)
     item.gy = NULL;
     batch_compute(x, &item, &scratch, &counts);
     ck_assert_uint_eq(l.group.status, STATUS_OK);
-    ck_assert_int_eq(expert_forward(y, gx, l.rows, work, N_LARGE), 0);
+    ck_assert_int_eq(expert_forward(y, gx, &rows, work, N_LARGE), 0);
     ck_assert_mem_eq(gx, l.values, sizeof gx);
     free(scratch.at);
     expert_free(x);

@@ -16,7 +16,8 @@ static struct expert *fresh_expert(const char *name)
 
 START_TEST(test_answers_are_the_experts)
 {
-    float y[N_ROWS * WIDTH], gx[N_ROWS * WIDTH], gy[N_ROWS * WIDTH], work[4 * N_ROWS * 16];
+    float y[N_ROWS * WIDTH], gx[N_ROWS * WIDTH];
+    _Alignas(64) float work[5 * N_ROWS * 16];
     uint64_t staleness;
     struct expert *x = fresh_expert("L0.3");
     start();
@@ -28,7 +29,7 @@ START_TEST(test_answers_are_the_experts)
     ck_assert_uint_eq(m->n_groups, 3);
     ck_assert_uint_eq(m->group[1].expert, 3);
     struct ask *ask = make_ask(MESSAGE_FORWARD, 77, 0, 1, N_ROWS);
-    ck_assert_int_eq(expert_forward(x, y, ask->x, work, N_ROWS), 0);
+    ck_assert_int_eq(expert_forward(x, y, &(struct rows){.f32 = ask->x}, work, N_ROWS), 0);
     ck_assert_mem_eq(m->group[1].values, y, sizeof y);
     stage_forget_sent(node);
 
@@ -37,9 +38,8 @@ START_TEST(test_answers_are_the_experts)
     m = only_reply();
     ck_assert_int_eq(m->kind, MESSAGE_BACKWARD_REPLY);
     ask = make_ask(MESSAGE_BACKWARD, 77, 0, 1, N_ROWS);
-    for (size_t i = 0; i < N_ROWS * WIDTH; i++)
-        gy[i] = weights[i / WIDTH] * ask->rows[i];
-    ck_assert_int_eq(expert_backward(x, gx, ask->x, gy, work, N_ROWS, 0, 1, &staleness), 0);
+    const struct rows rows = {.f32 = ask->x}, gy = {.f32 = ask->rows};
+    ck_assert_int_eq(expert_backward(x, gx, &rows, &gy, weights, work, N_ROWS, 0, 1, &staleness), 0);
     ck_assert_int_eq(m->group[0].status, STATUS_OK);
     ck_assert_mem_eq(m->group[0].values, gx, sizeof gx);
     ck_assert_uint_eq(m->group[0].load, N_ROWS);
