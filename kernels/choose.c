@@ -18,6 +18,14 @@ static bool runs_avx512(void)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512bw") && runs_avx2();
 }
+#elif defined __aarch64__
+extern const struct kernels neon_kernels;
+
+/* Every 64-bit Arm that runs Linux has it. */
+static bool runs_neon(void)
+{
+    return true;
+}
 #endif
 
 static bool runs_ref(void)
@@ -33,6 +41,8 @@ static const struct choice {
 #ifdef __x86_64__
     {&avx512_kernels, runs_avx512},
     {&avx2_kernels, runs_avx2},
+#elif defined __aarch64__
+    {&neon_kernels, runs_neon},
 #endif
     {&ref_kernels, runs_ref},
 };
@@ -51,7 +61,7 @@ static int choose_fastest(const struct kernels **out)
 /* Another machine's kernels are a known name that this build lacks. */
 static bool is_known(const char *isa)
 {
-    return strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0;
+    return strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0 || strcmp(isa, "neon") == 0;
 }
 
 int kernels_choose(const char *isa, const struct kernels **out)
@@ -70,6 +80,6 @@ int kernels_choose(const char *isa, const struct kernels **out)
         log_error("isa %s: this machine cannot run it; leave HANSE_ISA unset for the fastest that it can", isa);
         return HANSE_EUNSUPPORTED;
     }
-    log_error("isa %s: no such kernels; ref, avx2 and avx512 exist", isa);
+    log_error("isa %s: no such kernels; ref, avx2, avx512 and neon exist", isa);
     return HANSE_EINVAL;
 }

@@ -10,7 +10,7 @@
 
 #include "kernels/cpu/cpu.h"
 
-#ifdef __AVX512F__
+#if N_REGISTERS == 32
 #define ROWS ((size_t)8) /* 24 of 32 registers hold the tile */
 #else
 #define ROWS ((size_t)4) /* 12 of 16 */
@@ -107,7 +107,7 @@ TILES(1)
 TILES(2)
 TILES(3)
 TILES(4)
-#ifdef __AVX512F__
+#if N_REGISTERS == 32
 TILES(5)
 TILES(6)
 TILES(7)
@@ -136,28 +136,6 @@ static size_t panel_vecs(size_t n_left)
     return left < VECS ? left : VECS;
 }
 
-/* Turns 8 rows of 8 into 8 columns. */
-static inline void transpose_8(float *to, size_t ld_to, const float *from, size_t ld_from)
-{
-    __m256 r[8], s[8];
-    for (size_t i = 0; i < 8; i++)
-        r[i] = _mm256_loadu_ps(from + i * ld_from);
-    for (size_t i = 0; i < 8; i += 2) {
-        s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-        s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-    }
-    for (size_t i = 0; i < 8; i += 4) {
-        r[i] = _mm256_shuffle_ps(s[i], s[i + 2], 0x44);
-        r[i + 1] = _mm256_shuffle_ps(s[i], s[i + 2], 0xee);
-        r[i + 2] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0x44);
-        r[i + 3] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0xee);
-    }
-    for (size_t i = 0; i < 4; i++) {
-        _mm256_storeu_ps(to + i * ld_to, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-        _mm256_storeu_ps(to + (i + 4) * ld_to, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-    }
-}
-
 /* Columns from..from+width-1 of b for K values of k, into rows of `width` rounded up to vectors; +0 fills up. */
 static void pack_rows(float *to, size_t ld_to, const float *b, size_t ldb, size_t width, size_t K)
 {
@@ -174,12 +152,12 @@ static void pack_rows(float *to, size_t ld_to, const float *b, size_t ldb, size_
 static void pack_columns(float *to, size_t ld_to, const float *b, size_t ldb, size_t width, size_t K)
 {
     size_t j = 0;
-    for (; j + 8 <= width; j += 8) {
+    for (; j + TURN <= width; j += TURN) {
         size_t k = 0;
-        for (; k + 8 <= K; k += 8)
-            transpose_8(to + k * ld_to + j, ld_to, b + j * ldb + k, ldb);
+        for (; k + TURN <= K; k += TURN)
+            v_turn(to + k * ld_to + j, ld_to, b + j * ldb + k, ldb);
         for (; k < K; k++)
-            for (size_t i = j; i < j + 8; i++)
+            for (size_t i = j; i < j + TURN; i++)
                 to[k * ld_to + i] = b[i * ldb + k];
     }
     for (; j < width; j++)

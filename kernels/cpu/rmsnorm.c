@@ -30,18 +30,18 @@ void CPU(rmsnorm)(float *y, float *rstd, const float *x, const float *gain, floa
 static float weighted_dot(const float *gy, const float *gain, const float *x, size_t D)
 {
     vec sum[SUM_VECS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t v = 0; v < SUM_VECS; v++)
         sum[v] = v_zero();
     size_t i = 0;
     for (; i + 32 <= D; i += 32) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (size_t v = 0; v < SUM_VECS; v++) {
             vec w = v_mul(v_load(gy + i + v * WIDTH), v_load(gain + i + v * WIDTH));
             sum[v] = v_fma(w, v_load(x + i + v * WIDTH), sum[v]);
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t v = 0; v < SUM_VECS && i < D; v++, i += WIDTH) {
         mask m = v_first(D - i);
         vec w = v_mul(v_load_part(gy + i, m), v_load_part(gain + i, m));

@@ -9,15 +9,15 @@
 float CPU(dot)(const float *x, const float *y, size_t n)
 {
     vec sum[SUM_VECS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t v = 0; v < SUM_VECS; v++)
         sum[v] = v_zero();
     size_t i = 0;
     for (; i + 32 <= n; i += 32)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (size_t v = 0; v < SUM_VECS; v++)
             sum[v] = v_fma(v_load(x + i + v * WIDTH), v_load(y + i + v * WIDTH), sum[v]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t v = 0; v < SUM_VECS && i < n; v++, i += WIDTH) {
         mask m = v_first(n - i);
         sum[v] = v_select(m, v_fma(v_load_part(x + i, m), v_load_part(y + i, m), sum[v]), sum[v]);
@@ -53,12 +53,12 @@ float CPU(exp_row)(float *e, float *max, const float *x, size_t n)
 {
     *max = greatest(x, n);
     vec less = v_all(*max), sum[SUM_VECS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t v = 0; v < SUM_VECS; v++)
         sum[v] = v_zero();
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (size_t v = 0; v < SUM_VECS; v++) {
             vec y = v_exp(v_sub(v_load(x + i + v * WIDTH), less));
             if (e)
@@ -66,7 +66,7 @@ float CPU(exp_row)(float *e, float *max, const float *x, size_t n)
             sum[v] = v_add(sum[v], y);
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t v = 0; v < SUM_VECS && i < n; v++, i += WIDTH) {
         mask m = v_first(n - i);
         vec y = v_select(m, v_exp(v_sub(v_load_part(x + i, m), less)), v_zero());

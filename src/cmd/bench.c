@@ -321,7 +321,8 @@ int cmd_bench(int argc, char **argv)
     int status;
     bench.seconds = 0.2;
     const struct options_row row[] = {
-        {"isa", "NAME", OPTIONS_TEXT, &isa, "ref, avx2 or avx512 (default: the fastest here, and avx2)", 0, 0, false},
+        {"isa", "NAME", OPTIONS_TEXT, &isa, "ref, avx2, avx512 or neon (default: the fastest here, and avx2 beside avx512)", 0, 0,
+         false},
         {"seconds", "S", OPTIONS_DOUBLE, &bench.seconds, "time for each figure (default 0.2)", 0, 0, false},
     };
     const struct options_usage usage = {

@@ -341,6 +341,7 @@ START_TEST(every_instruction_set_gives_the_same_bits)
 {
     check_same_bits("avx2", shapes[_i], 11);
     check_same_bits("avx512", shapes[_i], 11);
+    check_same_bits("neon", shapes[_i], 11);
 }
 END_TEST
 
