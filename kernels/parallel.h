@@ -1,0 +1,17 @@
+/**
+ * kernels/parallel.h - one product by several threads (base/team.h).
+ *
+ * Parts divide the outputs and never k, so the bits are those of one thread, whatever the team.  A product that
+ * is over before a helper would be awake is not cut.
+ */
+#ifndef KERNELS_PARALLEL_H
+#define KERNELS_PARALLEL_H
+
+#include "base/team.h"
+#include "kernels/kernels.h"
+
+/** k->matmul, shared by the team; without one (NULL) by the caller alone. */
+void parallel_matmul(const struct kernels *k, struct team *team, float *c, size_t ldc, struct matrix a, struct matrix b, size_t M,
+                     size_t N, size_t K, bool accumulate);
+
+#endif

@@ -1,0 +1,135 @@
+/* tests/kernels/test_parallel.c - a product has the bits of one thread however many share it. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "kernels/parallel.h"
+#include "tests/kernels/kernels_test.h"
+
+#define SLACK 3
+
+static const struct kernels *inner;
+static atomic_size_t n_products;
+
+static void count_matmul(float *c, size_t ldc, struct matrix a, struct matrix b, size_t M, size_t N, size_t K, bool accumulate)
+{
+    atomic_fetch_add(&n_products, 1);
+    inner->matmul(c, ldc, a, b, M, N, K, accumulate);
+}
+
+/* The fastest set here, with a matmul that counts how often it is called. */
+static struct kernels counting(void)
+{
+    ck_assert_int_eq(kernels_choose(NULL, &inner), 0);
+    struct kernels k = *inner;
+    k.matmul = count_matmul;
+    atomic_store(&n_products, 0);
+    return k;
+}
+
+struct helpers {
+    struct team *team;
+    pthread_t thread[3];
+    size_t n;
+    atomic_bool is_ending;
+};
+
+static void ignore_call(void *arg, size_t n)
+{
+    (void)arg;
+    (void)n;
+}
+
+static void *keep_helping(void *arg)
+{
+    struct helpers *helpers = arg;
+    while (!atomic_load(&helpers->is_ending))
+        if (!team_help(helpers->team))
+            usleep(20);
+    return NULL;
+}
+
+static void helpers_start(struct helpers *helpers, size_t n)
+{
+    *helpers = (struct helpers){.n = n};
+    ck_assert_int_eq(team_new((unsigned)n + 1, ignore_call, NULL, &helpers->team), 0);
+    for (size_t i = 0; i < n; i++)
+        ck_assert_int_eq(pthread_create(&helpers->thread[i], NULL, keep_helping, helpers), 0);
+}
+
+static void helpers_end(struct helpers *helpers)
+{
+    atomic_store(&helpers->is_ending, true);
+    for (size_t i = 0; i < helpers->n; i++)
+        pthread_join(helpers->thread[i], NULL);
+    team_free(helpers->team);
+}
+
+static struct matrix operand(float **memory, struct dice *dice, size_t rows, size_t columns, bool is_transposed)
+{
+    size_t ld = (is_transposed ? rows : columns) + SLACK;
+    *memory = dice_floats(dice, PLAIN, (is_transposed ? columns : rows) * ld);
+    return is_transposed ? matrix_transposed(*memory, ld) : matrix_of(*memory, ld);
+}
+
+static void check_shape(struct team *team, struct dice *dice, size_t M, size_t N, size_t K, int way)
+{
+    struct kernels k = counting();
+    float *a_memory, *b_memory;
+    struct matrix a = operand(&a_memory, dice, M, K, way & 1), b = operand(&b_memory, dice, K, N, way & 2);
+    size_t ldc = N + SLACK;
+    float *want = dice_floats(dice, PLAIN, M * ldc), *got = copy_floats(want, M * ldc);
+    inner->matmul(want, ldc, a, b, M, N, K, way & 4);
+    parallel_matmul(&k, team, got, ldc, a, b, M, N, K, way & 4);
+    assert_same(got, want, M * ldc, inner->name, "parallel_matmul");
+    free(a_memory);
+    free(b_memory);
+    free(want);
+    free(got);
+}
+
+/* Wide, tall, both, neither; lengths that no step divides. */
+static const size_t shape[][3] = {{40, 1001, 300}, {1003, 50, 250}, {611, 395, 67}, {129, 193, 500}, {1, 6000, 2000}, {7, 3, 2}};
+
+START_TEST(the_bits_are_those_of_one_thread)
+{
+    struct helpers helpers;
+    struct dice dice = {(uint64_t)_i};
+    helpers_start(&helpers, (size_t)_i % 4);
+    for (size_t s = 0; s < sizeof shape / sizeof *shape; s++)
+        check_shape(helpers.team, &dice, shape[s][0], shape[s][1], shape[s][2], _i);
+    check_shape(NULL, &dice, 40, 1001, 300, _i);
+    helpers_end(&helpers);
+}
+END_TEST
+
+static size_t count_parts(struct team *team, size_t M, size_t N, size_t K)
+{
+    struct dice dice = {1};
+    check_shape(team, &dice, M, N, K, 0);
+    return atomic_load(&n_products);
+}
+
+START_TEST(what_is_cut_and_what_not)
+{
+    struct helpers helpers;
+    helpers_start(&helpers, 1);
+    ck_assert_uint_eq(count_parts(NULL, 512, 512, 100), 1);
+    ck_assert_uint_eq(count_parts(helpers.team, 64, 64, 100), 1);    /* over at once */
+    ck_assert_uint_gt(count_parts(helpers.team, 16, 4000, 300), 1);  /* wide */
+    ck_assert_uint_gt(count_parts(helpers.team, 4000, 16, 300), 1);  /* tall */
+    ck_assert_uint_le(count_parts(helpers.team, 900, 900, 300), 20); /* not to dust */
+    helpers_end(&helpers);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("kernels/parallel");
+    TCase *tests = tcase_create("parallel");
+    tcase_set_timeout(tests, 120);
+    tcase_add_loop_test(tests, the_bits_are_those_of_one_thread, 0, 8);
+    tcase_add_test(tests, what_is_cut_and_what_not);
+    suite_add_tcase(suite, tests);
+    return unit_run(suite);
+}
