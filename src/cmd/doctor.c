@@ -28,6 +28,7 @@
 #include "cmd/options.h"
 #include "config.h"
 #include "kernels/kernels.h"
+#include "net/cores.h"
 #ifdef HAVE_OPENBLAS
 #include <cblas.h>
 #endif
@@ -101,6 +102,19 @@ static bool check_kernels(void)
     return err == 0;
 }
 
+/* What of those this process gets: an affinity mask, a cpuset or a quota may leave it less. */
+static bool check_workers(void)
+{
+    char text[160];
+    struct cores *cores;
+    if (cores_new(&cores))
+        return false;
+    cores_describe(cores, text, sizeof text);
+    report(GRADE_OK, "workers", "%s", text);
+    cores_free(cores);
+    return true;
+}
+
 static bool check_cores(void)
 {
     hwloc_topology_t topology;
@@ -117,7 +131,7 @@ static bool check_cores(void)
     report(GRADE_OK, "cores", "%d cores, %d threads; packages: %d, memory nodes: %d (%s)", n_cores, n_threads, n_packages,
            n_nodes, model ? model : "model unknown");
     hwloc_topology_destroy(topology);
-    return true;
+    return check_workers();
 }
 
 /* MemAvailable counts what the page cache would give back, which sysinfo() does not. */

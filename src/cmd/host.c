@@ -183,6 +183,7 @@ int cmd_host(int argc, char **argv)
          false},
         SESSION_ROW_ISA(o),
         SESSION_ROW_WORKERS(o),
+        SESSION_ROW_PIN(o),
     };
     const struct options_usage usage = {
         .command = "hanse host",

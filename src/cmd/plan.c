@@ -134,7 +134,7 @@ int cmd_plan(int argc, char **argv)
 {
     struct session_options o = session_options_default();
     struct cost_place place = {.up_bits_s = 20e6};
-    uint64_t rtt_us = 80000, n_host_cores = session_n_cores(), n_cores = session_n_cores();
+    uint64_t rtt_us = 80000, n_cores = 0, n_host_cores = 0;
     const struct options_row row[] = {
         SESSION_ROW_RUN(o),
         {"up", "RATE", OPTIONS_BIT_RATE, &place.up_bits_s, "what a line sends, the trainer's and each host's (default: 20Mbit)",
@@ -160,8 +160,8 @@ int cmd_plan(int argc, char **argv)
     if (place.down_bits_s == 0)
         place.down_bits_s = place.up_bits_s;
     place.rtt_s = (double)(rtt_us ? rtt_us : 1) / 1e6;
-    place.trainer_cores = (double)n_cores;
-    place.host_cores = (double)n_host_cores;
+    place.trainer_cores = n_cores ? (double)n_cores : cores_n_here();
+    place.host_cores = n_host_cores ? (double)n_host_cores : cores_n_here();
     int err = plan(&o, &place);
     return err ? hanse_exit_status(err) : 0;
 }

@@ -1,7 +1,6 @@
 /* cmd/session.c - opens run, kernels, directory, key and network in that order, the cheapest refusals first. */
 #include "cmd/session.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,15 +11,6 @@
 struct session_options session_options_default(void)
 {
     return (struct session_options){.isa = getenv("HANSE_ISA")};
-}
-
-unsigned session_n_cores(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    int n = CPU_COUNT(&set);
-    return n > 0 ? (unsigned)n : 1;
 }
 
 static int fresh_key(struct key **out)
@@ -63,14 +53,21 @@ int session_open(struct session *session, const struct session_options *options,
         err = kernels_choose(options->isa && *options->isa ? options->isa : NULL, &session->kernels);
     if (!err)
         err = open_directory(session, options->dir, wish);
+    if (!err)
+        err = cores_new(&session->cores);
     if (err)
         return err;
     choose_join(session, &options->join);
-    session->n_workers = options->n_workers ? (unsigned)options->n_workers : session_n_cores();
+    session->n_workers = options->n_workers ? (unsigned)options->n_workers : cores_n_workers(session->cores);
     struct rng rng;
     rng_init_from_system(&rng);
     session->seed = rng_u64(&rng);
-    struct net_config config = {.key = session->key, .n_ports = 1, .n_workers = session->n_workers, .catch_signals = true};
+    struct net_config config = {.key = session->key,
+                                .n_ports = 1,
+                                .n_workers = session->n_workers,
+                                .cores = session->cores,
+                                .is_alone = options->pins_workers,
+                                .catch_signals = true};
     if (wish->wants_listener) {
         config.listen = wish->listen;
         config.n_ports = wish->n_ports;
@@ -81,6 +78,7 @@ int session_open(struct session *session, const struct session_options *options,
 void session_close(struct session *session)
 {
     net_free(session->net);
+    cores_free(session->cores);
     key_free(session->key);
     files_close(&session->disk);
 }

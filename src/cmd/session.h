@@ -8,6 +8,7 @@
 #include "cmd/options.h"
 #include "kernels/kernels.h"
 #include "model/run.h"
+#include "net/cores.h"
 #include "net/net.h"
 #include "node/client.h"
 
@@ -20,6 +21,7 @@ struct session_options {
     const char *dir; /* NULL: a command that keeps nothing */
     struct options_addrs join;
     uint64_t n_workers; /* 0: one a core that we may use */
+    bool pins_workers;  /* each to a core of its own */
 };
 
 /* Rows for a command's option table, all about a struct session_options o. */
@@ -46,6 +48,11 @@ struct session_options {
     {                                                                                                                            \
         "workers", "N", OPTIONS_U64, &(o).n_workers, "threads that compute (default: one a core)", 1, 1024, false                \
     }
+#define SESSION_ROW_PIN(o)                                                                                                       \
+    {                                                                                                                            \
+        "pin", NULL, OPTIONS_FLAG, &(o).pins_workers,                                                                            \
+            "bind each of them to a core of its own: for a machine on which nothing else computes", 0, 0, false                  \
+    }
 
 /** How a command wants its session. */
 struct session_wish {
@@ -61,6 +68,7 @@ struct session {
     const struct kernels *kernels;
     struct disk disk;
     struct key *key;
+    struct cores *cores;
     struct net *net;
     struct addr join[OPTIONS_LIST_MAX];
     size_t n_join;
@@ -78,8 +86,5 @@ void session_close(struct session *session);
 
 /** How a client of experts is to be set up; points into the session. */
 struct client_config session_client(const struct session *session, bool is_local);
-
-/** Cores that this process may use. */
-unsigned session_n_cores(void);
 
 #endif

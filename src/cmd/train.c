@@ -208,6 +208,7 @@ int cmd_train(int argc, char **argv)
          "say at the end where the time of a step went; with --metrics also in each line, as profile_ms", 0, 0, false},
         SESSION_ROW_ISA(o),
         SESSION_ROW_WORKERS(o),
+        SESSION_ROW_PIN(o),
     };
     const struct options_usage usage = {
         .command = "hanse train",

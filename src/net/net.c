@@ -243,7 +243,8 @@ int net_new(const struct net_config *config, struct net **out)
     err = tls_context_new(config->key, &net->tls);
     if (err)
         goto fail;
-    err = workers_new(config->n_workers ? config->n_workers : 1, wake, &net->work_done, &net->workers);
+    err = workers_new(config->n_workers ? config->n_workers : 1, config->cores, config->is_alone, wake, &net->work_done,
+                      &net->workers);
     if (err)
         goto fail;
     *out = net;
@@ -323,6 +324,11 @@ int net_run(struct net *net, const struct io_machine *machine)
 const struct io *net_io(struct net *net)
 {
     return &net->io;
+}
+
+struct team *net_team(struct net *net)
+{
+    return workers_team(net->workers);
 }
 
 struct addr net_address(const struct net *net)

@@ -12,15 +12,19 @@
 
 #include "base/disk.h"
 #include "base/io.h"
+#include "base/team.h"
+#include "net/cores.h"
 
 struct net;
 
 struct net_config {
-    const struct key *key; /* kept */
-    struct addr listen;    /* family 0: no listener, UDP on any port (a trainer) */
-    unsigned n_ports;      /* tries ports listen.port .. + n_ports - 1; 1 means just this one */
-    unsigned n_workers;    /* threads for io_work, at least 1 */
-    bool catch_signals;    /* SIGINT, SIGTERM: IO_STOP; a second one ends the process at once */
+    const struct key *key;     /* kept */
+    struct addr listen;        /* family 0: no listener, UDP on any port (a trainer) */
+    unsigned n_ports;          /* tries ports listen.port .. + n_ports - 1; 1 means just this one */
+    unsigned n_workers;        /* threads for io_work, at least 1 */
+    const struct cores *cores; /* where they are bound; kept; NULL: nowhere */
+    bool is_alone;             /* nobody else computes on this machine: cores_bind() */
+    bool catch_signals;        /* SIGINT, SIGTERM: IO_STOP; a second one ends the process at once */
     /* Bounds, 0 for the default. */
     uint64_t handshake_us;   /* a link that is not up after this is dropped: 10 s */
     uint64_t probe_us;       /* a link silent for this long is asked for a sign of life: 15 s */
@@ -34,6 +38,9 @@ void net_free(struct net *net);
 
 /** The effects, for the machine's constructor. */
 const struct io *net_io(struct net *net);
+
+/** Through it the threads for io_work help each other; NULL when there is one.  For work to hand to what it calls. */
+struct team *net_team(struct net *net);
 
 /** Where we listen (UDP and TCP), or are bound for UDP alone. */
 struct addr net_address(const struct net *net);
