@@ -20,6 +20,20 @@ enum numerics { NUMERICS_F32, NUMERICS_I8X2, NUMERICS_I8X1, N_NUMERICS };
 /** "f32", "i8x2", "i8x1". */
 extern const char *const numerics_name[N_NUMERICS];
 
+/** The products of a SwiGLU block, of which a run for research may name some to be computed in one slice where the rest is i8x2. */
+enum product {
+    PRODUCT_IN,               /* x Wg, x Wu */
+    PRODUCT_OUT,              /* h Wd */
+    PRODUCT_GRAD_HIDDEN,      /* gy Wd^T */
+    PRODUCT_GRAD_IN,          /* gg Wg^T, gu Wu^T */
+    PRODUCT_GRAD_WEIGHTS_IN,  /* x^T gg, x^T gu */
+    PRODUCT_GRAD_WEIGHTS_OUT, /* h^T gy */
+    N_PRODUCTS
+};
+
+/** "in", "out", "grad_hidden", "grad_in", "grad_weights_in", "grad_weights_out". */
+extern const char *const product_name[N_PRODUCTS];
+
 /** Slices of an integer; 0 for f32. */
 static inline size_t numerics_slices(enum numerics numerics)
 {

@@ -83,6 +83,16 @@ static int check_experts(const struct run *run, const struct run_lines *lines)
     return 0;
 }
 
+static int check_coarse(const struct run *run, const struct run_lines *lines)
+{
+    if (run->expert_coarse && run->expert_numerics != NUMERICS_I8X2)
+        return run_yaml_refuse(
+            lines->file, either_line(lines, "experts", "coarse", "numerics"),
+            "experts.coarse: with numerics %s there is no lower slice to leave out; write i8x2 there, or none here",
+            numerics_name[run->expert_numerics]);
+    return 0;
+}
+
 static int check_batch(const struct run *run, const struct run_lines *lines)
 {
     if (run->batch % run->microbatches != 0)
@@ -150,6 +160,8 @@ int run_parse(const char *file, const char *yaml, size_t n, struct run *out)
         err = check_experts(&run, &lines);
     if (!err)
         err = check_batch(&run, &lines);
+    if (!err)
+        err = check_coarse(&run, &lines);
     if (!err)
         err = set_id(&run);
     if (!err)

@@ -18,6 +18,7 @@
 
 #include "base/hash.h"
 #include "hanse/err.h"
+#include "kernels/numerics.h"
 
 #define RUN_LAYERS_MAX 128
 #define RUN_NAME_MAX 64
@@ -57,6 +58,8 @@ struct run {
     /* experts: */
     float expert_lr, expert_beta1, expert_beta2, expert_weight_decay, expert_clip;
     uint32_t expert_warmup, slots_per_update, max_staleness;
+    enum numerics expert_numerics; /* of an expert's products, and so of the rows that travel */
+    uint32_t expert_coarse;        /* bit i: product i (enum product) in one slice */
     /* hosts: */
     uint32_t hosts;        /* how many hosts share the experts (for --experts auto) */
     uint32_t checkpoint_s; /* seconds between checkpoints */

@@ -62,6 +62,10 @@ const struct run_key run_key_table[] = {
     WHOLE("experts", "warmup_updates", expert_warmup, 0, 1e6, 50, true, "updates over which the learning rate rises"),
     WHOLE("experts", "slots_per_update", slots_per_update, 1, 1 << 24, 512, true, "token-slots that make an update"),
     WHOLE("experts", "max_staleness", max_staleness, 0, 1000, 8, true, "versions after which a gradient is dropped"),
+    {"experts", "numerics", RUN_KIND_NUMERICS, offsetof(struct run, expert_numerics), 0, N_NUMERICS - 1, NUMERICS_F32, true,
+     "products of the experts: i8x2 or i8x1 (exact integers of 16 or 8 bits) or f32"},
+    {"experts", "coarse", RUN_KIND_COARSE, offsetof(struct run, expert_coarse), 0, 0, 0, true,
+     "for research: products of i8x2 that read only the upper 8 bits"},
 
     WHOLE("hosts", "count", hosts, 1, 65535, 1, true, "hosts that share the experts when they take them by themselves"),
     WHOLE("hosts", "checkpoint_s", checkpoint_s, 1, 1000000, 60, false, "seconds between checkpoints"),
@@ -155,6 +159,36 @@ static enum run_key_fault set_trunk(enum run_trunk *out, const char *text)
     return RUN_KEY_KIND;
 }
 
+static enum run_key_fault set_numerics(enum numerics *out, const char *text)
+{
+    for (int i = 0; i < N_NUMERICS; i++)
+        if (strcmp(text, numerics_name[i]) == 0) {
+            *out = (enum numerics)i;
+            return RUN_KEY_OK;
+        }
+    return RUN_KEY_KIND;
+}
+
+/* Each name once, in any order. */
+static enum run_key_fault set_coarse(uint32_t *out, const char *text)
+{
+    uint32_t set = 0;
+    if (strcmp(text, "none") == 0)
+        text = "";
+    for (const char *word = text; *word;) {
+        size_t n = strcspn(word, "+"), i = 0;
+        while (i < N_PRODUCTS && (strlen(product_name[i]) != n || strncmp(word, product_name[i], n) != 0))
+            i++;
+        bool is_last = word[n] == 0;
+        if (i == N_PRODUCTS || set >> i & 1 || (!is_last && word[n + 1] == 0))
+            return RUN_KEY_KIND;
+        set |= 1u << i;
+        word += is_last ? n : n + 1;
+    }
+    *out = set;
+    return RUN_KEY_OK;
+}
+
 enum run_key_fault run_key_set(const struct run_key *key, struct run *run, const char *text)
 {
     switch (key->kind) {
@@ -166,6 +200,10 @@ enum run_key_fault run_key_set(const struct run_key *key, struct run *run, const
         return set_number(key, field(key, run), text);
     case RUN_KIND_TRUNK:
         return set_trunk(field(key, run), text);
+    case RUN_KIND_NUMERICS:
+        return set_numerics(field(key, run), text);
+    case RUN_KIND_COARSE:
+        return set_coarse(field(key, run), text);
     case RUN_KIND_LAYERS:
         break;
     }
@@ -182,6 +220,8 @@ void run_key_preset(struct run *run)
             *(uint32_t *)field(key, run) = (uint32_t)key->preset;
         else if (key->kind == RUN_KIND_NUMBER)
             *(float *)field(key, run) = (float)key->preset;
+        else if (key->kind == RUN_KIND_NUMERICS)
+            *(enum numerics *)field(key, run) = (enum numerics)key->preset;
     }
     run->trunk = RUN_TRUNK_F32;
 }
@@ -200,6 +240,12 @@ void run_key_print_range(const struct run_key *key, struct buf *out)
         break;
     case RUN_KIND_TRUNK:
         buf_printf(out, "f32 or blas");
+        break;
+    case RUN_KIND_NUMERICS:
+        buf_printf(out, "f32, i8x2 or i8x1");
+        break;
+    case RUN_KIND_COARSE:
+        buf_printf(out, "none, or some of in, out, grad_hidden, grad_in, grad_weights_in, grad_weights_out joined by '+'");
         break;
     case RUN_KIND_LAYERS:
         buf_printf(out, "a list of layers such as [1, 3]");
@@ -230,6 +276,18 @@ static void print_layers(struct buf *out, const struct run *run)
         }
 }
 
+static void print_coarse(struct buf *out, uint32_t set)
+{
+    const char *separator = "";
+    for (size_t i = 0; i < N_PRODUCTS; i++)
+        if (set >> i & 1) {
+            buf_printf(out, "%s%s", separator, product_name[i]);
+            separator = "+";
+        }
+    if (set == 0)
+        buf_printf(out, "none");
+}
+
 void run_key_print(const struct run_key *key, const struct run *run, struct buf *out)
 {
     switch (key->kind) {
@@ -244,6 +302,12 @@ void run_key_print(const struct run_key *key, const struct run *run, struct buf 
         break;
     case RUN_KIND_TRUNK:
         buf_printf(out, "%s", trunk_word[run->trunk]);
+        break;
+    case RUN_KIND_NUMERICS:
+        buf_printf(out, "%s", numerics_name[*(const enum numerics *)field_const(key, run)]);
+        break;
+    case RUN_KIND_COARSE:
+        print_coarse(out, *(const uint32_t *)field_const(key, run));
         break;
     case RUN_KIND_LAYERS:
         print_layers(out, run);

@@ -11,11 +11,13 @@
 #include "model/run.h"
 
 enum run_kind {
-    RUN_KIND_NAME,   /* char[RUN_NAME_MAX]: letters, digits, '.', '_', '-' */
-    RUN_KIND_WHOLE,  /* uint32_t */
-    RUN_KIND_NUMBER, /* float */
-    RUN_KIND_TRUNK,  /* enum run_trunk: f32, blas */
-    RUN_KIND_LAYERS, /* a list of layer numbers: is_moe and n_moe */
+    RUN_KIND_NAME,     /* char[RUN_NAME_MAX]: letters, digits, '.', '_', '-' */
+    RUN_KIND_WHOLE,    /* uint32_t */
+    RUN_KIND_NUMBER,   /* float */
+    RUN_KIND_TRUNK,    /* enum run_trunk: f32, blas */
+    RUN_KIND_NUMERICS, /* enum numerics: f32, i8x2, i8x1 */
+    RUN_KIND_COARSE,   /* uint32_t, a set of enum product: none, or names joined by + */
+    RUN_KIND_LAYERS,   /* a list of layer numbers: is_moe and n_moe */
 };
 
 struct run_key {
@@ -29,7 +31,7 @@ struct run_key {
     const char *help; /* half a sentence */
 };
 
-#define RUN_N_KEYS 40
+#define RUN_N_KEYS 42
 extern const struct run_key run_key_table[RUN_N_KEYS];
 
 /** The sections in order, "" first. */

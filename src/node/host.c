@@ -34,7 +34,9 @@ struct expert_config host_expert_config(const struct run *run)
                                   .clip = run->expert_clip,
                                   .warmup_updates = run->expert_warmup,
                                   .slots_per_update = run->slots_per_update,
-                                  .max_staleness = run->max_staleness};
+                                  .max_staleness = run->max_staleness,
+                                  .numerics = run->expert_numerics,
+                                  .coarse = run->expert_coarse};
 }
 
 /* -- Construction ---------------------------------------------------------------------------------- */

@@ -86,7 +86,9 @@ static struct expert_config config_of(const struct run *run)
                                   .clip = run->expert_clip,
                                   .warmup_updates = run->expert_warmup,
                                   .slots_per_update = run->slots_per_update,
-                                  .max_staleness = run->max_staleness};
+                                  .max_staleness = run->max_staleness,
+                                  .numerics = run->expert_numerics,
+                                  .coarse = run->expert_coarse};
 }
 
 static void desk_init(struct desk *desk, const struct bench *bench, size_t N)

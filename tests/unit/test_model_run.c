@@ -72,7 +72,7 @@ static const char every_key[] =
     "          momentum: 0.75, beta1: 0.5, beta2: 0.625, clip: 2, warmup_steps: 7, final_lr: 0.5,\n"
     "          steps: 9, deadline_ms: 11}\n"
     "experts: {lr: 0.5, beta1: 0.25, beta2: 0.125, weight_decay: 0.75, clip: 3, warmup_updates: 4,\n"
-    "          slots_per_update: 5, max_staleness: 6}\n"
+    "          slots_per_update: 5, max_staleness: 6, numerics: i8x2, coarse: out+in}\n"
     "hosts: {count: 13, checkpoint_s: 14}\n";
 
 START_TEST(every_key_reaches_its_field)
@@ -90,6 +90,7 @@ START_TEST(every_key_reaches_its_field)
     ck_assert(run.expert_lr == 0.5f && run.expert_beta1 == 0.25f && run.expert_beta2 == 0.125f);
     ck_assert(run.expert_weight_decay == 0.75f && run.expert_clip == 3 && run.expert_warmup == 4);
     ck_assert(run.slots_per_update == 5 && run.max_staleness == 6 && run.hosts == 13 && run.checkpoint_s == 14);
+    ck_assert(run.expert_numerics == NUMERICS_I8X2 && run.expert_coarse == (1 << PRODUCT_IN | 1 << PRODUCT_OUT));
 }
 END_TEST
 
@@ -121,6 +122,10 @@ START_TEST(the_id_sees_every_key_but_the_local_four)
         snprintf(yaml, sizeof yaml, "model: {moe_layers: [1]}\n");
     else if (key->kind == RUN_KIND_TRUNK)
         snprintf(yaml, sizeof yaml, "trainer: {trunk: blas}\n");
+    else if (key->kind == RUN_KIND_NUMERICS)
+        snprintf(yaml, sizeof yaml, "experts: {numerics: i8x1}\n");
+    else if (key->kind == RUN_KIND_COARSE)
+        snprintf(yaml, sizeof yaml, "experts: {numerics: i8x2, coarse: grad_in}\n");
     else if (key->kind == RUN_KIND_NUMBER)
         snprintf(yaml, sizeof yaml, "%s: {%s: 0.84375}\n", key->section, key->name);
     else
@@ -132,7 +137,7 @@ START_TEST(the_id_sees_every_key_but_the_local_four)
     if (strcmp(key->name, "max_staleness") == 0)
         snprintf(yaml, sizeof yaml, "experts: {max_staleness: 9}\n");
     if (key->is_in_id)
-        assert_other_id("", yaml);
+        assert_other_id(key->kind == RUN_KIND_COARSE ? "experts: {numerics: i8x2}\n" : "", yaml);
     else
         assert_same_id("", yaml);
 }
@@ -160,7 +165,8 @@ END_TEST
 
 START_TEST(runs_that_differ_in_numerics_alone_are_born_alike)
 {
-    struct run a = parsed("trainer: {trunk: f32}\n"), b = parsed("trainer: {trunk: blas}\n"), c = parsed("trainer: {batch: 8}\n");
+    struct run a = parsed("trainer: {trunk: f32}\n"),
+               b = parsed("trainer: {trunk: blas}\nexperts: {numerics: i8x2, coarse: in}\n"), c = parsed("trainer: {batch: 8}\n");
     ck_assert(!hash_equal(&a.id, &b.id));
     ck_assert(hash_equal(&a.birth, &b.birth));
     ck_assert(!hash_equal(&a.birth, &c.birth));
@@ -173,7 +179,7 @@ START_TEST(the_id_of_a_description_is_held)
     struct run run = parsed(every_key);
     char hex[2 * HASH_BYTES + 1], brief[17];
     text_hex(hex, run.id.byte, HASH_BYTES);
-    ck_assert_str_eq(hex, "c6511140723350e33fd3412b8b3f85aa48f2b48dddad1b8e88e08608da43fcde");
+    ck_assert_str_eq(hex, "950f33e5aa11331b50f7b03a2c74e73bfa940dc6c9e7d4d0b073e7bd0eef38e6");
     run_short_id(&run, brief);
     ck_assert_int_eq(strncmp(hex, brief, 16), 0);
     ck_assert_uint_eq(strlen(brief), 16);
@@ -210,6 +216,15 @@ static const struct refusal {
     {"name: a b\n", "r.yaml:1: name: 'a b' is not such a value; write 1 to 63 letters, digits, '.', '_' or '-'"},
     {"name: \"a\\0b\"\n", "r.yaml:1: name: 'a' is not such a value; write 1 to 63 letters, digits, '.', '_' or '-'"},
     {"trainer:\n  trunk: f64\n", "r.yaml:2: trainer.trunk: 'f64' is not such a value; write f32 or blas"},
+    {"experts:\n  numerics: i8\n", "r.yaml:2: experts.numerics: 'i8' is not such a value; write f32, i8x2 or i8x1"},
+    {"experts: {numerics: i8x2,\n  coarse: in+in}\n",
+     "r.yaml:2: experts.coarse: 'in+in' is not such a value; write none, or some of in, out, grad_hidden, grad_in, "
+     "grad_weights_in, grad_weights_out joined by '+'"},
+    {"experts: {numerics: i8x2,\n  coarse: in+}\n",
+     "r.yaml:2: experts.coarse: 'in+' is not such a value; write none, or some of in, out, grad_hidden, grad_in, "
+     "grad_weights_in, grad_weights_out joined by '+'"},
+    {"experts:\n  numerics: i8x1\n  coarse: in\n",
+     "r.yaml:3: experts.coarse: with numerics i8x1 there is no lower slice to leave out; write i8x2 there, or none here"},
     {"model:\n  moe_layers: 1\n", "r.yaml:2: model.moe_layers: this is not a list; write a list of layers such as [1, 3]"},
     {"model:\n  moe_layers: [1,\n    x]\n",
      "r.yaml:3: model.moe_layers: 'x' is no layer; write whole numbers from 0 to layers - 1"},
