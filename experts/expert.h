@@ -41,7 +41,7 @@ struct expert_config {
     uint32_t slots_per_update; /* token-slots after which an update is due */
     uint32_t max_staleness;    /* rows whose forward is older than this many versions are dropped */
     enum numerics numerics;    /* of its products, and so of the rows it takes */
-    uint32_t coarse;           /* bit i: product i (enum product) in one slice, though numerics is i8x2 */
+    uint32_t coarse;           /* bit i: product i (enum expert_product) in one slice, though numerics is i8x2 */
     bool has_layer;            /* the model's layer it belongs to is known, for the names in exports; */
     uint32_t layer;            /* else that of its name counts */
 };

@@ -21,7 +21,7 @@ enum numerics { NUMERICS_F32, NUMERICS_I8X2, NUMERICS_I8X1, N_NUMERICS };
 extern const char *const numerics_name[N_NUMERICS];
 
 /** The products of a SwiGLU block, of which a run for research may name some to be computed in one slice where the rest is i8x2. */
-enum product {
+enum expert_product {
     PRODUCT_IN,               /* x Wg, x Wu */
     PRODUCT_OUT,              /* h Wd */
     PRODUCT_GRAD_HIDDEN,      /* gy Wd^T */

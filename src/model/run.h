@@ -59,7 +59,7 @@ struct run {
     float expert_lr, expert_beta1, expert_beta2, expert_weight_decay, expert_clip;
     uint32_t expert_warmup, slots_per_update, max_staleness;
     enum numerics expert_numerics; /* of an expert's products, and so of the rows that travel */
-    uint32_t expert_coarse;        /* bit i: product i (enum product) in one slice */
+    uint32_t expert_coarse;        /* bit i: product i (enum expert_product) in one slice */
     /* hosts: */
     uint32_t hosts;        /* how many hosts share the experts (for --experts auto) */
     uint32_t checkpoint_s; /* seconds between checkpoints */

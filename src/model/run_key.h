@@ -16,7 +16,7 @@ enum run_kind {
     RUN_KIND_NUMBER,   /* float */
     RUN_KIND_TRUNK,    /* enum run_trunk: f32, blas */
     RUN_KIND_NUMERICS, /* enum numerics: f32, i8x2, i8x1 */
-    RUN_KIND_COARSE,   /* uint32_t, a set of enum product: none, or names joined by + */
+    RUN_KIND_COARSE,   /* uint32_t, a set of enum expert_product: none, or names joined by + */
     RUN_KIND_LAYERS,   /* a list of layer numbers: is_moe and n_moe */
 };
 
