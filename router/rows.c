@@ -1,0 +1,116 @@
+#include "router/rows.h"
+
+#include <string.h>
+
+#define PAD 8
+
+static size_t padded(size_t n)
+{
+    return (n + PAD - 1) / PAD * PAD;
+}
+
+size_t rows_bytes(enum numerics form, size_t n, size_t D)
+{
+    return form == NUMERICS_F32 ? sizeof(float) * n * D : padded(n) + numerics_slices(form) * n * D;
+}
+
+struct rows rows_at(enum numerics form, const void *bytes, size_t n, size_t D)
+{
+    if (form == NUMERICS_F32)
+        return (struct rows){.f32 = bytes};
+    const int8_t *exponent = bytes, *high = exponent + padded(n);
+    return (struct rows){.exponent = exponent, .high = high, .low = form == NUMERICS_I8X2 ? high + n * D : NULL};
+}
+
+bool rows_are_padded(enum numerics form, const void *bytes, size_t n)
+{
+    static const uint8_t zeros[PAD];
+    return form == NUMERICS_F32 || memcmp((const uint8_t *)bytes + n, zeros, padded(n) - n) == 0;
+}
+
+void rows_pad(enum numerics form, void *bytes, size_t n)
+{
+    if (form != NUMERICS_F32)
+        memset((uint8_t *)bytes + n, 0, padded(n) - n);
+}
+
+void rows_append(struct buf *out, const struct rows *rows, size_t n, size_t D)
+{
+    static const uint8_t zeros[PAD];
+    if (rows->f32) {
+        buf_append(out, rows->f32, sizeof(float) * n * D);
+        return;
+    }
+    buf_append(out, rows->exponent, n);
+    buf_append(out, zeros, padded(n) - n);
+    buf_append(out, rows->high, n * D);
+    if (rows->low)
+        buf_append(out, rows->low, n * D);
+}
+
+struct rows rows_from(const struct rows *rows, size_t first, size_t D)
+{
+    if (rows->f32)
+        return (struct rows){.f32 = rows->f32 + first * D};
+    return (struct rows){
+        .exponent = rows->exponent + first, .high = rows->high + first * D, .low = rows->low ? rows->low + first * D : NULL};
+}
+
+void rows_copy(const struct rows *to, const struct rows *from, size_t n, size_t D)
+{
+    if (from->f32) {
+        memcpy((float *)to->f32, from->f32, sizeof(float) * n * D);
+        return;
+    }
+    memcpy((int8_t *)to->exponent, from->exponent, n);
+    memcpy((int8_t *)to->high, from->high, n * D);
+    if (from->low)
+        memcpy((int8_t *)to->low, from->low, n * D);
+}
+
+void rows_gather(const struct rows *to, const struct rows *from, const uint32_t *pick, size_t n, size_t D)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct rows here = rows_from(to, i, D), there = rows_from(from, pick[i], D);
+        rows_copy(&here, &there, 1, D);
+    }
+}
+
+bool rows_equal(const struct rows *a, const struct rows *b, size_t n, size_t D)
+{
+    if (a->f32)
+        return memcmp(a->f32, b->f32, sizeof(float) * n * D) == 0;
+    return memcmp(a->exponent, b->exponent, n) == 0 && memcmp(a->high, b->high, n * D) == 0 &&
+           (!a->low || memcmp(a->low, b->low, n * D) == 0);
+}
+
+int rows_round(const struct kernels *kernels, const struct rows *to, const float *from, size_t n, size_t D)
+{
+    return kernels->quantize_rows((int8_t *)to->high, (int8_t *)to->low, (int8_t *)to->exponent, from, D, NULL, n, D);
+}
+
+static bool all_finite(const float *x, size_t n)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] - x[i]; /* 0, or not a number */
+    return sum == 0;
+}
+
+bool rows_are_finite(const struct rows *rows, size_t n, size_t D)
+{
+    if (rows->f32)
+        return all_finite(rows->f32, n * D);
+    for (size_t i = 0; i < n; i++)
+        if (rows->exponent[i] < QUANTIZE_EXPONENT_MIN || rows->exponent[i] > QUANTIZE_EXPONENT_MAX)
+            return false;
+    return true;
+}
+
+void rows_floats(const struct kernels *kernels, float *to, const struct rows *from, size_t n, size_t D)
+{
+    if (from->f32)
+        memcpy(to, from->f32, sizeof(float) * n * D);
+    else
+        kernels->dequantize_rows(to, from->high, from->low, from->exponent, n, D);
+}
