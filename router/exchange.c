@@ -54,16 +54,17 @@ struct exchange {
     uint64_t deadline_us;
     bool is_extended; /* we slept past the deadline, and gave the answers that lie here one more */
     size_t n_asks, n_parts, n_rows;
-    struct ask *ask;      /* up to E */
-    struct part *part;    /* up to E */
-    uint32_t *slot;       /* (N, K) sorted by host, expert, token */
-    uint32_t *slot_row;   /* (N, K) row of that slot within its ask */
-    uint32_t *row_token;  /* (N, K) at most: token of each row, ask after ask */
-    float *slot_weight;   /* (N, K) in the order of slot */
-    uint32_t *token_row;  /* (N) row of a token within the ask being built */
-    uint32_t *token_mark; /* (N) ask number + 1 for which token_row holds */
-    float *gather;        /* (2, N, D) rows of a message */
-    const float *x, *gout;
+    struct ask *ask;       /* up to E */
+    struct part *part;     /* up to E */
+    uint32_t *slot;        /* (N, K) sorted by host, expert, token */
+    uint32_t *slot_row;    /* (N, K) row of that slot within its ask */
+    uint32_t *row_token;   /* (N, K) at most: token of each row, ask after ask */
+    float *slot_weight;    /* (N, K) in the order of slot */
+    uint32_t *token_row;   /* (N) row of a token within the ask being built */
+    uint32_t *token_mark;  /* (N) ask number + 1 for which token_row holds */
+    void *bytes;           /* behind gather */
+    struct rows gather[2]; /* (N, D) each: rows of a message, and those sent again */
+    struct rows x, gout;
     const int32_t *pick;
     uint8_t *answered;
     float *y, *gx;
@@ -85,8 +86,9 @@ static int free_index(const struct router *router)
 static int check_fit(const struct router *router, size_t N)
 {
     uint64_t E = router->config.E, D = router->config.D, n_slots = (uint64_t)N * router->config.K;
-    uint64_t ask_bytes = 64 + 16 * E + 8 * n_slots + 2 * N * D * sizeof(float); /* a gradient with its rows */
-    uint64_t reply_bytes = 64 + 32 * E + n_slots * D * sizeof(float);
+    enum numerics form = router->config.numerics, answer = rows_answer_form(form);
+    uint64_t ask_bytes = 64 + 16 * E + 8 * n_slots + 2 * (uint64_t)rows_bytes(form, N, D); /* a gradient with its rows */
+    uint64_t reply_bytes = 64 + (32 + rows_bytes(answer, 1, 0)) * E + rows_bytes(answer, n_slots, D);
     uint64_t bytes = ask_bytes > reply_bytes ? ask_bytes : reply_bytes;
     if (bytes <= IO_MESSAGE_MAX && N <= MESSAGE_ROWS_MAX)
         return 0;
@@ -95,9 +97,19 @@ static int check_fit(const struct router *router, size_t N)
     return HANSE_EFULL;
 }
 
+static bool make_gather(struct exchange *x, size_t N)
+{
+    enum numerics form = x->router->config.numerics;
+    size_t D = x->router->config.D, n_bytes = rows_bytes(form, N, D);
+    x->bytes = calloc(2, n_bytes);
+    for (size_t i = 0; x->bytes && i < 2; i++)
+        x->gather[i] = rows_at(form, (uint8_t *)x->bytes + i * n_bytes, N, D);
+    return x->bytes;
+}
+
 int exchange_new(struct router *router, size_t N, struct exchange **out)
 {
-    size_t E = router->config.E, K = router->config.K, D = router->config.D;
+    size_t E = router->config.E, K = router->config.K;
     int index = free_index(router), err = check_fit(router, N);
     if (err)
         return err;
@@ -119,10 +131,9 @@ int exchange_new(struct router *router, size_t N, struct exchange **out)
     x->slot_weight = calloc(N * K, sizeof *x->slot_weight);
     x->token_row = calloc(N, sizeof *x->token_row);
     x->token_mark = calloc(N, sizeof *x->token_mark);
-    x->gather = calloc(2 * N * D, sizeof *x->gather);
     router->exchange[index] = x;
     if (!x->ask || !x->part || !x->slot || !x->slot_row || !x->row_token || !x->slot_weight || !x->token_row || !x->token_mark ||
-        !x->gather) {
+        !make_gather(x, N)) {
         exchange_free(x);
         return HANSE_ENOMEM;
     }
@@ -143,7 +154,7 @@ void exchange_free(struct exchange *x)
     free(x->slot_weight);
     free(x->token_row);
     free(x->token_mark);
-    free(x->gather);
+    free(x->bytes);
     free(x);
 }
 
@@ -224,11 +235,9 @@ static int make_asks(struct exchange *x)
 
 /* -- Asking ------------------------------------------------------------------------------------------ */
 
-static void gather_rows(const struct exchange *x, const struct ask *ask, const float *from, float *to)
+static void gather_rows(const struct exchange *x, const struct ask *ask, const struct rows *from, const struct rows *to)
 {
-    size_t D = x->router->config.D;
-    for (size_t r = 0; r < ask->n_rows; r++)
-        memcpy(to + r * D, from + (size_t)x->row_token[ask->first_row + r] * D, D * sizeof *to);
+    rows_gather(to, from, &x->row_token[ask->first_row], ask->n_rows, x->router->config.D);
 }
 
 /* The parts that this message asks about: in a backward only those whose forward was answered, in a retry only those
@@ -273,23 +282,23 @@ static void send_ask(struct exchange *x, struct ask *ask)
         ask->state = ASK_DONE; /* it fell silent after the gate chose */
         return;
     }
-    size_t D = router->config.D;
-    float *second = x->gather + x->N_max * D;
     struct message_request m = {.kind = is_backward ? MESSAGE_BACKWARD : MESSAGE_FORWARD,
                                 .keep = x->keep,
                                 .layer = (uint16_t)x->moe,
                                 .wait_ms = patience_ms(x),
                                 .call = ask->call,
                                 .n_rows = (uint32_t)ask->n_rows,
-                                .D = (uint32_t)D,
+                                .D = router->config.D,
+                                .form = router->config.numerics,
                                 .lr_scale = x->lr_scale,
-                                .rows = x->gather,
-                                .x = is_backward && ask->with_x ? second : NULL,
+                                .rows = x->gather[0],
                                 .group = router->group};
     m.n_groups = fill_groups(x, ask, router->group);
-    gather_rows(x, ask, is_backward ? x->gout : x->x, x->gather);
-    if (m.x)
-        gather_rows(x, ask, x->x, second);
+    gather_rows(x, ask, is_backward ? &x->gout : &x->x, &m.rows);
+    if (is_backward && ask->with_x) {
+        m.x = x->gather[1];
+        gather_rows(x, ask, &x->x, &m.x);
+    }
     struct buf message;
     buf_init(&message, IO_MESSAGE_MAX);
     message_request_encode(&m, &message);
@@ -315,11 +324,12 @@ static void begin(struct exchange *x, enum phase phase, uint64_t now_us, void (*
         x->part[p].is_answered = false;
 }
 
-void exchange_forward(struct exchange *x, uint64_t now_us, uint32_t moe, size_t N, const float *rows, const int32_t *pick,
+void exchange_forward(struct exchange *x, uint64_t now_us, uint32_t moe, size_t N, struct rows rows, const int32_t *pick,
                       uint8_t *answered, float *y, bool keep, void (*done)(void *arg, uint64_t now_us), void *arg)
 {
     size_t K = x->router->config.K;
-    assert(N <= x->N_max && (x->phase == PHASE_IDLE || x->phase == PHASE_BETWEEN));
+    assert(N <= x->N_max && rows_form(&rows) == x->router->config.numerics &&
+           (x->phase == PHASE_IDLE || x->phase == PHASE_BETWEEN));
     x->moe = moe;
     x->N = N;
     x->x = rows;
@@ -337,7 +347,7 @@ void exchange_forward(struct exchange *x, uint64_t now_us, uint32_t moe, size_t 
         send_ask(x, &x->ask[a]);
 }
 
-void exchange_backward(struct exchange *x, uint64_t now_us, const float *weight, const float *gout, float *gx, float lr_scale,
+void exchange_backward(struct exchange *x, uint64_t now_us, const float *weight, struct rows gout, float *gx, float lr_scale,
                        void (*done)(void *arg, uint64_t now_us), void *arg)
 {
     size_t K = x->router->config.K,
@@ -413,20 +423,13 @@ static struct part *part_of(struct exchange *x, const struct ask *ask, const str
     return NULL;
 }
 
-static void scatter(const struct exchange *x, const struct part *part, const float *values, float *to)
+static void scatter(const struct exchange *x, const struct part *part, const struct rows *values, float *to)
 {
     size_t D = x->router->config.D;
-    for (size_t s = 0; s < part->n_slots; s++)
-        memcpy(to + (size_t)x->slot[part->first_slot + s] * D, values + s * D, D * sizeof *to);
-}
-
-/* What a host says may be anything; one number that is not finite would cost the whole step. */
-static bool is_finite(const float *values, size_t n)
-{
-    float sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += values[i] - values[i]; /* 0, or not a number */
-    return sum == 0;
+    for (size_t s = 0; s < part->n_slots; s++) {
+        struct rows row = rows_from(values, s, D);
+        rows_floats(x->router->config.kernels, to + (size_t)x->slot[part->first_slot + s] * D, &row, 1, D);
+    }
 }
 
 static void take(struct exchange *x, struct part *part, const struct message_group *group)
@@ -434,11 +437,11 @@ static void take(struct exchange *x, struct part *part, const struct message_gro
     struct router_stats *stats = &x->router->stats;
     part->is_answered = true;
     if (x->phase == PHASE_BACKWARD) {
-        scatter(x, part, group->values, x->gx);
+        scatter(x, part, &group->values, x->gx);
         stats->staleness_sum += (uint64_t)group->staleness * part->n_slots;
         return;
     }
-    scatter(x, part, group->values, x->y);
+    scatter(x, part, &group->values, x->y);
     part->has_forward = true;
     part->version = group->version;
     for (size_t s = 0; s < part->n_slots; s++)
@@ -476,12 +479,23 @@ static bool is_worth_retry(struct exchange *x, struct ask *ask, const struct mes
     return is_sync;
 }
 
-/* An honest host never says this: an expert or slots that it was not asked for, or numbers that are not finite. */
+/* An honest host never says this: an expert or slots that it was not asked for, or numbers that are not finite, one of which would
+ * cost the whole step. */
 static bool is_false(const struct exchange *x, const struct part *part, const struct message_group *group)
 {
     if (!part)
         return true;
-    return group->status == STATUS_OK && !is_finite(group->values, part->n_slots * x->router->config.D);
+    return group->status == STATUS_OK && !rows_are_finite(&group->values, part->n_slots, x->router->config.D);
+}
+
+/* The rest of its asks is lost with the link. */
+static void leave(struct router *router, int peer_i, const char *why)
+{
+    char name[9];
+    router->stats.n_reject++;
+    log_limited(&router->strangers, router->now_us, LOG_WARN, "host %s: %s; leaving it",
+                peer_id_short(&router->peer[peer_i].id, name), why);
+    router_peer_leave(router, peer_i);
 }
 
 static void take_reply(struct exchange *x, struct ask *ask, const struct message_reply *reply)
@@ -493,11 +507,7 @@ static void take_reply(struct exchange *x, struct ask *ask, const struct message
         const struct message_group *group = &reply->group[g];
         struct part *part = part_of(x, ask, group);
         if (is_false(x, part, group)) {
-            char name[9];
-            router->stats.n_reject++;
-            log_limited(&router->strangers, router->now_us, LOG_WARN, "host %s: %s; leaving it", peer_id_short(&peer->id, name),
-                        part ? "its answer is not finite" : "it answers what it was not asked");
-            router_peer_leave(router, ask->peer_i); /* the rest of this ask is lost with the link */
+            leave(router, ask->peer_i, part ? "its answer is not finite" : "it answers what it was not asked");
             return;
         }
         if (part->is_answered)
@@ -538,6 +548,10 @@ void router_exchange_reply(struct router *router, int peer_i, const uint8_t *byt
     enum message_kind expected = x->phase == PHASE_FORWARD ? MESSAGE_FORWARD_REPLY : MESSAGE_BACKWARD_REPLY;
     if (reply.kind != expected || (x->phase != PHASE_FORWARD && x->phase != PHASE_BACKWARD) || reply.D != router->config.D)
         return;
+    if (reply.form != rows_answer_form(router->config.numerics)) {
+        leave(router, peer_i, "its answer is in another form than the run's");
+        return;
+    }
     take_reply(x, &x->ask[a], &reply);
 }
 

@@ -142,14 +142,15 @@ static void put_request_head(const struct message_request *m, struct buf *out)
 {
     bool is_backward = m->kind == MESSAGE_BACKWARD;
     wire_put_u8(out, (uint8_t)m->kind);
-    wire_put_u8(out, is_backward ? (m->x ? FLAG_RESENT : 0) : (m->keep ? FLAG_KEEP : 0));
+    wire_put_u8(out, is_backward ? (rows_are_there(&m->x) ? FLAG_RESENT : 0) : (m->keep ? FLAG_KEEP : 0));
     wire_put_u16(out, m->layer);
     wire_put_u32(out, m->wait_ms);
     wire_put_u64(out, m->call);
     wire_put_u32(out, m->n_rows);
     wire_put_u32(out, m->D);
     wire_put_u16(out, (uint16_t)m->n_groups);
-    wire_put_u16(out, 0);
+    wire_put_u8(out, (uint8_t)m->form);
+    wire_put_u8(out, 0);
     if (is_backward)
         wire_put_f32(out, m->lr_scale);
 }
@@ -158,6 +159,7 @@ void message_request_encode(const struct message_request *m, struct buf *out)
 {
     assert(m->kind == MESSAGE_FORWARD || m->kind == MESSAGE_BACKWARD);
     assert(m->n_groups >= 1 && m->n_groups <= MESSAGE_GROUPS_MAX);
+    assert(rows_form(&m->rows) == m->form);
     bool is_backward = m->kind == MESSAGE_BACKWARD;
     put_request_head(m, out);
     for (size_t g = 0; g < m->n_groups; g++) {
@@ -171,10 +173,9 @@ void message_request_encode(const struct message_request *m, struct buf *out)
         buf_append(out, m->group[g].row, sizeof(uint32_t) * m->group[g].n_slots);
     for (size_t g = 0; is_backward && g < m->n_groups; g++)
         buf_append(out, m->group[g].weight, sizeof(float) * m->group[g].n_slots);
-    size_t rows_bytes = sizeof(float) * m->n_rows * m->D;
-    buf_append(out, m->rows, rows_bytes);
-    if (is_backward && m->x)
-        buf_append(out, m->x, rows_bytes);
+    rows_append(out, &m->rows, m->n_rows, m->D);
+    if (is_backward && rows_are_there(&m->x))
+        rows_append(out, &m->x, m->n_rows, m->D);
 }
 
 /* A set of expert numbers, to find the one that comes twice. */
@@ -202,24 +203,30 @@ static bool read_request_head(struct message_request *m, struct wire_reader *r)
     m->n_rows = wire_u32(r);
     m->D = wire_u32(r);
     m->n_groups = wire_u16(r);
-    expect_zero(r, 2);
+    uint8_t form = wire_u8(r);
+    expect_zero(r, 1);
     bool is_backward = m->kind == MESSAGE_BACKWARD;
     if (is_backward)
         m->lr_scale = wire_f32(r);
     if (flags > 1 || (!is_backward && m->kind != MESSAGE_FORWARD) || m->n_rows < 1 || m->n_rows > MESSAGE_ROWS_MAX || m->D < 1 ||
-        m->D > MESSAGE_WIDTH_MAX || m->n_groups < 1 || m->n_groups > MESSAGE_GROUPS_MAX)
+        m->D > MESSAGE_WIDTH_MAX || m->n_groups < 1 || m->n_groups > MESSAGE_GROUPS_MAX || form >= N_NUMERICS)
         wire_fail(r);
+    m->form = wire_ok(r) ? form : NUMERICS_F32;
     if (!(m->lr_scale >= 0 && m->lr_scale <= 1)) /* NaN is outside, too */
         wire_fail(r);
     m->keep = !is_backward && flags & FLAG_KEEP;
     return is_backward && flags & FLAG_RESENT;
 }
 
-/* Returns the sum of the slots. */
-static uint64_t read_request_groups(struct message_request *m, struct wire_reader *r)
+/* Sums over the groups.  The largest that the head allows stay far below 2^64: 2^30 slots, each of 2^16 values. */
+struct request_sums {
+    uint64_t n_slots, reply_bytes;
+};
+
+static struct request_sums read_request_groups(struct message_request *m, struct wire_reader *r)
 {
     struct seen seen = {0};
-    uint64_t n_slots = 0;
+    struct request_sums sums = {.reply_bytes = REPLY_HEAD_BYTES + m->n_groups * REPLY_GROUP_BYTES};
     for (size_t g = 0; g < m->n_groups && wire_ok(r); g++) {
         struct message_group *group = &m->group[g];
         *group = (struct message_group){.expert = wire_u16(r)};
@@ -229,9 +236,10 @@ static uint64_t read_request_groups(struct message_request *m, struct wire_reade
             group->version = wire_u64(r);
         if (group->n_slots < 1 || group->n_slots > m->n_rows || !is_new(&seen, group->expert))
             wire_fail(r);
-        n_slots += group->n_slots;
+        sums.n_slots += group->n_slots;
+        sums.reply_bytes += rows_bytes(rows_answer_form(m->form), group->n_slots, m->D);
     }
-    return n_slots;
+    return sums;
 }
 
 static bool rows_in_range(const struct message_group *group, uint32_t n_rows)
@@ -240,6 +248,17 @@ static bool rows_in_range(const struct message_group *group, uint32_t n_rows)
         if (group->row[s] >= n_rows)
             return false;
     return true;
+}
+
+/* The caller has looked that there are enough bytes, or reads on after a fault. */
+static struct rows read_rows(struct wire_reader *r, enum numerics form, size_t n, size_t D)
+{
+    const uint8_t *bytes = wire_view(r, rows_bytes(form, n, D));
+    if (!bytes)
+        return (struct rows){0};
+    if (!rows_are_padded(form, bytes, n))
+        wire_fail(r);
+    return rows_at(form, bytes, n, D);
 }
 
 int message_request_decode(struct message_request *m, const void *bytes, size_t n)
@@ -252,15 +271,11 @@ int message_request_decode(struct message_request *m, const void *bytes, size_t 
     m->group = group;
     if (!wire_ok(&r))
         return HANSE_EPROTO;
-    uint64_t n_slots = read_request_groups(m, &r);
+    struct request_sums sums = read_request_groups(m, &r);
     bool is_backward = m->kind == MESSAGE_BACKWARD;
-
-    /* The largest sums of what the head allows stay far below 2^64: 2^30 slots of 8 bytes, 2^36 floats. */
-    uint64_t slots_bytes = n_slots * (is_backward ? 8 : 4);
-    uint64_t rows_bytes = (uint64_t)m->n_rows * m->D * sizeof(float);
-    uint64_t reply_bytes = REPLY_HEAD_BYTES + m->n_groups * REPLY_GROUP_BYTES + n_slots * m->D * sizeof(float);
-    if (!wire_ok(&r) || n > IO_MESSAGE_MAX || wire_left(&r) != slots_bytes + rows_bytes * (has_x ? 2 : 1) ||
-        reply_bytes > IO_MESSAGE_MAX)
+    uint64_t slots_bytes = sums.n_slots * (is_backward ? 8 : 4);
+    uint64_t all_rows_bytes = (has_x ? 2 : 1) * (uint64_t)rows_bytes(m->form, m->n_rows, m->D);
+    if (!wire_ok(&r) || n > IO_MESSAGE_MAX || wire_left(&r) != slots_bytes + all_rows_bytes || sums.reply_bytes > IO_MESSAGE_MAX)
         return HANSE_EPROTO;
 
     for (size_t g = 0; g < m->n_groups; g++) {
@@ -270,8 +285,9 @@ int message_request_decode(struct message_request *m, const void *bytes, size_t 
     }
     for (size_t g = 0; is_backward && g < m->n_groups; g++)
         group[g].weight = (const float *)(const void *)wire_view(&r, sizeof(float) * group[g].n_slots);
-    m->rows = (const float *)(const void *)wire_view(&r, (size_t)rows_bytes);
-    m->x = has_x ? (const float *)(const void *)wire_view(&r, (size_t)rows_bytes) : NULL;
+    m->rows = read_rows(&r, m->form, m->n_rows, m->D);
+    if (has_x)
+        m->x = read_rows(&r, m->form, m->n_rows, m->D);
     return wire_done(&r) ? 0 : HANSE_EPROTO;
 }
 
@@ -282,7 +298,7 @@ static void put_reply_head(const struct message_reply *m, struct buf *out)
     assert(m->kind == MESSAGE_FORWARD_REPLY || m->kind == MESSAGE_BACKWARD_REPLY);
     assert(m->n_groups >= 1 && m->n_groups <= MESSAGE_GROUPS_MAX);
     wire_put_u8(out, (uint8_t)m->kind);
-    wire_put_u8(out, 0);
+    wire_put_u8(out, (uint8_t)m->form);
     wire_put_u16(out, (uint16_t)m->n_groups);
     wire_put_u32(out, m->D);
     wire_put_u64(out, m->call);
@@ -301,7 +317,7 @@ static void put_reply_head(const struct message_reply *m, struct buf *out)
 
 static size_t values_bytes(const struct message_reply *m, const struct message_group *group)
 {
-    return sizeof(float) * group->n_slots * m->D;
+    return rows_bytes(m->form, group->n_slots, m->D);
 }
 
 void message_reply_encode(const struct message_reply *m, struct buf *out)
@@ -309,7 +325,7 @@ void message_reply_encode(const struct message_reply *m, struct buf *out)
     put_reply_head(m, out);
     for (size_t g = 0; g < m->n_groups; g++)
         if (m->group[g].status == STATUS_OK)
-            buf_append(out, m->group[g].values, values_bytes(m, &m->group[g]));
+            rows_append(out, &m->group[g].values, m->group[g].n_slots, m->D);
 }
 
 int message_reply_begin(struct message_reply *m, struct buf *out)
@@ -323,10 +339,17 @@ int message_reply_begin(struct message_reply *m, struct buf *out)
         return out->err;
     at += REPLY_HEAD_BYTES + REPLY_GROUP_BYTES * m->n_groups;
     for (size_t g = 0; g < m->n_groups; g++) {
-        m->group[g].values = (const float *)(const void *)at;
+        m->group[g].values = rows_at(m->form, at, m->group[g].n_slots, m->D);
+        rows_pad(m->form, at, m->group[g].n_slots);
         at += values_bytes(m, &m->group[g]);
     }
     return 0;
+}
+
+/* Where the values begin that message_reply_begin() made room for. */
+static const void *first_byte(const struct rows *values)
+{
+    return values->f32 ? (const void *)values->f32 : values->exponent;
 }
 
 void message_reply_end(const struct message_reply *m, struct buf *out)
@@ -339,8 +362,8 @@ void message_reply_end(const struct message_reply *m, struct buf *out)
         if (group->status != STATUS_OK)
             continue;
         size_t n = values_bytes(m, group);
-        if (out->bytes + out->n != (const uint8_t *)group->values)
-            memmove(out->bytes + out->n, group->values, n);
+        if (out->bytes + out->n != first_byte(&group->values))
+            memmove(out->bytes + out->n, first_byte(&group->values), n);
         out->n += n;
     }
     assert(out->n <= n_all && !out->err);
@@ -371,18 +394,20 @@ int message_reply_decode(struct message_reply *m, const void *bytes, size_t n)
     struct wire_reader r;
     wire_reader_init(&r, bytes, n);
     m->kind = wire_u8(&r);
-    expect_zero(&r, 1);
+    m->form = wire_u8(&r);
     m->n_groups = wire_u16(&r);
     m->D = wire_u32(&r);
     m->call = wire_u64(&r);
-    if ((m->kind != MESSAGE_FORWARD_REPLY && m->kind != MESSAGE_BACKWARD_REPLY) || m->D < 1 || m->D > MESSAGE_WIDTH_MAX ||
-        m->n_groups < 1 || m->n_groups > MESSAGE_GROUPS_MAX || n > IO_MESSAGE_MAX || !wire_ok(&r))
+    bool is_reply = m->kind == MESSAGE_FORWARD_REPLY || m->kind == MESSAGE_BACKWARD_REPLY;
+    bool is_form = m->form == NUMERICS_F32 || m->form == NUMERICS_I8X2;
+    if (!is_reply || !is_form || m->D < 1 || m->D > MESSAGE_WIDTH_MAX || m->n_groups < 1 || m->n_groups > MESSAGE_GROUPS_MAX ||
+        n > IO_MESSAGE_MAX || !wire_ok(&r))
         return HANSE_EPROTO;
     read_reply_groups(m, &r);
     for (size_t g = 0; g < m->n_groups && wire_ok(&r); g++) {
         struct message_group *group = &m->group[g];
-        if (group->status == STATUS_OK) /* 2^20 * 2^16 * 4 at most */
-            group->values = (const float *)(const void *)wire_view(&r, values_bytes(m, group));
+        if (group->status == STATUS_OK) /* about 2^38 bytes at most */
+            group->values = read_rows(&r, m->form, group->n_slots, m->D);
     }
     return wire_done(&r) ? 0 : HANSE_EPROTO;
 }

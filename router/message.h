@@ -14,8 +14,9 @@
 #include "base/buf.h"
 #include "base/hash.h"
 #include "base/wire.h"
+#include "router/rows.h"
 
-#define MESSAGE_VERSION 1
+#define MESSAGE_VERSION 2
 #define MESSAGE_GROUPS_MAX 1024
 #define MESSAGE_ROWS_MAX (1u << 20)
 #define MESSAGE_WIDTH_MAX (1u << 16) /* of a row */
@@ -67,15 +68,16 @@ HANSE_MUST_USE int message_refuse_decode(struct message_refuse *m, const void *b
 
 /**
  * FORWARD and BACKWARD carry each row once, however many of the host's experts it goes to; a group names the rows of
- * one expert (its slots).
+ * one expert (its slots).  ROWS(n) are n rows of D in the form that the head names, as router/rows.h lays them out; form is an
+ * enum numerics, and that of the run.
  *
  * FORWARD:  u8 kind | u8 flags (1: keep the rows for a backward) | u16 layer | u32 wait_ms | u64 call
- *           | u32 n_rows | u32 D | u16 n_groups | u16 0
- *           | n_groups x { u16 expert | u16 0 | u32 n_slots } | all groups' slots: u32 row each | f32 x[n_rows * D]
+ *           | u32 n_rows | u32 D | u16 n_groups | u8 form | u8 0
+ *           | n_groups x { u16 expert | u16 0 | u32 n_slots } | all groups' slots: u32 row each | ROWS(n_rows) x
  * BACKWARD: u8 kind | u8 flags (1: the forward's rows follow) | u16 layer | u32 wait_ms | u64 call (the forward's)
- *           | u32 n_rows | u32 D | u16 n_groups | u16 0 | f32 lr_scale
+ *           | u32 n_rows | u32 D | u16 n_groups | u8 form | u8 0 | f32 lr_scale
  *           | n_groups x { u16 expert | u16 0 | u32 n_slots | u64 version } | slots: u32 row each | slots: f32 weight each
- *           | f32 gy[n_rows * D] | [f32 x[n_rows * D]]
+ *           | ROWS(n_rows) gy | [ROWS(n_rows) x]
  *           the gradient of slot s is weight[s] * gy[row[s]]; a row is the same row as in the forward;
  *           version is that of the forward's reply
  */
@@ -87,9 +89,9 @@ struct message_group {
     const float *weight; /* BACKWARD only */
     /* replies only */
     uint8_t status;
-    uint32_t staleness;  /* BACKWARD_REPLY */
-    uint64_t load;       /* token-slots ever accepted by the expert */
-    const float *values; /* n_slots * D when STATUS_OK: y, or gx */
+    uint32_t staleness; /* BACKWARD_REPLY */
+    uint64_t load;      /* token-slots ever accepted by the expert */
+    struct rows values; /* n_slots when STATUS_OK: y, or gx */
 };
 
 struct message_request {
@@ -99,9 +101,10 @@ struct message_request {
     uint32_t wait_ms; /* how long the caller will wait from now */
     uint64_t call;
     uint32_t n_rows, D;
-    float lr_scale;    /* BACKWARD, in [0, 1] (the decoder refuses others) */
-    const float *rows; /* FORWARD: x;  BACKWARD: gy */
-    const float *x;    /* BACKWARD with rows resent, else NULL */
+    enum numerics form; /* of rows and x */
+    float lr_scale;     /* BACKWARD, in [0, 1] (the decoder refuses others) */
+    struct rows rows;   /* FORWARD: x;  BACKWARD: gy */
+    struct rows x;      /* BACKWARD with rows resent; else not there */
     size_t n_groups;
     struct message_group *group; /* caller's array of MESSAGE_GROUPS_MAX for decoding */
 };
@@ -112,12 +115,13 @@ HANSE_MUST_USE int message_request_decode(struct message_request *m, const void 
 
 /**
  * FORWARD_REPLY, BACKWARD_REPLY:
- *           u8 kind | u8 0 | u16 n_groups | u32 D | u64 call
+ *           u8 kind | u8 form (rows_answer_form()) | u16 n_groups | u32 D | u64 call
  *           | n_groups x { u16 expert | u8 status | u8 0 | u32 n_slots | u32 staleness | u32 0 | u64 version | u64 load }
- *           | for each group with STATUS_OK: f32 values[n_slots * D]
+ *           | for each group with STATUS_OK: ROWS(n_slots) values
  */
 struct message_reply {
     enum message_kind kind;
+    enum numerics form; /* of the values: f32 or i8x2 */
     uint64_t call;
     uint32_t D;
     size_t n_groups;
@@ -127,8 +131,8 @@ void message_reply_encode(const struct message_reply *m, struct buf *out);
 
 /**
  * The same in two steps, so that answers are computed where they leave from.  message_reply_begin() makes room in the
- * empty `out` as if every group were STATUS_OK and points each group's `values` to its place; the caller fills them (as
- * `float *`, any order, any thread) and sets status, staleness, version and load; message_reply_end() writes the
+ * empty `out` as if every group were STATUS_OK and points each group's `values` to its place; the caller fills them (any
+ * order, any thread) and sets status, staleness, version and load; message_reply_end() writes the
  * table and closes the gaps of groups that are not STATUS_OK.  HANSE_ENOMEM, HANSE_EFULL.
  */
 HANSE_MUST_USE int message_reply_begin(struct message_reply *m, struct buf *out);

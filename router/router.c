@@ -21,6 +21,7 @@ static int make_rows(struct router *router)
 int router_new(const struct router_config *config, const struct io *io, struct dht *dht, uint64_t now_us, struct router **out)
 {
     int err = HANSE_ENOMEM;
+    assert(config->numerics == NUMERICS_F32 || config->kernels);
     assert(config->E >= 1 && config->E <= MESSAGE_GROUPS_MAX && config->K >= 1 && config->K <= config->E);
     struct router *router = calloc(1, sizeof *router);
     if (!router)

@@ -27,13 +27,15 @@ struct exchange;
 
 struct router_config {
     struct hash run;
-    uint8_t role;         /* enum message_role, for the hello */
-    uint32_t n_moe;       /* MoE layers */
-    uint32_t E;           /* experts a layer, at most MESSAGE_GROUPS_MAX */
-    uint32_t K;           /* picks a token */
-    uint32_t D;           /* width of a row */
-    uint64_t deadline_us; /* of each half of an exchange; 0: wait and ask again */
-    float bias_rate;      /* of the load bias, a step */
+    uint8_t role;                  /* enum message_role, for the hello */
+    uint32_t n_moe;                /* MoE layers */
+    uint32_t E;                    /* experts a layer, at most MESSAGE_GROUPS_MAX */
+    uint32_t K;                    /* picks a token */
+    uint32_t D;                    /* width of a row */
+    enum numerics numerics;        /* the form in which rows travel (router/rows.h) */
+    const struct kernels *kernels; /* kept; to read answers that are integers, else unused */
+    uint64_t deadline_us;          /* of each half of an exchange; 0: wait and ask again */
+    float bias_rate;               /* of the load bias, a step */
 };
 
 /** Keeps `io` and `dht`; `dht` NULL: experts come from router_add_local() alone. */
@@ -99,17 +101,18 @@ HANSE_MUST_USE int exchange_new(struct router *router, size_t N, struct exchange
 void exchange_free(struct exchange *exchange);
 
 /**
- * Asks the picked experts.  x (N, D) in, pick (N, K) in; answered (N, K) and y (N, K, D) out: y is written where answered is 1.
+ * Asks the picked experts.  x (N, D) in the run's form in, pick (N, K) in; answered (N, K) and y (N, K, D) out: y is written where
+ * answered is 1.  A row whose rounding was refused (QUANTIZE_BAD) goes out as it is, and costs its experts' answers.
  * `keep` asks hosts to keep the rows for exchange_backward().  All are kept (borrowed) until `done`.
  */
-void exchange_forward(struct exchange *exchange, uint64_t now_us, uint32_t moe, size_t N, const float *x, const int32_t *pick,
+void exchange_forward(struct exchange *exchange, uint64_t now_us, uint32_t moe, size_t N, struct rows x, const int32_t *pick,
                       uint8_t *answered, float *y, bool keep, void (*done)(void *arg, uint64_t now_us), void *arg);
 
 /**
  * Sends the gradient weight (N, K) * gout (N, D) of each slot that answered, and receives gx (N, K, D), zero where nothing
  * came back.  x is that of the forward, should a host have to see it again.  All are kept until `done`.
  */
-void exchange_backward(struct exchange *exchange, uint64_t now_us, const float *weight, const float *gout, float *gx,
+void exchange_backward(struct exchange *exchange, uint64_t now_us, const float *weight, struct rows gout, float *gx,
                        float lr_scale, void (*done)(void *arg, uint64_t now_us), void *arg);
 
 /** Forgets the kept rows of a forward whose backward will never come (after a stop). */

@@ -200,6 +200,8 @@ int client_new(const struct client_config *config, const struct io *io, const st
         .E = config->run->experts,
         .K = config->run->chosen,
         .D = config->run->latent,
+        .numerics = config->run->expert_numerics,
+        .kernels = config->kernels,
         .deadline_us = config->is_sync || config->is_local ? 0 : (uint64_t)config->run->deadline_ms * 1000,
         .bias_rate = config->run->bias_rate};
     err = router_new(&router_config, io, client->dht, now_us, &client->router);

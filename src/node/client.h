@@ -21,7 +21,7 @@ struct client;
 
 struct client_config {
     const struct run *run;         /* kept */
-    const struct kernels *kernels; /* kept; for the local host */
+    const struct kernels *kernels; /* kept; for the router and the local host */
     const struct key *key;         /* kept */
     uint8_t role;                  /* enum message_role */
     struct addr join[CLIENT_JOIN_MAX];

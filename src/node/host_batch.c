@@ -24,67 +24,90 @@ struct stretch {
     size_t n_slots, n_items;
 };
 
-static bool is_backward(const struct batch_item *item)
-{
-    return item->gy != NULL;
-}
-
 /* Where `n` slots compute: rows in, gradients in and their weights, answers out, and what the expert needs. */
 struct room {
-    float *rows, *gy, *weight, *out;
+    struct rows rows, gy;
+    float *weight, *out;
     void *work;
 };
 
-/* Floats up to the next multiple of 64 bytes. */
-static size_t padded(size_t n)
+#define ALIGN 64
+
+static size_t aligned(size_t n_bytes)
 {
-    return (n + 15) / 16 * 16;
+    return (n_bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
 static bool make_room(struct batch *b, struct room *room, size_t n)
 {
-    size_t n_values = padded(n * b->x->config.D), n_weights = padded(n);
-    size_t n_floats = 3 * n_values + n_weights + padded(expert_work_bytes(b->x, n) / sizeof(float) + 1);
+    enum numerics form = b->x->config.numerics;
+    size_t D = b->x->config.D, rows = aligned(rows_bytes(form, n, D)), out = aligned(n * D * sizeof(float)),
+           weight = aligned(n * sizeof(float)), n_bytes = 2 * rows + out + weight + expert_work_bytes(b->x, n);
     struct batch_scratch *s = b->scratch;
-    if (s->n_floats < n_floats) {
+    if (s->n_bytes < n_bytes) {
         free(s->at);
-        s->at = arena_aligned(n_floats, sizeof(float));
-        s->n_floats = s->at ? n_floats : 0;
+        s->at = arena_aligned(n_bytes, 1);
+        s->n_bytes = s->at ? n_bytes : 0;
     }
     if (!s->at)
         return false;
-    float *gy = s->at + n_values, *out = gy + n_values, *weight = out + n_values;
-    *room = (struct room){s->at, gy, weight, out, weight + n_weights};
+    uint8_t *at = s->at;
+    *room = (struct room){.rows = rows_at(form, at, n, D),
+                          .gy = rows_at(form, at + rows, n, D),
+                          .out = (float *)(void *)(at + 2 * rows),
+                          .weight = (float *)(void *)(at + 2 * rows + out),
+                          .work = at + 2 * rows + out + weight};
     return true;
 }
 
 /* -- Rows in, answers out -------------------------------------------------------------------------- */
 
-static void gather(float *to, const float *from, const struct batch_item *item, size_t first, size_t n, size_t D)
-{
-    for (size_t s = 0; s < n; s++)
-        memcpy(to + s * D, from + item->group->row[first + s] * D, sizeof(float) * D);
-}
-
-static bool is_ok(const struct batch *b, const float *rows, size_t n)
-{
-    struct rows r = {.f32 = rows};
-    return expert_rows_ok(b->x->config.numerics, &r, n, b->x->config.D);
-}
-
 /* Rows that lie one after the other already need no copy. */
-static bool is_contiguous(const struct batch_item *item)
+static bool is_contiguous(const uint32_t *row, size_t n)
 {
-    const uint32_t *row = item->group->row;
-    for (size_t s = 1; s < item->group->n_slots; s++)
+    for (size_t s = 1; s < n; s++)
         if (row[s] != row[0] + s)
             return false;
     return true;
 }
 
-static float *values_of(const struct batch_item *item)
+/* n of an item's slots from `first` on, where they lie or gathered in `room`. */
+static struct rows slots_of(const struct batch_item *item, const struct rows *from, const struct rows *room, size_t first,
+                            size_t n, size_t D)
 {
-    return (float *)item->group->values;
+    const uint32_t *row = item->group->row + first;
+    if (is_contiguous(row, n))
+        return rows_from(from, row[0], D);
+    rows_gather(room, from, row, n, D);
+    return *room;
+}
+
+/* All slots of an item behind the `at` slots of others; whether the expert would take them. */
+static bool join(const struct batch *b, const struct batch_item *item, const struct rows *from, const struct rows *room,
+                 size_t at)
+{
+    size_t D = b->x->config.D, n = item->group->n_slots;
+    struct rows to = rows_from(room, at, D);
+    rows_gather(&to, from, item->group->row, n, D);
+    return expert_rows_ok(b->x->config.numerics, &to, n, D);
+}
+
+/* Where the answers of slots from `first` on are computed: in their own place when that holds floats. */
+static float *place_of(const struct batch_item *item, const struct room *room, size_t first, size_t D)
+{
+    const float *values = item->group->values.f32;
+    return values ? (float *)values + first * D : room->out;
+}
+
+/* Puts what was computed into its place, in the form in which it leaves. */
+static int put(const struct batch *b, const struct batch_item *item, const float *out, size_t first, size_t n)
+{
+    struct rows to = rows_from(&item->group->values, first, b->x->config.D);
+    if (!to.f32)
+        return rows_round(b->x->kernels, &to, out, n, b->x->config.D);
+    if (to.f32 != out)
+        memcpy((float *)to.f32, out, sizeof(float) * n * b->x->config.D);
+    return 0;
 }
 
 static void answer(struct batch *b, struct batch_item *item, int err)
@@ -96,54 +119,50 @@ static void answer(struct batch *b, struct batch_item *item, int err)
 
 /* -- Forward --------------------------------------------------------------------------------------- */
 
-/* One item alone, straight into its answer, in as many products as its size asks for: rows do not depend on their batch. */
+/* One item alone, in as many products as its size asks for: rows do not depend on their batch. */
 static int forward_alone(struct batch *b, const struct room *room, struct batch_item *item)
 {
     size_t D = b->x->config.D, n = item->group->n_slots;
-    bool needs_copy = !is_contiguous(item);
     for (size_t first = 0; first < n; first += BATCH_PRODUCT_MAX) {
         size_t n_now = n - first < BATCH_PRODUCT_MAX ? n - first : BATCH_PRODUCT_MAX;
-        const float *rows = item->x + item->group->row[first] * D;
-        if (needs_copy) {
-            gather(room->rows, item->x, item, first, n_now, D);
-            rows = room->rows;
-        }
+        struct rows rows = slots_of(item, &item->x, &room->rows, first, n_now, D);
+        float *out = place_of(item, room, first, D);
         b->counts->n_products++;
-        int err = expert_forward(b->x, values_of(item) + first * D, &(struct rows){.f32 = rows}, room->work, n_now);
+        int err = expert_forward(b->x, out, &rows, room->work, n_now);
+        if (!err)
+            err = put(b, item, out, first, n_now);
         if (err)
             return err;
     }
     return 0;
 }
 
-/* Hands the joint answers out. */
-static void scatter(const struct stretch *s, const float *out, size_t D)
+/* Hands the joint answers out.  One that is too large to travel is refused, as it would be alone. */
+static void scatter(const struct batch *b, const struct stretch *s, const float *out)
 {
     for (struct batch_item *item = s->first; item != s->end; item = item->next)
-        if (is_backward(item) == s->is_backward && !item->is_bad) {
-            memcpy(values_of(item), out, sizeof(float) * D * item->group->n_slots);
-            out += D * item->group->n_slots;
+        if (item->is_backward == s->is_backward && !item->is_bad) {
+            item->is_bad = put(b, item, out, 0, item->group->n_slots) != 0;
+            out += b->x->config.D * item->group->n_slots;
         }
 }
 
 /* A request with a row that is not finite stays out, so that its neighbours need not be computed again without it. */
 static int forward_joined(struct batch *b, const struct room *room, const struct stretch *s)
 {
-    size_t D = b->x->config.D, at = 0;
+    size_t at = 0;
     for (struct batch_item *item = s->first; item != s->end; item = item->next) {
-        if (is_backward(item))
+        if (item->is_backward)
             continue;
-        size_t n = item->group->n_slots;
-        gather(room->rows + at * D, item->x, item, 0, n, D);
-        item->is_bad = !is_ok(b, room->rows + at * D, n);
-        at += item->is_bad ? 0 : n;
+        item->is_bad = !join(b, item, &item->x, &room->rows, at);
+        at += item->is_bad ? 0 : item->group->n_slots;
     }
     if (at == 0)
         return 0;
     b->counts->n_products++;
-    int err = expert_forward(b->x, room->out, &(struct rows){.f32 = room->rows}, room->work, at);
+    int err = expert_forward(b->x, room->out, &room->rows, room->work, at);
     if (!err)
-        scatter(s, room->out, D);
+        scatter(b, s, room->out);
     return err;
 }
 
@@ -158,7 +177,7 @@ static void forward_stretch(struct batch *b, const struct stretch *s)
     bool has_room = make_room(b, &room, s->n_slots < BATCH_PRODUCT_MAX ? s->n_slots : BATCH_PRODUCT_MAX);
     bool is_joined = has_room && s->n_items > 1 && forward_joined(b, &room, s) == 0;
     for (struct batch_item *item = s->first; item != s->end; item = item->next) {
-        if (is_backward(item))
+        if (item->is_backward)
             continue;
         if (!has_room)
             item->group->status = STATUS_BUSY;
@@ -170,17 +189,18 @@ static void forward_stretch(struct batch *b, const struct stretch *s)
 
 /* -- Backward -------------------------------------------------------------------------------------- */
 
-static int backward_product(struct batch *b, const struct room *room, struct batch_item *item, float *gx, size_t first, size_t n,
+/* That gx is too large to travel shows before it counts: the expert refuses such numbers itself (expert.h). */
+static int backward_product(struct batch *b, const struct room *room, struct batch_item *item, size_t first, size_t n,
                             uint64_t version)
 {
     size_t D = b->x->config.D;
     uint64_t staleness;
-    gather(room->rows, item->x, item, first, n, D);
-    gather(room->gy, item->gy, item, first, n, D);
-    struct rows rows = {.f32 = room->rows}, gy = {.f32 = room->gy};
+    struct rows rows = slots_of(item, &item->x, &room->rows, first, n, D), gy = slots_of(item, &item->gy, &room->gy, first, n, D);
+    float *out = place_of(item, room, first, D);
     b->counts->n_products++;
-    return expert_backward(b->x, gx + first * D, &rows, &gy, item->group->weight + first, room->work, n, version, item->lr_scale,
-                           &staleness);
+    int err = expert_backward(b->x, out, &rows, &gy, item->group->weight + first, room->work, n, version, item->lr_scale,
+                              &staleness);
+    return err ? err : put(b, item, out, first, n);
 }
 
 /* In pieces of BATCH_PRODUCT_MAX. */
@@ -189,7 +209,7 @@ static int backward_pieces(struct batch *b, const struct room *room, struct batc
     size_t n = item->group->n_slots;
     for (size_t first = 0; first < n; first += BATCH_PRODUCT_MAX) {
         size_t n_now = n - first < BATCH_PRODUCT_MAX ? n - first : BATCH_PRODUCT_MAX;
-        int err = backward_product(b, room, item, values_of(item), first, n_now, version);
+        int err = backward_product(b, room, item, first, n_now, version);
         if (err)
             return err;
     }
@@ -210,26 +230,23 @@ static int backward_alone(struct batch *b, const struct room *room, struct batch
 
 static int backward_joined(struct batch *b, const struct room *room, const struct stretch *s)
 {
-    size_t D = b->x->config.D, at = 0;
+    size_t at = 0;
     uint64_t staleness;
     for (struct batch_item *item = s->first; item != s->end; item = item->next) {
-        if (!is_backward(item))
+        if (!item->is_backward)
             continue;
-        size_t n = item->group->n_slots;
-        gather(room->rows + at * D, item->x, item, 0, n, D);
-        gather(room->gy + at * D, item->gy, item, 0, n, D);
-        memcpy(room->weight + at, item->group->weight, n * sizeof(float));
-        item->is_bad = !is_ok(b, room->rows + at * D, n) || !is_ok(b, room->gy + at * D, n);
-        at += item->is_bad ? 0 : n;
+        bool is_ok = join(b, item, &item->x, &room->rows, at) && join(b, item, &item->gy, &room->gy, at);
+        memcpy(room->weight + at, item->group->weight, item->group->n_slots * sizeof(float));
+        item->is_bad = !is_ok;
+        at += is_ok ? item->group->n_slots : 0;
     }
     if (at == 0)
         return 0;
-    struct rows rows = {.f32 = room->rows}, gy = {.f32 = room->gy};
     b->counts->n_products++;
-    int err = expert_backward(b->x, room->out, &rows, &gy, room->weight, room->work, at, s->first->version, s->first->lr_scale,
-                              &staleness);
+    int err = expert_backward(b->x, room->out, &room->rows, &room->gy, room->weight, room->work, at, s->first->version,
+                              s->first->lr_scale, &staleness);
     if (!err)
-        scatter(s, room->out, D);
+        scatter(b, s, room->out);
     return err;
 }
 
@@ -266,7 +283,7 @@ static void backward_stretch(struct batch *b, const struct stretch *s)
     bool has_room = make_room(b, &room, s->n_slots < BATCH_PRODUCT_MAX ? s->n_slots : BATCH_PRODUCT_MAX);
     bool is_joined = has_room && s->n_items > 1 && backward_joined(b, &room, s) == 0;
     for (struct batch_item *item = s->first; item != s->end; item = item->next) {
-        if (!is_backward(item))
+        if (!item->is_backward)
             continue;
         if (!has_room)
             item->group->status = STATUS_BUSY;
@@ -286,9 +303,9 @@ static bool may_join(const struct batch_item *a, const struct batch_item *b)
 /* The longest stretch of one kind from `first` (which is of that kind) on, not past `end`, that fits in one product. */
 static struct stretch next_stretch(struct batch_item *first, const struct batch_item *end)
 {
-    struct stretch s = {.first = first, .end = first, .is_backward = is_backward(first)};
+    struct stretch s = {.first = first, .end = first, .is_backward = first->is_backward};
     for (struct batch_item *item = first; item != end; item = item->next, s.end = item) {
-        if (is_backward(item) != s.is_backward)
+        if (item->is_backward != s.is_backward)
             continue;
         size_t n_slots = s.n_slots + item->group->n_slots;
         if (s.n_items > 0 && (n_slots > BATCH_PRODUCT_MAX || (s.is_backward && !may_join(s.first, item))))
@@ -303,7 +320,7 @@ static void compute_kind(struct batch *b, struct batch_item *first, const struct
 {
     struct batch_item *item = first;
     while (item != end) {
-        if (is_backward(item) != backward) {
+        if (item->is_backward != backward) {
             item = item->next;
             continue;
         }
@@ -322,7 +339,7 @@ static struct batch_item *quiet_end(const struct expert *x, struct batch_item *i
 {
     uint64_t n_slots = x->grad_slots;
     for (; item; item = item->next)
-        if (is_backward(item) && !item->is_done_before && !is_too_stale(x, item)) {
+        if (item->is_backward && !item->is_done_before && !is_too_stale(x, item)) {
             n_slots += item->group->n_slots;
             if (n_slots >= x->config.slots_per_update)
                 return item->next;
@@ -334,7 +351,7 @@ static struct batch_item *quiet_end(const struct expert *x, struct batch_item *i
 static void set_forward_loads(struct batch_item *first, const struct batch_item *end, uint64_t load)
 {
     for (struct batch_item *item = first; item != end; item = item->next) {
-        if (is_backward(item))
+        if (item->is_backward)
             load = item->group->status == STATUS_BUSY ? load : item->group->load;
         else
             item->group->load = load;

@@ -20,9 +20,10 @@
 struct batch_item {
     struct batch_item *next;     /* in its queue, then in its batch */
     struct message_group *group; /* rows and weights in; status, version, staleness, load out; values: where the answer goes */
-    const float *x;              /* the rows of the request */
-    const float *gy;             /* NULL: a forward */
-    uint64_t version;            /* BACKWARD: of its forward */
+    bool is_backward;
+    struct rows x;    /* the rows of the request, in the expert's form */
+    struct rows gy;   /* BACKWARD: gradients, to be weighted by the slots */
+    uint64_t version; /* BACKWARD: of its forward */
     float lr_scale;
     bool is_bad;         /* out: not finite, found while joining */
     bool is_done_before; /* a backward that was applied but whose answer is lost: gx again, without effect */
@@ -32,8 +33,8 @@ struct batch_item {
 
 /** Memory that one batch computes in, handed from batch to batch; begins as zeros, ends with free(at). */
 struct batch_scratch {
-    float *at;
-    size_t n_floats;
+    void *at;
+    size_t n_bytes;
 };
 
 struct batch_counts {

@@ -89,6 +89,7 @@ struct kept_call *kept_add(struct kept *kept, const struct peer_id *peer, const 
     c->layer = m->layer;
     c->n_rows = m->n_rows;
     c->D = m->D;
+    c->form = m->form;
     struct kept_call **at = bucket_of(kept, peer, m->call);
     c->same_bucket = *at;
     *at = c;
@@ -106,15 +107,15 @@ static void drop_rows(struct kept *kept, struct kept_call *c)
     kept->n_bytes -= c->message->n_bytes;
     kept_message_free(c->message);
     c->message = NULL;
-    c->x = NULL;
+    c->x = (struct rows){0};
 }
 
 static void drop_values(struct kept *kept, struct kept_part *part)
 {
     kept->n_bytes -= part->n_bytes;
     part->n_bytes = 0;
-    free(part->values);
-    part->values = NULL;
+    free(part->bytes);
+    part->bytes = NULL;
 }
 
 static void drop_parts(struct kept *kept, struct kept_call *c)
@@ -153,8 +154,8 @@ void kept_fini(struct kept *kept)
 
 static bool same_rows(const struct kept_call *c, const struct message_request *m)
 {
-    return c->x && c->layer == m->layer && c->n_rows == m->n_rows && c->D == m->D &&
-           memcmp(c->x, m->rows, sizeof(float) * m->n_rows * m->D) == 0;
+    return c->message && c->layer == m->layer && c->n_rows == m->n_rows && c->D == m->D && c->form == m->form &&
+           rows_equal(&c->x, &m->rows, m->n_rows, m->D);
 }
 
 /* Trimming begins at the oldest call that has something to give. */
@@ -177,6 +178,7 @@ void kept_put_rows(struct kept *kept, struct kept_call *call, struct kept_messag
     call->layer = m->layer;
     call->n_rows = m->n_rows;
     call->D = m->D;
+    call->form = m->form;
     kept->n_bytes += message->n_bytes;
     note_full(kept, call);
 }
@@ -222,16 +224,18 @@ void kept_begin(struct kept_call *call, struct kept_part *part, void *pending)
 void kept_done(struct kept *kept, struct kept_call *call, struct kept_part *part, const struct message_group *group)
 {
     assert(part->state == KEPT_PENDING);
-    size_t n_bytes = sizeof(float) * group->n_slots * call->D;
+    enum numerics form = rows_answer_form(call->form);
+    size_t n_bytes = rows_bytes(form, group->n_slots, call->D);
     part->state = KEPT_DONE;
     part->pending = NULL;
     part->n_slots = group->n_slots;
     part->staleness = group->staleness;
     part->version = group->version;
     part->load = group->load;
-    part->values = malloc(n_bytes);
-    if (part->values) { /* without memory it counts as forgotten */
-        memcpy(part->values, group->values, n_bytes);
+    part->bytes = malloc(n_bytes);
+    if (part->bytes) { /* without memory it counts as forgotten */
+        part->values = rows_at(form, part->bytes, group->n_slots, call->D);
+        rows_copy(&part->values, &group->values, group->n_slots, call->D);
         part->n_bytes = n_bytes;
         kept->n_bytes += n_bytes;
         note_full(kept, call);

@@ -44,9 +44,10 @@ struct kept_part {
     uint8_t state;
     uint32_t n_slots, staleness; /* of the answer: KEPT_DONE */
     uint64_t version, load;
-    float *values; /* gx; NULL when not done, or forgotten */
+    void *bytes; /* behind values; NULL when not done, or forgotten */
     size_t n_bytes;
-    void *pending; /* the caller's: who computes it */
+    struct rows values; /* gx as it was sent */
+    void *pending;      /* the caller's: who computes it */
 };
 
 struct kept_call {
@@ -56,8 +57,9 @@ struct kept_call {
     uint64_t call;
     uint16_t layer;
     uint32_t n_rows, D;
+    enum numerics form;
     struct kept_message *message; /* holds x; NULL when there are no rows */
-    const float *x;
+    struct rows x;
     struct kept_part *part;
     size_t n_parts, max_parts, n_pending, n_done;
     size_t hint; /* where the next part is looked for first: they come in the same order each time */

@@ -132,9 +132,10 @@ static void hear_request(struct host *host, struct host_link *link, const struct
     int err = host_request_begin(host, link, &link->peer, event->bytes, event->n_bytes, NULL);
     if (err)
         refuse(host, link, err,
-               err == HANSE_EPROTO ? "a request that does not follow the protocol, or of another row width than %u"
-                                   : "this host is out of memory for rows of width %u",
-               host->config.run->latent);
+               err == HANSE_EPROTO
+                   ? "a request that does not follow the protocol, or whose rows are not %u wide and of the form %s"
+                   : "this host is out of memory for rows of width %u (%s)",
+               host->config.run->latent, numerics_name[host->config.run->expert_numerics]);
 }
 
 static void hear_cancel(struct host *host, struct host_link *link, const struct io_event *event)

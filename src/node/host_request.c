@@ -20,6 +20,7 @@ static struct host_request *new_request(const struct message_request *m)
     r->m.group = r->group;
     r->item = (struct host_item *)(void *)((char *)r->group + groups_bytes);
     r->reply = (struct message_reply){.kind = m->kind == MESSAGE_FORWARD ? MESSAGE_FORWARD_REPLY : MESSAGE_BACKWARD_REPLY,
+                                      .form = rows_answer_form(m->form),
                                       .call = m->call,
                                       .D = m->D,
                                       .n_groups = m->n_groups,
@@ -121,7 +122,7 @@ static void answer_twin(const struct message_group *from, struct host_item *twin
     struct message_group *to = twin->batch.group;
     bool is_same = from->n_slots == to->n_slots;
     if (from->status == STATUS_OK && is_same)
-        memcpy((float *)to->values, from->values, sizeof(float) * to->n_slots * D);
+        rows_copy(&to->values, &from->values, to->n_slots, D);
     to->status = from->status == STATUS_OK && !is_same ? STATUS_REJECT : from->status;
     to->version = from->version;
     to->staleness = from->staleness;
@@ -163,9 +164,9 @@ static bool answer_again(const struct kept_part *part, struct message_group *gro
         group->status = STATUS_REJECT;
         return true;
     }
-    if (!part->values)
+    if (!part->bytes)
         return false;
-    memcpy((float *)group->values, part->values, sizeof(float) * group->n_slots * D);
+    rows_copy(&group->values, &part->values, group->n_slots, D);
     group->status = STATUS_OK;
     group->version = part->version;
     group->staleness = part->staleness;
@@ -178,9 +179,9 @@ static bool find_rows(struct host_item *item, const struct kept_call *call)
 {
     const struct message_request *m = &item->request->m;
     item->batch.x = m->x;
-    if (item->batch.x)
+    if (rows_are_there(&m->x))
         return true;
-    if (!call->x || call->n_rows != m->n_rows)
+    if (!call->message || call->n_rows != m->n_rows)
         return false;
     item->batch.x = call->x;
     item->pin = call->message;
@@ -194,7 +195,7 @@ static bool prepare_backward(struct host *host, struct host_item *item, bool *is
     struct host_request *r = item->request;
     struct message_group *group = item->batch.group;
     group->status = STATUS_GONE;
-    if (!r->m.x && !kept_find(&host->kept, &r->peer, r->m.call))
+    if (!rows_are_there(&r->m.x) && !kept_find(&host->kept, &r->peer, r->m.call))
         return false;
     group->status = STATUS_BUSY;
     struct kept_call *call = kept_add(&host->kept, &r->peer, &r->m);
@@ -251,7 +252,8 @@ static void begin_item(struct host *host, struct host_request *r, size_t g)
     item->request = r;
     item->batch = (struct batch_item){.group = group,
                                       .x = r->m.rows,
-                                      .gy = is_backward ? r->m.rows : NULL,
+                                      .gy = r->m.rows,
+                                      .is_backward = is_backward,
                                       .version = group->version,
                                       .lr_scale = r->m.lr_scale,
                                       .caller = &r->peer,
@@ -276,6 +278,7 @@ static bool is_link_full(const struct host *host, const struct host_link *link, 
 static void refuse_all(struct host *host, struct host_link *link, struct message_request *m, struct buf *reply_to)
 {
     struct message_reply reply = {.kind = m->kind == MESSAGE_FORWARD ? MESSAGE_FORWARD_REPLY : MESSAGE_BACKWARD_REPLY,
+                                  .form = rows_answer_form(m->form),
                                   .call = m->call,
                                   .D = m->D,
                                   .n_groups = m->n_groups,
@@ -321,7 +324,7 @@ int host_request_begin(struct host *host, struct host_link *link, const struct p
     if (!message)
         return HANSE_ENOMEM;
     int err = message_request_decode(&m, message->byte, n);
-    if (!err && m.D != host->config.run->latent)
+    if (!err && (m.D != host->config.run->latent || m.form != host->config.run->expert_numerics))
         err = HANSE_EPROTO;
     struct host_request *r = NULL;
     if (!err && !is_link_full(host, link, n))

@@ -18,6 +18,9 @@ struct lane {
     size_t index;
     struct trunk_tape *tape;
     struct exchange **exchange; /* n_moe */
+    struct rows *x;             /* (n_moe) rows for the experts, in the form in which they travel */
+    struct rows gout;           /* and gradients */
+    void *bytes;                /* behind both; NULL when they travel as floats */
     struct io_work work;
     struct pipeline_job job;
     size_t segment;
@@ -35,6 +38,27 @@ struct pipeline {
     bool is_stopped;
 };
 
+/* Where rows are rounded to: x of each layer, since a host may have to see it again, and one gradient. */
+static int make_rows(struct lane *lane)
+{
+    const struct pipeline_config *config = &lane->pipeline->config;
+    const struct run *run = config->trunk->run;
+    enum numerics form = run->expert_numerics;
+    size_t N = config->B * config->T, n_moe = lane->pipeline->n_moe, n_bytes = rows_bytes(form, N, run->latent);
+    lane->x = calloc(n_moe + 1, sizeof *lane->x);
+    if (!lane->x)
+        return HANSE_ENOMEM;
+    if (form == NUMERICS_F32)
+        return 0;
+    lane->bytes = calloc(n_moe + 1, n_bytes);
+    if (!lane->bytes)
+        return HANSE_ENOMEM;
+    for (size_t i = 0; i < n_moe; i++)
+        lane->x[i] = rows_at(form, (uint8_t *)lane->bytes + i * n_bytes, N, run->latent);
+    lane->gout = rows_at(form, (uint8_t *)lane->bytes + n_moe * n_bytes, N, run->latent);
+    return 0;
+}
+
 static int make_lane(struct pipeline *pipeline, size_t index)
 {
     const struct pipeline_config *config = &pipeline->config;
@@ -46,7 +70,9 @@ static int make_lane(struct pipeline *pipeline, size_t index)
     lane->allowed = calloc(pipeline->E, 1);
     if (!lane->exchange || !lane->bias || !lane->allowed)
         return HANSE_ENOMEM;
-    int err = trunk_tape_new(config->trunk, config->B, config->T, config->is_training, &lane->tape);
+    int err = make_rows(lane);
+    if (!err)
+        err = trunk_tape_new(config->trunk, config->B, config->T, config->is_training, &lane->tape);
     for (size_t i = 0; !err && i < pipeline->n_moe; i++)
         err = exchange_new(config->router, config->B * config->T, &lane->exchange[i]);
     return err;
@@ -87,6 +113,8 @@ void pipeline_free(struct pipeline *pipeline)
             exchange_free(lane->exchange[i]);
         trunk_tape_free(lane->tape);
         free(lane->exchange);
+        free(lane->x);
+        free(lane->bytes);
         free(lane->bias);
         free(lane->allowed);
     }
@@ -101,6 +129,16 @@ struct trunk_tape *pipeline_tape(struct pipeline *pipeline, size_t lane)
 
 /* -- A segment, on a worker -------------------------------------------------------------------------- */
 
+/* A row that cannot be rounded is marked so, and its experts refuse it. */
+static void round_rows(const struct lane *lane, struct rows *to, const float *from)
+{
+    const struct trunk *trunk = lane->pipeline->config.trunk;
+    if (trunk->run->expert_numerics == NUMERICS_F32)
+        *to = (struct rows){.f32 = from};
+    else
+        rows_round(&trunk->kernels, to, from, lane->tape->N, trunk->run->latent);
+}
+
 static void run_segment(struct io_work *work)
 {
     struct lane *lane = work->owner;
@@ -108,11 +146,16 @@ static void run_segment(struct io_work *work)
     const struct trunk *trunk = pipeline->config.trunk;
     if (lane->is_backward) {
         trunk_backward(trunk, lane->tape, lane->segment, lane->job.grad_scale);
+        profile_enter(PROFILE_COMBINE);
+        if (lane->segment > 0)
+            round_rows(lane, &lane->gout, lane->tape->exchange[lane->segment - 1].gout);
         return;
     }
     trunk_forward(trunk, lane->tape, lane->segment);
     if (lane->segment < pipeline->n_moe) {
         struct trunk_exchange *x = &lane->tape->exchange[lane->segment];
+        profile_enter(PROFILE_COMBINE);
+        round_rows(lane, &lane->x[lane->segment], x->x);
         profile_enter(PROFILE_GATE);
         ref_gate_topk(x->pick, x->score, lane->bias, lane->allowed, lane->tape->N, pipeline->K, pipeline->E);
     }
@@ -184,7 +227,7 @@ static void after_forward(struct lane *lane, uint64_t now_us)
     size_t s = lane->segment;
     if (s < lane->pipeline->n_moe) {
         struct trunk_exchange *x = &lane->tape->exchange[s];
-        exchange_forward(lane->exchange[s], now_us, (uint32_t)s, lane->tape->N, x->x, x->pick, x->answered, x->y,
+        exchange_forward(lane->exchange[s], now_us, (uint32_t)s, lane->tape->N, lane->x[s], x->pick, x->answered, x->y,
                          lane->job.is_training, forward_answered, lane);
         return;
     }
@@ -203,8 +246,8 @@ static void after_backward(struct lane *lane, uint64_t now_us)
         return;
     }
     struct trunk_exchange *x = &lane->tape->exchange[lane->segment - 1];
-    exchange_backward(lane->exchange[lane->segment - 1], now_us, x->weight, x->gout, x->gx, lane->job.lr_scale, backward_answered,
-                      lane);
+    exchange_backward(lane->exchange[lane->segment - 1], now_us, x->weight, lane->gout, x->gx, lane->job.lr_scale,
+                      backward_answered, lane);
 }
 
 void pipeline_start(struct pipeline *pipeline, uint64_t now_us, size_t lane_i, const struct pipeline_job *job,

@@ -54,6 +54,12 @@ static inline void teardown(void)
     log_set_sink(NULL, NULL);
 }
 
+/* Another form for the experts' products and what travels: at the beginning of a test. */
+static inline void set_form(int form)
+{
+    run.expert_numerics = (enum numerics)form;
+}
+
 /* -- Asking ---------------------------------------------------------------------------------------- */
 
 static const uint32_t all_rows[N_ROWS] = {0, 1, 2, 3};
@@ -63,7 +69,34 @@ struct ask {
     struct message_request m;
     struct message_group group[8];
     float rows[N_ROWS * WIDTH], x[N_ROWS * WIDTH];
+    bool has_x;
 };
+
+/* Rows in the run's form, which live until the next with the same `place` are made. */
+static inline struct rows travelling(const float *from, size_t place)
+{
+    static uint8_t bytes[2][8 + 2 * N_ROWS * WIDTH];
+    const struct kernels *kernels;
+    if (run.expert_numerics == NUMERICS_F32)
+        return (struct rows){.f32 = from};
+    ck_assert_int_eq(kernels_choose("ref", &kernels), 0);
+    struct rows rows = rows_at(run.expert_numerics, bytes[place], N_ROWS, WIDTH);
+    rows_round(kernels, &rows, from, N_ROWS, WIDTH);
+    return rows;
+}
+
+static inline void fill_ask(struct ask *ask)
+{
+    ask->m.form = run.expert_numerics;
+    ask->m.rows = travelling(ask->rows, 0);
+    ask->m.x = ask->has_x ? travelling(ask->x, 1) : (struct rows){0};
+}
+
+static inline void send_ask(io_link link, struct ask *ask)
+{
+    fill_ask(ask);
+    stage_ask(node, link, &ask->m);
+}
 
 static inline void draw_rows(float *rows, uint64_t call, const char *what)
 {
@@ -84,12 +117,12 @@ static inline struct ask *make_ask(enum message_kind kind, uint64_t call, uint16
                                      .n_rows = N_ROWS,
                                      .D = WIDTH,
                                      .lr_scale = 1,
-                                     .rows = ask.rows,
                                      .n_groups = n,
                                      .group = ask.group};
     for (size_t i = 0; i < n; i++)
         ask.group[i] =
             (struct message_group){.expert = (uint16_t)(expert + i), .n_slots = n_slots, .row = all_rows, .weight = weights};
+    ask.has_x = false;
     draw_rows(ask.rows, call, kind == MESSAGE_FORWARD ? "x" : "gy");
     draw_rows(ask.x, call, "x");
     return &ask;
@@ -97,19 +130,19 @@ static inline struct ask *make_ask(enum message_kind kind, uint64_t call, uint16
 
 static inline void forward(io_link link, uint64_t call, uint16_t expert, size_t n, uint32_t n_slots)
 {
-    stage_ask(node, link, &make_ask(MESSAGE_FORWARD, call, expert, n, n_slots)->m);
+    send_ask(link, make_ask(MESSAGE_FORWARD, call, expert, n, n_slots));
 }
 
 static inline void backward(io_link link, uint64_t call, uint16_t expert, size_t n, uint32_t n_slots)
 {
-    stage_ask(node, link, &make_ask(MESSAGE_BACKWARD, call, expert, n, n_slots)->m);
+    send_ask(link, make_ask(MESSAGE_BACKWARD, call, expert, n, n_slots));
 }
 
 static inline void backward_with_x(io_link link, uint64_t call, uint16_t expert, uint32_t n_slots)
 {
     struct ask *ask = make_ask(MESSAGE_BACKWARD, call, expert, 1, n_slots);
-    ask->m.x = ask->x;
-    stage_ask(node, link, &ask->m);
+    ask->has_x = true;
+    send_ask(link, ask);
 }
 
 /* The i-th message that was sent, as a reply; it lives until stage_forget_sent(). */

@@ -1,5 +1,6 @@
 /* A host and its links, its disk and its life.  test_node_host_request.c has the requests. */
 #include "host_ask.h"
+#define N_FORMS 1
 
 /* -- Greeting -------------------------------------------------------------------------------------- */
 
@@ -46,7 +47,7 @@ END_TEST
 
 START_TEST(test_another_version_is_refused)
 {
-    struct message_hello hello = {.role = ROLE_TRAINER, .version = MESSAGE_VERSION + 1, .run = run.id};
+    struct message_hello hello = {.role = ROLE_TRAINER, .version = MESSAGE_VERSION - 1, .run = run.id};
     struct buf message;
     buf_init(&message, IO_MESSAGE_MAX);
     message_hello_encode(&hello, &message);
@@ -54,7 +55,7 @@ START_TEST(test_another_version_is_refused)
     stage_link_up(node, 1, 9);
     stage_tell(node, 1, message.bytes, message.n);
     buf_fini(&message);
-    expect_refusal(HANSE_EVERSION, "you speak 2");
+    expect_refusal(HANSE_EVERSION, "you speak 1");
 }
 END_TEST
 
@@ -103,8 +104,27 @@ START_TEST(test_another_width_is_refused)
     start();
     struct ask *ask = make_ask(MESSAGE_FORWARD, 1, 0, 1, 2);
     ask->m.D = WIDTH / 2;
+    send_ask(1, ask);
+    expect_refusal(HANSE_EPROTO, "not 8 wide");
+}
+END_TEST
+
+/* Rows of every form but the run's. */
+START_TEST(test_another_form_is_refused)
+{
+    int ours = _i / N_NUMERICS, theirs = _i % N_NUMERICS;
+    set_form(ours);
+    start();
+    set_form(theirs);
+    struct ask *ask = make_ask(MESSAGE_FORWARD, 1, 0, 1, 2);
+    fill_ask(ask);
+    set_form(ours);
     stage_ask(node, 1, &ask->m);
-    expect_refusal(HANSE_EPROTO, "row width than 8");
+    settle();
+    if (ours == theirs)
+        expect_statuses(STATUS_OK);
+    else
+        expect_refusal(HANSE_EPROTO, numerics_name[ours]);
 }
 END_TEST
 
@@ -121,7 +141,7 @@ START_TEST(test_observers_ask_forward_and_leave_no_trace)
     stage_forget_sent(node);
     struct ask *ask = make_ask(MESSAGE_FORWARD, 1, 0, 1, 2);
     ask->m.keep = false;
-    stage_ask(node, 1, &ask->m);
+    send_ask(1, ask);
     settle();
     expect_statuses(STATUS_OK);
     ck_assert_uint_eq(host_stats(node->host).kept_bytes, 0);
@@ -278,7 +298,9 @@ START_TEST(test_local_answers_are_the_same)
         for (int kind = MESSAGE_FORWARD; kind <= MESSAGE_BACKWARD; kind += 2) {
             buf_clear(&message);
             buf_clear(&local);
-            message_request_encode(&make_ask((enum message_kind)kind, call, 0, 2, 3)->m, &message);
+            struct ask *ask = make_ask((enum message_kind)kind, call, 0, 2, 3);
+            fill_ask(ask);
+            message_request_encode(&ask->m, &message);
             ck_assert_int_eq(host_request(node->host, stage.now_us, &caller, message.bytes, message.n, &local), 0);
         }
     ck_assert_uint_eq(out.n, local.n);
@@ -314,6 +336,7 @@ int main(void)
     tcase_add_loop_test(tc, test_nonsense_is_refused, 0, 6);
     tcase_add_test(tc, test_a_thousand_refusals_are_a_few_lines);
     tcase_add_test(tc, test_another_width_is_refused);
+    tcase_add_loop_test(tc, test_another_form_is_refused, 0, N_FORMS);
     tcase_add_test(tc, test_observers_ask_forward_and_leave_no_trace);
     tcase_add_test(tc, test_a_restart_goes_on_bit_for_bit);
     tcase_add_test(tc, test_checkpoints_come_by_themselves);

@@ -1,12 +1,14 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/random.h"
 #include "experts/log.h"
 #include "node/host_batch.h"
 #include "unit.h"
 
 #define WIDTH 8
+#define N_FORMS 1
 #define N_ROWS 48
 #define N_ITEMS 60
 #define SLOTS_MAX 24
@@ -27,20 +29,46 @@ struct script {
     struct message_group group[N_ITEMS];
     uint32_t row[N_ITEMS][SLOTS_MAX];
     float weight[N_ITEMS][SLOTS_MAX];
-    float values[N_ITEMS][SLOTS_MAX * WIDTH];
-    float x[N_ROWS * WIDTH], gy[N_ROWS * WIDTH], bad[N_ROWS * WIDTH];
+    float values[N_ITEMS][SLOTS_MAX * (WIDTH + 2)]; /* room in any form */
+    float floats[3][N_ROWS * WIDTH], bytes[3][N_ROWS * (WIDTH + 2)];
+    struct rows x, gy, bad; /* floats, or in bytes */
 };
+
+static enum numerics form;
 
 static const struct peer_id caller = {{3}};
 static struct hash run;
+static const struct kernels *kernels;
 
 static struct expert *new_expert(void)
 {
-    const struct kernels *kernels;
+    struct expert_config numbered = config;
     struct expert *x;
-    ck_assert_int_eq(kernels_choose("ref", &kernels), 0);
-    ck_assert_int_eq(expert_new(&config, kernels, &run, "L0.3", &x), 0);
+    numbered.numerics = form;
+    ck_assert_int_eq(expert_new(&numbered, kernels, &run, "L0.3", &x), 0);
     return x;
+}
+
+/* Rows in the experts' form; integers go to `bytes`. */
+static struct rows travelling(const float *from, void *bytes, size_t n)
+{
+    struct rows rows = rows_at(form, form == NUMERICS_F32 ? (const void *)from : bytes, n, WIDTH);
+    if (form != NUMERICS_F32)
+        rows_round(kernels, &rows, from, n, WIDTH);
+    return rows;
+}
+
+/* Whether values are what these floats become on their way. */
+static bool is_made_of(const struct rows *values, const float *floats, size_t n)
+{
+    static float bytes[SLOTS_MAX * (WIDTH + 2)];
+    struct rows rows = {.f32 = floats};
+    ck_assert_uint_le(n, SLOTS_MAX);
+    if (form != NUMERICS_F32) {
+        rows = rows_at(NUMERICS_I8X2, bytes, n, WIDTH);
+        ck_assert_int_eq(rows_round(kernels, &rows, floats, n, WIDTH), 0);
+    }
+    return rows_equal(values, &rows, n, WIDTH);
 }
 
 static float draw(struct rng *rng)
@@ -52,8 +80,9 @@ static float draw(struct rng *rng)
 static void draw_item(struct script *s, size_t i, struct rng *rng)
 {
     bool is_backward = rng_below(rng, 3) == 0, is_bad = rng_below(rng, 12) == 0;
-    s->group[i] = (struct message_group){
-        .n_slots = (uint32_t)(1 + rng_below(rng, SLOTS_MAX)), .row = s->row[i], .weight = s->weight[i], .values = s->values[i]};
+    s->group[i] =
+        (struct message_group){.n_slots = (uint32_t)(1 + rng_below(rng, SLOTS_MAX)), .row = s->row[i], .weight = s->weight[i]};
+    s->group[i].values = rows_at(rows_answer_form(form), s->values[i], s->group[i].n_slots, WIDTH);
     uint32_t first = (uint32_t)rng_below(rng, N_ROWS - SLOTS_MAX), step = rng_below(rng, 2) ? 1 : 5;
     for (uint32_t j = 0; j < SLOTS_MAX; j++) {
         s->row[i][j] = (first + step * j) % N_ROWS;
@@ -61,7 +90,8 @@ static void draw_item(struct script *s, size_t i, struct rng *rng)
     }
     s->item[i] = (struct batch_item){.group = &s->group[i],
                                      .x = is_bad && !is_backward ? s->bad : s->x,
-                                     .gy = is_backward ? (is_bad ? s->bad : s->gy) : NULL,
+                                     .gy = is_bad ? s->bad : s->gy,
+                                     .is_backward = is_backward,
                                      .version = rng_below(rng, 4) ? 0 : rng_below(rng, 8),
                                      .lr_scale = rng_below(rng, 4) ? 1 : 0.5f,
                                      .is_done_before = rng_below(rng, 10) == 0,
@@ -75,10 +105,13 @@ static void draw_script(struct script *s, uint64_t seed)
     rng_init(&rng, seed, "script");
     memset(s, 0, sizeof *s);
     for (size_t i = 0; i < N_ROWS * WIDTH; i++) {
-        s->x[i] = draw(&rng);
-        s->gy[i] = draw(&rng);
-        s->bad[i] = i / WIDTH % 3 == 1 ? NAN : draw(&rng);
+        s->floats[0][i] = draw(&rng);
+        s->floats[1][i] = draw(&rng);
+        s->floats[2][i] = i / WIDTH % 3 == 1 ? NAN : draw(&rng);
     }
+    s->x = travelling(s->floats[0], s->bytes[0], N_ROWS);
+    s->gy = travelling(s->floats[1], s->bytes[1], N_ROWS);
+    s->bad = travelling(s->floats[2], s->bytes[2], N_ROWS);
     for (size_t i = 0; i < N_ITEMS; i++)
         draw_item(s, i, &rng);
 }
@@ -120,7 +153,7 @@ static void expect_same_answers(const struct script *a, const struct script *b)
         ck_assert_uint_eq(a->group[i].staleness, b->group[i].staleness);
         ck_assert_msg(a->group[i].load == b->group[i].load, "item %zu: load", i);
         if (a->group[i].status == STATUS_OK)
-            ck_assert_msg(memcmp(a->values[i], b->values[i], sizeof(float) * WIDTH * a->group[i].n_slots) == 0, "item %zu", i);
+            ck_assert_msg(rows_equal(&a->group[i].values, &b->group[i].values, a->group[i].n_slots, WIDTH), "item %zu", i);
     }
 }
 
@@ -128,6 +161,7 @@ static struct script together, alone;
 
 START_TEST(test_a_batch_does_not_show)
 {
+    form = (enum numerics)(_i % N_FORMS);
     struct expert *x = new_expert(), *y = new_expert();
     draw_script(&together, (uint64_t)_i);
     draw_script(&alone, (uint64_t)_i);
@@ -149,30 +183,29 @@ END_TEST
 /* The plain meaning: each request by the expert's own functions, an update right behind the one that made it due. */
 START_TEST(test_alone_is_what_the_expert_does)
 {
-    static float rows[SLOTS_MAX * WIDTH], gy[SLOTS_MAX * WIDTH], out[SLOTS_MAX * WIDTH];
-    static _Alignas(64) float work[5 * SLOTS_MAX * 16];
-    const struct rows r = {.f32 = rows}, gradients = {.f32 = gy};
+    static float row_bytes[2][SLOTS_MAX * (WIDTH + 2)], out[SLOTS_MAX * WIDTH];
+    static _Alignas(64) uint8_t work[1 << 17];
+    form = (enum numerics)(_i % N_FORMS);
+    struct rows rows = rows_at(form, row_bytes[0], SLOTS_MAX, WIDTH), gy = rows_at(form, row_bytes[1], SLOTS_MAX, WIDTH);
     struct expert *x = new_expert(), *y = new_expert();
+    ck_assert_uint_le(expert_work_bytes(x, SLOTS_MAX), sizeof work);
     draw_script(&together, 99 + (uint64_t)_i);
     compute(x, &together, N_ITEMS);
     for (size_t i = 0; i < N_ITEMS; i++) {
         const struct batch_item *item = &together.item[i];
         const struct message_group *g = item->group;
-        if (item->gy && item->is_done_before)
+        if (item->is_backward && item->is_done_before)
             continue;
-        for (size_t s = 0; s < g->n_slots; s++)
-            for (size_t j = 0; j < WIDTH; j++) {
-                rows[s * WIDTH + j] = item->x[g->row[s] * WIDTH + j];
-                gy[s * WIDTH + j] = item->gy ? g->weight[s] * item->gy[g->row[s] * WIDTH + j] : 0;
-            }
+        rows_gather(&rows, &item->x, g->row, g->n_slots, WIDTH);
+        rows_gather(&gy, &item->gy, g->row, g->n_slots, WIDTH);
         ck_assert_uint_eq(g->version, y->version);
         uint64_t staleness;
-        int err = item->gy
-                      ? expert_backward(y, out, &r, &gradients, NULL, work, g->n_slots, item->version, item->lr_scale, &staleness)
-                      : expert_forward(y, out, &r, work, g->n_slots);
+        int err = item->is_backward ? expert_backward(y, out, &rows, &gy, g->weight, work, g->n_slots, item->version,
+                                                      item->lr_scale, &staleness)
+                                    : expert_forward(y, out, &rows, work, g->n_slots);
         ck_assert_uint_eq(g->status, err ? STATUS_REJECT : STATUS_OK);
         if (!err)
-            ck_assert_mem_eq(out, g->values, sizeof(float) * WIDTH * g->n_slots);
+            ck_assert(is_made_of(&g->values, out, g->n_slots));
         if (expert_update_due(y))
             expert_update(y);
     }
@@ -189,55 +222,79 @@ END_TEST
 struct large {
     struct message_group group;
     uint32_t row[N_LARGE];
-    float weight[N_LARGE], rows[N_LARGE * WIDTH], gy[N_LARGE * WIDTH], values[N_LARGE * WIDTH];
+    float weight[N_LARGE], x[N_LARGE * WIDTH], gy[N_LARGE * WIDTH];
+    float bytes[3][N_LARGE * (WIDTH + 1)]; /* of rows, gradients, values */
 };
 
 static void draw_large(struct large *l, struct rng *rng)
 {
     for (uint32_t i = 0; i < N_LARGE; i++) {
         l->row[i] = i;
-        l->weight[i] = 1;
+        l->weight[i] = draw(rng);
     }
     for (size_t i = 0; i < N_LARGE * WIDTH; i++) {
-        l->rows[i] = draw(rng);
+        l->x[i] = draw(rng);
         l->gy[i] = draw(rng);
     }
-    l->group = (struct message_group){.n_slots = N_LARGE, .row = l->row, .weight = l->weight, .values = l->values};
+    l->group = (struct message_group){.n_slots = N_LARGE, .row = l->row, .weight = l->weight};
+    l->group.values = rows_at(rows_answer_form(form), l->bytes[2], N_LARGE, WIDTH);
 }
 
-/* A request larger than a product counts wholly, as one, or not at all. */
+static void expect_large(const struct large *l, const float *out)
+{
+    for (size_t first = 0; first < N_LARGE; first += SLOTS_MAX) {
+        struct rows part = rows_from(&l->group.values, first, WIDTH);
+        ck_assert(is_made_of(&part, out + first * WIDTH, N_LARGE - first < SLOTS_MAX ? N_LARGE - first : SLOTS_MAX));
+    }
+}
+
+/* Piece after piece. */
+static void backward_large(struct expert *x, float *gx, const struct large *l, const struct rows *rows, const struct rows *gy,
+                           void *work)
+{
+    for (size_t first = 0; first < N_LARGE; first += BATCH_PRODUCT_MAX) {
+        size_t n = N_LARGE - first < BATCH_PRODUCT_MAX ? N_LARGE - first : BATCH_PRODUCT_MAX;
+        struct rows r = rows_from(rows, first, WIDTH), g = rows_from(gy, first, WIDTH);
+        uint64_t staleness;
+        ck_assert_int_eq(expert_backward(x, gx + first * WIDTH, &r, &g, l->weight + first, work, n, 0, 1, &staleness), 0);
+    }
+}
+
+/* A request larger than a product counts wholly or not at all. */
 START_TEST(test_large_requests)
 {
     static struct large l;
     static float gx[N_LARGE * WIDTH];
-    static _Alignas(64) float work[5 * N_LARGE * 16];
+    form = (enum numerics)_i;
     struct rng rng;
     rng_init(&rng, 1, "large");
     draw_large(&l, &rng);
-    const struct rows rows = {.f32 = l.rows}, gy = {.f32 = l.gy};
+    struct rows rows = travelling(l.x, l.bytes[0], N_LARGE), gy = travelling(l.gy, l.bytes[1], N_LARGE);
     struct expert *x = new_expert(), *y = new_expert();
+    void *work = arena_aligned(expert_work_bytes(x, N_LARGE), 1);
     x->config.slots_per_update = y->config.slots_per_update = 2 * N_LARGE;
-    struct batch_item item = {.group = &l.group, .x = l.rows, .gy = l.gy, .lr_scale = 1, .caller = &caller};
+    struct batch_item item = {.group = &l.group, .x = rows, .gy = gy, .is_backward = true, .lr_scale = 1, .caller = &caller};
     struct batch_scratch scratch = {0};
     struct batch_counts counts = {0};
-    uint64_t staleness;
     batch_compute(x, &item, &scratch, &counts);
     ck_assert_uint_eq(l.group.status, STATUS_OK);
-    ck_assert_int_eq(expert_backward(y, gx, &rows, &gy, NULL, work, N_LARGE, 0, 1, &staleness), 0);
-    ck_assert_mem_eq(gx, l.values, sizeof gx);
+    backward_large(y, gx, &l, &rows, &gy, work);
+    expect_large(&l, gx);
     expert_log_backward(y, &caller, 0, 0, N_LARGE);
     expect_same_expert(x, y);
 
     l.gy[(N_LARGE - 1) * WIDTH] = INFINITY; /* in its last piece */
+    travelling(l.gy, l.bytes[1], N_LARGE);
     batch_compute(x, &item, &scratch, &counts);
     ck_assert_uint_eq(l.group.status, STATUS_REJECT);
     expect_same_expert(x, y);
 
-    item.gy = NULL;
+    item.is_backward = false;
     batch_compute(x, &item, &scratch, &counts);
     ck_assert_uint_eq(l.group.status, STATUS_OK);
     ck_assert_int_eq(expert_forward(y, gx, &rows, work, N_LARGE), 0);
-    ck_assert_mem_eq(gx, l.values, sizeof gx);
+    expect_large(&l, gx);
+    free(work);
     free(scratch.at);
     expert_free(x);
     expert_free(y);
@@ -246,17 +303,19 @@ END_TEST
 
 START_TEST(test_done_before_has_no_effect)
 {
+    form = (enum numerics)_i;
     draw_script(&together, 5);
     struct expert *x = new_expert(), *y = new_expert();
     struct batch_item *item = &together.item[0];
     item->x = together.x;
     item->gy = together.gy;
+    item->is_backward = true;
     item->is_done_before = true;
     struct batch_scratch scratch = {0};
     struct batch_counts counts = {0};
     batch_compute(x, item, &scratch, &counts);
     ck_assert_uint_eq(together.group[0].status, STATUS_OK);
-    ck_assert(together.values[0][0] != 0);
+    ck_assert(together.values[0][2] != 0); /* behind the exponents */
     expect_same_expert(x, y);
     ck_assert_uint_eq(counts.n_backward_slots, 0);
     free(scratch.at);
@@ -278,12 +337,14 @@ END_TEST
 
 int main(void)
 {
+    if (kernels_choose("ref", &kernels))
+        return EXIT_FAILURE;
     Suite *suite = suite_create("node/host_batch");
     TCase *tc = tcase_create("all");
-    tcase_add_loop_test(tc, test_a_batch_does_not_show, 0, 20);
-    tcase_add_loop_test(tc, test_alone_is_what_the_expert_does, 0, 5);
-    tcase_add_test(tc, test_large_requests);
-    tcase_add_test(tc, test_done_before_has_no_effect);
+    tcase_add_loop_test(tc, test_a_batch_does_not_show, 0, 30);
+    tcase_add_loop_test(tc, test_alone_is_what_the_expert_does, 0, 3 * N_FORMS);
+    tcase_add_loop_test(tc, test_large_requests, 0, N_FORMS);
+    tcase_add_loop_test(tc, test_done_before_has_no_effect, 0, N_FORMS);
     tcase_add_test(tc, test_nothing_to_do);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

@@ -58,7 +58,7 @@ static bool hosts(struct stage_node *node, uint16_t layer, uint16_t expert)
     struct message_request m = {.kind = MESSAGE_FORWARD, .layer = layer, .wait_ms = 1000, .call = 1, .n_rows = 1, .D = 4};
     if (!node->host)
         return false;
-    m.rows = x;
+    m.rows.f32 = x;
     m.n_groups = 1;
     m.group = &asked;
     bool was_held = node->holds_work;
@@ -93,7 +93,7 @@ static void train_from(struct stage_node *node, uint16_t layer, uint16_t expert,
     static const uint32_t row[2] = {0, 1};
     struct message_group asked = {.expert = expert, .n_slots = 2, .row = row, .weight = weight};
     struct message_request m = {.kind = MESSAGE_BACKWARD, .layer = layer, .wait_ms = 1000, .n_rows = 2, .D = 4, .lr_scale = 1};
-    m.rows = m.x = x;
+    m.rows.f32 = m.x.f32 = x;
     m.n_groups = 1;
     m.group = &asked;
     stage_trainer(node, 98, 201, &run);

@@ -6,6 +6,7 @@
 #define WIDTH 4
 #define N_ROWS 3
 #define ROWS_BYTES (sizeof(float) * WIDTH * N_ROWS)
+#define SLICES_BYTES ((size_t)(8 + 2 * WIDTH * N_ROWS)) /* of the same in two */
 
 static struct kept kept;
 static const struct peer_id alice = {{1}}, bob = {{2}};
@@ -23,7 +24,7 @@ static void teardown(void)
 static struct message_request request_of(uint64_t call, const struct kept_message *message)
 {
     return (struct message_request){
-        .call = call, .layer = 1, .n_rows = N_ROWS, .D = WIDTH, .rows = (const float *)(const void *)message->byte};
+        .call = call, .layer = 1, .n_rows = N_ROWS, .D = WIDTH, .rows = {.f32 = (const float *)(const void *)message->byte}};
 }
 
 /* Keeps rows filled with `value`, with one part of expert 5. */
@@ -45,7 +46,8 @@ static struct kept_call *keep(const struct peer_id *peer, uint64_t call, float v
 static void answer(struct kept_call *call, uint16_t expert, uint32_t n_slots, float value)
 {
     float gx[N_ROWS * WIDTH] = {value};
-    struct message_group group = {.expert = expert, .n_slots = n_slots, .version = 7, .staleness = 1, .load = 9, .values = gx};
+    struct message_group group = {
+        .expert = expert, .n_slots = n_slots, .version = 7, .staleness = 1, .load = 9, .values = {.f32 = gx}};
     struct kept_part *part = kept_part(call, expert);
     kept_begin(call, part, &group);
     kept_done(&kept, call, part, &group);
@@ -57,8 +59,8 @@ START_TEST(test_rows_are_found_again)
     keep(&bob, 1, 20);
     keep(&alice, 2, 30);
     ck_assert_uint_eq(kept.n_bytes, 3 * ROWS_BYTES);
-    ck_assert(kept_find(&kept, &alice, 1)->x[0] == 10);
-    ck_assert(kept_find(&kept, &bob, 1)->x[N_ROWS * WIDTH - 1] == 20);
+    ck_assert(kept_find(&kept, &alice, 1)->x.f32[0] == 10);
+    ck_assert(kept_find(&kept, &bob, 1)->x.f32[N_ROWS * WIDTH - 1] == 20);
     ck_assert_ptr_null(kept_find(&kept, &bob, 2));
 }
 END_TEST
@@ -73,7 +75,7 @@ START_TEST(test_oldest_rows_go_first)
     ck_assert_ptr_null(kept_find(&kept, &alice, 0)); /* nothing was done for it: forgotten wholly */
     ck_assert_ptr_null(kept_find(&kept, &alice, 1));
     for (uint64_t call = 2; call < 6; call++)
-        ck_assert_ptr_nonnull(kept_find(&kept, &alice, call)->x);
+        ck_assert(rows_are_there(&kept_find(&kept, &alice, call)->x));
 }
 END_TEST
 
@@ -81,7 +83,7 @@ START_TEST(test_rows_in_use_outlive_the_budget)
 {
     struct kept_call *call = keep(&alice, 0, 42);
     struct kept_message *pin = call->message;
-    const float *x = call->x;
+    const float *x = call->x.f32;
     kept_message_ref(pin);
     for (uint64_t i = 1; i < 9; i++)
         keep(&alice, i, 0);
@@ -96,10 +98,10 @@ START_TEST(test_that_it_was_done_outlives_the_answer)
 {
     struct kept_call *call = keep(&alice, 0, 1);
     answer(call, 5, N_ROWS, 3);
-    ck_assert_ptr_null(call->x); /* no expert needs the rows any more */
+    ck_assert(!rows_are_there(&call->x)); /* no expert needs the rows any more */
     struct kept_part *part = kept_part(call, 5);
     ck_assert_int_eq(part->state, KEPT_DONE);
-    ck_assert(part->values[0] == 3);
+    ck_assert(part->values.f32[0] == 3);
     ck_assert_uint_eq(part->version, 7);
     ck_assert_uint_eq(part->load, 9);
     for (uint64_t i = 1; i < 9; i++)
@@ -109,7 +111,7 @@ START_TEST(test_that_it_was_done_outlives_the_answer)
     ck_assert_ptr_nonnull(call);
     part = kept_part(call, 5);
     ck_assert_int_eq(part->state, KEPT_DONE);
-    ck_assert_ptr_null(part->values);
+    ck_assert_ptr_null(part->bytes);
     ck_assert_uint_eq(kept.n_bytes, 4 * ROWS_BYTES);
 }
 END_TEST
@@ -119,9 +121,41 @@ START_TEST(test_rows_stay_while_another_expert_needs_them)
     struct kept_call *call = keep(&alice, 0, 1);
     ck_assert_ptr_nonnull(kept_part(call, 6));
     answer(call, 5, 1, 3);
-    ck_assert_ptr_nonnull(call->x);
+    ck_assert(rows_are_there(&call->x));
     answer(call, 6, 1, 3);
-    ck_assert_ptr_null(call->x);
+    ck_assert(!rows_are_there(&call->x));
+}
+END_TEST
+
+/* Integers are counted, compared and kept as they came; the answer to one slice is two. */
+START_TEST(test_rows_of_integers)
+{
+    uint8_t bytes[SLICES_BYTES] = {1, 2, 3}, answered[SLICES_BYTES];
+    enum numerics form = _i ? NUMERICS_I8X1 : NUMERICS_I8X2;
+    size_t n_bytes = rows_bytes(form, N_ROWS, WIDTH);
+    memset(bytes + 8, 7, sizeof bytes - 8);
+    memset(answered, 9, sizeof answered);
+    struct kept_call *call = NULL;
+    for (int round = 0; round < 3; round++) {
+        bytes[n_bytes - 1] = round == 2; /* the last value of all */
+        struct kept_message *message = kept_message_new(bytes, n_bytes);
+        struct message_request m = {.call = 1, .layer = 1, .n_rows = N_ROWS, .D = WIDTH, .form = form};
+        m.rows = rows_at(form, message->byte, N_ROWS, WIDTH);
+        call = kept_add(&kept, &alice, &m);
+        kept_put_rows(&kept, call, message, &m);
+        ck_assert_ptr_nonnull(kept_part(call, 6));
+        kept_message_free(message);
+        ck_assert_int_eq(kept_part(call, 5)->state, round == 1 ? KEPT_DONE : KEPT_OWED); /* the same rows, then others */
+        ck_assert_uint_eq(kept.n_bytes, round == 1 ? n_bytes + SLICES_BYTES : n_bytes);
+        if (round > 0)
+            continue;
+        struct message_group group = {.expert = 5, .n_slots = N_ROWS, .values = rows_at(NUMERICS_I8X2, answered, N_ROWS, WIDTH)};
+        struct kept_part *part = kept_part(call, 5);
+        kept_begin(call, part, &group);
+        kept_done(&kept, call, part, &group);
+        ck_assert(rows_equal(&part->values, &group.values, N_ROWS, WIDTH));
+        ck_assert_uint_eq(part->n_bytes, SLICES_BYTES);
+    }
 }
 END_TEST
 
@@ -135,7 +169,7 @@ START_TEST(test_undo_begins_anew)
     ck_assert_ptr_eq(kept_part(call, 5)->pending, &who);
     kept_undo(call, part);
     ck_assert_int_eq(kept_part(call, 5)->state, KEPT_OWED);
-    ck_assert_ptr_nonnull(call->x);
+    ck_assert(rows_are_there(&call->x));
 }
 END_TEST
 
@@ -149,10 +183,10 @@ START_TEST(test_pending_calls_are_not_forgotten)
     kept_trim(&kept);
     ck_assert_ptr_eq(kept_find(&kept, &alice, 0), call);
     float gx[N_ROWS * WIDTH] = {0};
-    struct message_group group = {.expert = 5, .n_slots = N_ROWS, .values = gx};
+    struct message_group group = {.expert = 5, .n_slots = N_ROWS, .values = {.f32 = gx}};
     kept_done(&kept, call, kept_part(call, 5), &group);
     kept_trim(&kept); /* it is the oldest that holds bytes again */
-    ck_assert_ptr_null(kept_part(call, 5)->values);
+    ck_assert_ptr_null(kept_part(call, 5)->bytes);
     ck_assert_uint_le(kept.n_bytes, kept.max_bytes);
 }
 END_TEST
@@ -206,6 +240,7 @@ int main(void)
     tcase_add_test(tc, test_rows_in_use_outlive_the_budget);
     tcase_add_test(tc, test_that_it_was_done_outlives_the_answer);
     tcase_add_test(tc, test_rows_stay_while_another_expert_needs_them);
+    tcase_add_loop_test(tc, test_rows_of_integers, 0, 2);
     tcase_add_test(tc, test_undo_begins_anew);
     tcase_add_test(tc, test_pending_calls_are_not_forgotten);
     tcase_add_test(tc, test_same_rows_again_keep_what_was_done);

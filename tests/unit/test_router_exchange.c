@@ -29,6 +29,9 @@ static struct router *router;
 static struct exchange *exchange;
 static uint64_t now;
 static int n_done;
+static enum numerics numerics = NUMERICS_F32;
+static const struct kernels *kernels;
+static uint8_t row_bytes[2][4 * N_TOKENS * (WIDTH + 2)]; /* of x and gout where they travel as integers */
 static float x[N_TOKENS * WIDTH], y[N_TOKENS * N_PICKS * WIDTH], gx[N_TOKENS * N_PICKS * WIDTH], gout[N_TOKENS * WIDTH],
     weight[N_TOKENS * N_PICKS];
 static int32_t pick[N_TOKENS * N_PICKS];
@@ -126,6 +129,8 @@ static void set_up(uint64_t deadline_us)
                                    .E = N_EXPERTS,
                                    .K = N_PICKS,
                                    .D = WIDTH,
+                                   .numerics = numerics,
+                                   .kernels = kernels,
                                    .deadline_us = deadline_us,
                                    .bias_rate = 0.1f};
     now = T0;
@@ -134,7 +139,7 @@ static void set_up(uint64_t deadline_us)
     ck_assert_int_eq(router_new(&config, &io, NULL, now, &router), 0);
     ck_assert_int_eq(exchange_new(router, N_TOKENS, &exchange), 0);
     place_experts();
-    for (size_t i = 0; i < N_TOKENS * WIDTH; i++) {
+    for (size_t i = 0; i < N_TOKENS * WIDTH; i++) { /* small integers, which every form holds as they are */
         x[i] = (float)i;
         gout[i] = (float)(i % 7) - 3;
     }
@@ -170,6 +175,25 @@ static void on_done(void *arg, uint64_t now_us)
     n_done++;
 }
 
+/* The rows as a trainer gives them to the exchange. */
+static struct rows travelling(const float *from)
+{
+    if (numerics == NUMERICS_F32)
+        return (struct rows){.f32 = from};
+    struct rows rows = rows_at(numerics, row_bytes[from == gout], N_TOKENS, WIDTH);
+    rows_round(kernels, &rows, from, N_TOKENS, WIDTH);
+    return rows;
+}
+
+/* Row `i` of a request as floats. */
+static const float *row_of(const struct rows *rows, size_t i)
+{
+    static float floats[WIDTH];
+    struct rows row = rows_from(rows, i, WIDTH);
+    rows_floats(kernels, floats, &row, 1, WIDTH);
+    return floats;
+}
+
 /* What expert e makes of element v: enough to see where a value came from. */
 static float made(uint32_t e, float v)
 {
@@ -185,18 +209,30 @@ static struct message_request request_of(const struct fake_host *h)
     return m;
 }
 
+/* Rows made from floats, in the form of the answers; they live until the next round of answers. */
+static struct rows answer_rows(size_t g, const float *values, size_t n, enum numerics form)
+{
+    static float bytes[N_EXPERTS][N_TOKENS * (WIDTH + 2)];
+    struct rows rows = rows_at(form, bytes[g], n, WIDTH);
+    if (form == NUMERICS_F32)
+        memcpy(bytes[g], values, sizeof *values * n * WIDTH);
+    else
+        rows_round(kernels, &rows, values, n, WIDTH);
+    return rows;
+}
+
 /* Answers a request, `status` for all its groups, rows `D` wide, through the link of `by`. */
-static void answer_as(struct fake_host *h, uint8_t status, uint32_t D, const struct fake_host *by)
+static void answer_in(struct fake_host *h, uint8_t status, uint32_t D, const struct fake_host *by, enum numerics form)
 {
     struct message_request m = request_of(h);
     bool is_backward = m.kind == MESSAGE_BACKWARD;
-    static float values[N_EXPERTS][N_TOKENS * WIDTH];
     struct message_group group[N_EXPERTS];
     for (size_t g = 0; g < m.n_groups; g++) {
+        float values[N_TOKENS * WIDTH];
         for (size_t s = 0; s < m.group[g].n_slots; s++)
             for (size_t d = 0; d < WIDTH; d++) {
-                float row = m.rows[m.group[g].row[s] * WIDTH + d];
-                values[g][s * WIDTH + d] = is_backward ? m.group[g].weight[s] * row : made(m.group[g].expert, row);
+                float v = row_of(&m.rows, m.group[g].row[s])[d];
+                values[s * WIDTH + d] = is_backward ? m.group[g].weight[s] * v : made(m.group[g].expert, v);
             }
         group[g] = (struct message_group){.expert = m.group[g].expert,
                                           .n_slots = m.group[g].n_slots,
@@ -204,9 +240,10 @@ static void answer_as(struct fake_host *h, uint8_t status, uint32_t D, const str
                                           .staleness = 2,
                                           .load = 100,
                                           .status = status,
-                                          .values = values[g]};
+                                          .values = answer_rows(g, values, m.group[g].n_slots, form)};
     }
     struct message_reply reply = {.kind = is_backward ? MESSAGE_BACKWARD_REPLY : MESSAGE_FORWARD_REPLY,
+                                  .form = form,
                                   .call = m.call,
                                   .D = D,
                                   .n_groups = m.n_groups,
@@ -218,6 +255,11 @@ static void answer_as(struct fake_host *h, uint8_t status, uint32_t D, const str
         buf_clear(&h->request);
     event((struct io_event){.kind = IO_MESSAGE, .link = by->link, .peer = by->id, .bytes = bytes.bytes, .n_bytes = bytes.n});
     buf_fini(&bytes);
+}
+
+static void answer_as(struct fake_host *h, uint8_t status, uint32_t D, const struct fake_host *by)
+{
+    answer_in(h, status, D, by, rows_answer_form(numerics));
 }
 
 /* Answers the last request of a host. */
@@ -236,7 +278,7 @@ static size_t first_token(uint16_t expert)
 
 static void forward(void)
 {
-    exchange_forward(exchange, now, 0, N_TOKENS, x, pick, answered, y, true, on_done, NULL);
+    exchange_forward(exchange, now, 0, N_TOKENS, travelling(x), pick, answered, y, true, on_done, NULL);
 }
 
 static void check_forward(int missing_host)
@@ -251,6 +293,7 @@ static void check_forward(int missing_host)
 
 START_TEST(every_slot_gets_its_answer)
 {
+    numerics = (enum numerics)(_i % N_NUMERICS);
     set_up(500 * MS);
     draw_picks((uint64_t)_i);
     forward();
@@ -263,7 +306,7 @@ START_TEST(every_slot_gets_its_answer)
     }
     ck_assert_int_eq(n_done, 1);
     check_forward(-1);
-    exchange_backward(exchange, now, weight, gout, gx, 0.5f, on_done, NULL);
+    exchange_backward(exchange, now, weight, travelling(gout), gx, 0.5f, on_done, NULL);
     for (size_t h = N_HOSTS; h-- > 0;) {
         struct message_request m = request_of(&host[h]);
         ck_assert_uint_eq(m.group[0].version, 5);
@@ -295,7 +338,7 @@ START_TEST(silence_ends_at_the_deadline)
     check_forward(1);
     ck_assert_uint_eq(host[1].n_cancels, 1);
     ck_assert_uint_eq(router_allowed(router, 0)[1], 0); /* left out for a while ... */
-    exchange_backward(exchange, now, weight, gout, gx, 1, on_done, NULL);
+    exchange_backward(exchange, now, weight, travelling(gout), gx, 1, on_done, NULL);
     ck_assert_uint_eq(host[1].n_requests, 1); /* and not told of gradients */
     answer(&host[0], STATUS_OK);
     answer(&host[2], STATUS_OK);
@@ -407,18 +450,20 @@ END_TEST
 
 START_TEST(a_host_that_lost_the_rows_gets_them_again)
 {
+    numerics = (enum numerics)_i;
     set_up(500 * MS);
     draw_picks(5);
     forward();
     for (size_t h = 0; h < N_HOSTS; h++)
         answer(&host[h], STATUS_OK);
-    exchange_backward(exchange, now, weight, gout, gx, 1, on_done, NULL);
-    ck_assert_ptr_null(request_of(&host[0]).x);
+    exchange_backward(exchange, now, weight, travelling(gout), gx, 1, on_done, NULL);
+    struct message_request first = request_of(&host[0]);
+    ck_assert(!rows_are_there(&first.x));
     answer(&host[0], STATUS_GONE);
     struct message_request again = request_of(&host[0]);
-    ck_assert_ptr_nonnull(again.x);
+    ck_assert(rows_are_there(&again.x));
     for (size_t d = 0; d < WIDTH; d++) /* the first slot's row is that of its token */
-        ck_assert_float_eq(again.x[again.group[0].row[0] * WIDTH + d], x[first_token(again.group[0].expert) * WIDTH + d]);
+        ck_assert_float_eq(row_of(&again.x, again.group[0].row[0])[d], x[first_token(again.group[0].expert) * WIDTH + d]);
     answer(&host[0], STATUS_OK);
     answer(&host[1], STATUS_OK);
     answer(&host[2], STATUS_GONE);
@@ -440,7 +485,7 @@ START_TEST(without_picks_or_hosts_an_exchange_still_ends)
     ck_assert_uint_le(router_deadline(router), now);
     tick();
     ck_assert_int_eq(n_done, 1);
-    exchange_backward(exchange, now, weight, gout, gx, 1, on_done, NULL);
+    exchange_backward(exchange, now, weight, travelling(gout), gx, 1, on_done, NULL);
     tick();
     ck_assert_int_eq(n_done, 2);
     ck_assert_float_eq(gx[0], 0);
@@ -569,6 +614,92 @@ START_TEST(no_two_calls_have_one_name)
 }
 END_TEST
 
+/* What one host may be asked and may answer, all in one message, counts as it travels. */
+START_TEST(what_fits_depends_on_the_form)
+{
+    static const size_t least[] = {100000, 200000, 200000}, most[] = {131072, 262144, 262144};
+    struct exchange *more;
+    numerics = (enum numerics)_i;
+    set_up(500 * MS);
+    router->config.D = 64;
+    ck_assert_int_eq(exchange_new(router, most[_i], &more), HANSE_EFULL);
+    ck_assert_int_eq(exchange_new(router, least[_i], &more), 0);
+    exchange_free(more);
+    tear_down();
+}
+END_TEST
+
+/* An answer in floats to integers, or the other way round. */
+START_TEST(answers_in_another_form_end_the_link)
+{
+    numerics = (enum numerics)_i;
+    set_up(500 * MS);
+    draw_picks(2);
+    forward();
+    answer_in(&host[1], STATUS_OK, WIDTH, &host[1], numerics == NUMERICS_F32 ? NUMERICS_I8X2 : NUMERICS_F32);
+    ck_assert(host[1].is_closed);
+    ck_assert_uint_eq(router_stats(router).n_reject, 1);
+    answer(&host[0], STATUS_OK);
+    answer(&host[2], STATUS_OK);
+    tick();
+    ck_assert_int_eq(n_done, 1);
+    check_forward(1);
+    tear_down();
+}
+END_TEST
+
+/* The integers that were rounded once are those that hosts see, and a row that could not be is marked for them. */
+START_TEST(rows_travel_as_they_are)
+{
+    numerics = (enum numerics)_i;
+    set_up(500 * MS);
+    draw_picks(3);
+    for (size_t i = 0; i < N_TOKENS * WIDTH; i++)
+        x[i] = 1.0f / (float)(i + 1);
+    x[5 * WIDTH] = QUANTIZE_MAX;
+    struct rows sent = travelling(x);
+    forward();
+    for (size_t h = 0; h < N_HOSTS; h++) {
+        struct message_request m = request_of(&host[h]);
+        for (size_t g = 0; g < m.n_groups; g++)
+            for (size_t s = 0, t = 0; s < m.group[g].n_slots; s++, t++) {
+                while (pick[t * N_PICKS] != m.group[g].expert && pick[t * N_PICKS + 1] != m.group[g].expert)
+                    t++;
+                struct rows got = rows_from(&m.rows, m.group[g].row[s], WIDTH), was = rows_from(&sent, t, WIDTH);
+                ck_assert(rows_equal(&got, &was, 1, WIDTH));
+                ck_assert_int_eq(*got.exponent == QUANTIZE_BAD, t == 5);
+            }
+    }
+    tear_down();
+}
+END_TEST
+
+/* Exponents that no rounding gives would make numbers that are not finite. */
+START_TEST(exponents_out_of_range_end_the_link)
+{
+    static const int8_t bad[] = {-128, QUANTIZE_EXPONENT_MIN - 1, QUANTIZE_EXPONENT_MAX + 1, QUANTIZE_BAD};
+    numerics = NUMERICS_I8X1;
+    set_up(500 * MS);
+    draw_picks(7);
+    forward();
+    struct message_request m = request_of(&host[1]);
+    size_t n = m.group[0].n_slots;
+    int8_t exponent[N_TOKENS] = {0}, zeros[N_TOKENS * WIDTH] = {0};
+    exponent[n - 1] = bad[_i];
+    struct message_group group[1] = {
+        {.expert = m.group[0].expert, .n_slots = (uint32_t)n, .values = {NULL, exponent, zeros, zeros}}};
+    struct message_reply reply = {
+        .kind = MESSAGE_FORWARD_REPLY, .form = NUMERICS_I8X2, .call = m.call, .D = WIDTH, .n_groups = 1, .group = group};
+    struct buf bytes;
+    buf_init(&bytes, IO_MESSAGE_MAX);
+    message_reply_encode(&reply, &bytes);
+    event((struct io_event){.kind = IO_MESSAGE, .link = host[1].link, .bytes = bytes.bytes, .n_bytes = bytes.n});
+    buf_fini(&bytes);
+    ck_assert(host[1].is_closed);
+    tear_down();
+}
+END_TEST
+
 START_TEST(what_fits_no_message_is_refused)
 {
     struct exchange *more[ROUTER_EXCHANGES_MAX];
@@ -660,6 +791,8 @@ END_TEST
 
 int main(void)
 {
+    if (kernels_choose(NULL, &kernels))
+        return EXIT_FAILURE;
     Suite *suite = suite_create("router/exchange");
     TCase *tcase = tcase_create("exchange");
     tcase_add_loop_test(tcase, every_slot_gets_its_answer, 0, 20);
@@ -668,7 +801,11 @@ int main(void)
     tcase_add_test(tcase, answers_of_others_or_of_another_width_are_none);
     tcase_add_test(tcase, a_lost_link_ends_its_part_at_once);
     tcase_add_test(tcase, sync_waits_and_asks_again);
-    tcase_add_test(tcase, a_host_that_lost_the_rows_gets_them_again);
+    tcase_add_loop_test(tcase, a_host_that_lost_the_rows_gets_them_again, 0, N_NUMERICS);
+    tcase_add_loop_test(tcase, answers_in_another_form_end_the_link, 0, N_NUMERICS);
+    tcase_add_loop_test(tcase, rows_travel_as_they_are, NUMERICS_I8X2, N_NUMERICS);
+    tcase_add_loop_test(tcase, exponents_out_of_range_end_the_link, 0, 4);
+    tcase_add_loop_test(tcase, what_fits_depends_on_the_form, 0, N_NUMERICS);
     tcase_add_test(tcase, without_picks_or_hosts_an_exchange_still_ends);
     tcase_add_test(tcase, not_here_takes_the_claim_away);
     tcase_add_loop_test(tcase, answers_that_are_not_finite_are_missing, 0, 3);
