@@ -4,8 +4,8 @@
 #     tests/run.sh [--quick] [--no-install]
 #
 # Installs what is missing, then builds with gcc and runs every test; builds and tests again under AddressSanitizer
-# and UBSan; builds with clang and runs the tests of numbers; builds, installs and uninstalls from the tarball;
-# lets libFuzzer search each decoder for a few seconds.  --quick ends after the first of these.  Builds stay in
+# and UBSan; builds with clang and runs the tests of numbers; builds for 64-bit Arm and runs them under qemu; builds,
+# installs and uninstalls from the tarball; lets libFuzzer search each decoder for a few seconds.  --quick ends after the first of these.  Builds stay in
 # build-*/, so a second run is short.  The last line counts: "N passed, N failed, N skipped".
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -73,6 +73,10 @@ LIST
     need_module 'check >= 0.15' check
 }
 
+# The stage of Arm: package:what it brings.
+arm_needs='gcc-aarch64-linux-gnu:/usr/bin/aarch64-linux-gnu-gcc qemu-user:/usr/bin/qemu-aarch64
+    libc6-dev-arm64-cross:/usr/aarch64-linux-gnu/include/stdio.h'
+
 # Each opens a part of the tests that is skipped without it.
 list_wanted() {
     missing=
@@ -82,6 +86,9 @@ list_wanted() {
     need_command mpicc mpich
     need_command mpicc libmpich-dev
     need_module openblas libopenblas-dev
+    for needed in $arm_needs; do
+        [ -e "${needed#*:}" ] || missing="$missing ${needed%%:*}"
+    done
 }
 
 install() { # packages...
@@ -176,11 +183,12 @@ count() { # directory
     done | awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }'
 }
 
-check() { # directory, make arguments...
-    directory=$1
-    shift
+check() { # directory, make's target (with what it needs), arguments...
+    directory=$1 target=$2
+    shift 2
     find "$directory" -name '*.trs' -exec rm -f {} +
-    make -C "$directory" -j "$jobs" -k check "$@" >"$directory/check.out" 2>&1
+    # shellcheck disable=SC2086  # a list of words
+    make -C "$directory" -j "$jobs" -k $target "$@" >"$directory/check.out" 2>&1
     status=$?
     # shellcheck disable=SC2046  # three words
     set -- $(count "$directory")
@@ -195,22 +203,22 @@ check() { # directory, make arguments...
             tail -n 30 "${one%.trs}.log" | sed 's/^/    /'
         done
         # shellcheck disable=SC2086  # a list of words
-        failed "tests" none "make -C $directory check TESTS='$(echo $trs | sed "s|$directory/||g; s|\.trs||g")'"
+        failed "tests" none "make -C $directory $target TESTS='$(echo $trs | sed "s|$directory/||g; s|\.trs||g")'"
     elif [ $status -ne 0 ]; then
         grep -E ': (fatal )?error' "$directory/check.out" | head -n 20
-        failed "make check in $directory" "$directory/check.out" "make -C $directory check"
+        failed "make $target in $directory" "$directory/check.out" "make -C $directory $target"
     fi
 }
 
 gcc_stage() {
     say "gcc: build with every warning an error, run every test"
-    configure build-gcc CC=gcc --enable-werror && build build-gcc all && check build-gcc
+    configure build-gcc CC=gcc --enable-werror && build build-gcc all && check build-gcc check
 }
 
 sanitize_stage() {
     say "sanitizers: AddressSanitizer and UBSan, every test again"
     configure build-sanitize CC=gcc --enable-sanitize --without-cuda --without-mpi 'CFLAGS=-O1 -g' &&
-        build build-sanitize all && check build-sanitize
+        build build-sanitize all && check build-sanitize check
 }
 
 clang_stage() {
@@ -222,7 +230,60 @@ clang_stage() {
     configure build-clang CC=clang --enable-werror --without-cuda && build build-clang all || return
     numbers=$(make -s -C build-clang list-tests | grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|kernel|ref|expert|model)')
     # shellcheck disable=SC2086  # a list of words
-    check build-clang TESTS="$(echo $numbers)"
+    check build-clang check TESTS="$(echo $numbers)"
+}
+
+# Debian's libraries for Arm, unpacked into $1 without the system's packages noticing.
+fetch_arm_libraries() { # directory, packages...
+    root=$1
+    shift
+    [ "$(cat "$root/packages" 2>/dev/null)" = "$*" ] && return 0
+    [ $may_install = yes ] && command -v apt-get >/dev/null || return 1
+    rm -rf "$root"
+    mkdir -p "$root/apt/lists/partial" "$root/apt/archives/partial" "$root/debs"
+    : >"$root/apt/status"
+    cat >"$root/apt/conf" <<CONF
+APT::Architecture "arm64";
+APT::Architectures { "arm64"; };
+APT::Sandbox::User "";
+Acquire::Languages "none";
+Dir::State "$root/apt";
+Dir::State::status "$root/apt/status";
+Dir::Cache "$root/apt";
+CONF
+    APT_CONFIG=$root/apt/conf apt-get -q update >"$root/apt.out" 2>&1 # one source without Arm does no harm
+    (cd "$root/debs" && APT_CONFIG=$root/apt/conf apt-get -q download "$@") >>"$root/apt.out" 2>&1 || return 1
+    for deb in "$root"/debs/*.deb; do
+        dpkg -x "$deb" "$root" || return 1
+    done
+    echo "$*" >"$root/packages"
+}
+
+arm_stage() {
+    say "arm: build for 64-bit Arm, test under qemu that the numbers are the same"
+    for needed in $arm_needs; do
+        [ -e "${needed#*:}" ] || {
+            skipped "the Arm build, for want of ${needed#*:} (apt-get install ${needed%%:*})"
+            return
+        }
+    done
+    root=$PWD/build-arm/root
+    # shellcheck disable=SC2046  # a list of words
+    fetch_arm_libraries "$root" $(echo "$libraries" | cut -d : -f 1) check libsubunit-dev || {
+        [ -f "$root/apt.out" ] && grep '^E:' "$root/apt.out"
+        skipped "the Arm build, for want of libraries: the sources of apt must offer them for arm64"
+        return
+    }
+    configure build-arm --build="$(gcc -dumpmachine)" --host=aarch64-linux-gnu --enable-werror \
+        --without-cuda --without-mpi --without-openblas LOG_COMPILER=qemu-aarch64 \
+        PKG_CONFIG_LIBDIR="$root/usr/lib/aarch64-linux-gnu/pkgconfig" \
+        CPPFLAGS="-isystem $root/usr/include -isystem $root/usr/include/aarch64-linux-gnu" \
+        LDFLAGS="-static -L$root/usr/lib/aarch64-linux-gnu" || return
+    # Keys are OpenSSL's affair, and slow under qemu.
+    numbers=$(make -s -C build-arm list-tests | grep -v test_base_key |
+        grep -E '^tests/kernels/|^tests/unit/test_(base|expert|checkpoint_expert|model_optimizer)')
+    # shellcheck disable=SC2086  # a list of words
+    build build-arm $numbers && check build-arm 'check-TESTS check_PROGRAMS=' TESTS="$(echo $numbers)"
 }
 
 dist_stage() {
@@ -266,6 +327,7 @@ gcc_stage
 [ $is_quick = yes ] && exit
 sanitize_stage
 clang_stage
+arm_stage
 [ -f build-gcc/Makefile ] && dist_stage
 fuzz_stage
 exit 0
