@@ -1,6 +1,8 @@
 /* cmd/cost.c - sums over layers. */
 #include "cmd/cost.h"
 
+#include "router/rows.h"
+
 #define FLOAT_BYTES 4.0
 #define STATE_FLOATS 4 /* a parameter, two moments, a gradient */
 #define VOCABULARY 256
@@ -80,13 +82,19 @@ double cost_hosts_per_token(uint32_t experts, uint32_t chosen, uint32_t n_hosts)
     return n_hosts * (1 - miss);
 }
 
-/* A row travels once to each host, its answers come one a pick. */
-static void add_wire(struct cost *cost, const struct run *run)
+/* router/rows.h, with the zeros behind a message's exponents left out. */
+static double row_bytes(enum numerics form, double D)
 {
-    double row = FLOAT_BYTES * run->latent, K = run->chosen;
+    return form == NUMERICS_F32 ? FLOAT_BYTES * D : 1 + (double)numerics_slices(form) * D;
+}
+
+/* A row travels once to each host, its answers come one a pick. */
+struct cost_wire cost_wire_of(const struct run *run, enum numerics form)
+{
+    double row = row_bytes(form, run->latent), answer = row_bytes(rows_answer_form(form), run->latent), K = run->chosen;
     double n_hosts = cost_hosts_per_token(run->experts, run->chosen, run->hosts);
-    cost->up_per_token = run->n_moe * (2 * n_hosts * row + K * (SLOT_FORWARD_BYTES + SLOT_BACKWARD_BYTES));
-    cost->down_per_token = run->n_moe * 2 * K * row;
+    return (struct cost_wire){.up = run->n_moe * (2 * n_hosts * row + K * (SLOT_FORWARD_BYTES + SLOT_BACKWARD_BYTES)),
+                              .down = run->n_moe * 2 * K * answer};
 }
 
 struct cost cost_of(const struct run *run)
@@ -105,7 +113,9 @@ struct cost cost_of(const struct run *run)
     cost.trainer_state = FLOAT_BYTES * STATE_FLOATS * cost.trunk_params;
     cost.trainer_tapes = run->microbatches * cost_tape_bytes(run, micro_rows, run->context);
     add_arithmetic(&cost, run);
-    add_wire(&cost, run);
+    struct cost_wire wire = cost_wire_of(run, run->expert_numerics);
+    cost.up_per_token = wire.up;
+    cost.down_per_token = wire.down;
     return cost;
 }
 

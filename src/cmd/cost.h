@@ -30,6 +30,12 @@ struct cost cost_of(const struct run *run);
 /** Bytes of one tape for B sequences of T (model/trunk.h) that is trained on. */
 double cost_tape_bytes(const struct run *run, size_t B, size_t T);
 
+/** Bytes that a token's rows and answers take in this form, forward and backward: up from the trainer, down to it. */
+struct cost_wire {
+    double up, down;
+};
+struct cost_wire cost_wire_of(const struct run *run, enum numerics form);
+
 /** Mean number of different hosts among the K picks of a token, experts spread evenly over n_hosts. */
 double cost_hosts_per_token(uint32_t experts, uint32_t chosen, uint32_t n_hosts);
 

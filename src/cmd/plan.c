@@ -69,6 +69,24 @@ static const char *count_text(char out[32], double n)
     return out;
 }
 
+/* In the run's form, and what the others would take. */
+static void print_bytes(const struct run *run, const struct cost *cost)
+{
+    char a[32], b[32];
+    printf("  %-15s %s up and %s down at the trainer, as %s; the other way, shared, at %u host%s\n", "bytes a token",
+           text_size(a, sizeof a, cost->up_per_token), text_size(b, sizeof b, cost->down_per_token),
+           numerics_name[run->expert_numerics], run->hosts, run->hosts == 1 ? "" : "s");
+    printf("  %-15s with another experts.numerics:", "");
+    for (int form = 0, n = 0; form < N_NUMERICS; form++) {
+        struct cost_wire wire = cost_wire_of(run, (enum numerics)form);
+        if (form == (int)run->expert_numerics)
+            continue;
+        printf("%s %s %s up and %s down", n++ ? ";" : "", numerics_name[form],
+               text_size(a, sizeof a, wire.up), text_size(b, sizeof b, wire.down));
+    }
+    printf("\n");
+}
+
 static void print_sizes(const struct run *run, const struct cost *cost)
 {
     char a[32], b[32], c[32], id[17];
@@ -83,9 +101,7 @@ static void print_sizes(const struct run *run, const struct cost *cost)
     printf("  %-15s %s a checkpoint before compression; three are kept\n", "host disk", text_size(a, sizeof a, cost->host_disk));
     printf("  %-15s %s for the trunk, %s for %u microbatches under way\n", "trainer memory",
            text_size(a, sizeof a, cost->trainer_state), text_size(b, sizeof b, cost->trainer_tapes), run->microbatches);
-    printf("  %-15s %s up and %s down at the trainer; the other way, shared, at %u host%s\n", "bytes a token",
-           text_size(a, sizeof a, cost->up_per_token), text_size(b, sizeof b, cost->down_per_token), run->hosts,
-           run->hosts == 1 ? "" : "s");
+    print_bytes(run, cost);
     printf("  %-15s %.0f tokens: %u sequences of %u in %u microbatches\n", "a step", cost->tokens_per_step, run->batch,
            run->context, run->microbatches);
 }

@@ -5,6 +5,7 @@
 #include "cmd/cost.h"
 #include "model/trunk.h"
 #include "model/trunk_inside.h"
+#include "router/message.h"
 #include "unit.h"
 
 static void parse(struct run *run, const char *yaml)
@@ -97,6 +98,60 @@ START_TEST(a_latent_width_saves_bytes_in_proportion)
 }
 END_TEST
 
+#define N_TOKENS 1000
+#define N_EXPERTS 4
+
+/* Bytes of a message in which one host is asked about all tokens, every expert about half of them. */
+static double request_bytes(enum message_kind kind, enum numerics form, uint32_t D)
+{
+    static uint32_t row[N_TOKENS / 2];
+    static float weight[N_TOKENS / 2];
+    struct message_group group[N_EXPERTS];
+    for (uint16_t e = 0; e < N_EXPERTS; e++)
+        group[e] = (struct message_group){.expert = e, .n_slots = N_TOKENS / 2, .row = row, .weight = weight};
+    void *bytes = calloc(1, rows_bytes(form, N_TOKENS, D));
+    struct message_request m = {.kind = kind, .n_rows = N_TOKENS, .D = D, .form = form, .n_groups = N_EXPERTS, .group = group};
+    m.rows = rows_at(form, bytes, N_TOKENS, D);
+    struct buf out;
+    buf_init(&out, SIZE_MAX / 2);
+    message_request_encode(&m, &out);
+    double n = (double)out.n;
+    buf_fini(&out);
+    free(bytes);
+    return n;
+}
+
+static double reply_bytes(enum numerics form, uint32_t D)
+{
+    struct message_group group[N_EXPERTS];
+    for (uint16_t e = 0; e < N_EXPERTS; e++)
+        group[e] = (struct message_group){.expert = e, .n_slots = N_TOKENS / 2};
+    struct message_reply m = {
+        .kind = MESSAGE_FORWARD_REPLY, .form = rows_answer_form(form), .D = D, .n_groups = N_EXPERTS, .group = group};
+    struct buf out;
+    buf_init(&out, SIZE_MAX / 2);
+    ck_assert_int_eq(message_reply_begin(&m, &out), 0);
+    double n = (double)out.n;
+    buf_fini(&out);
+    return n;
+}
+
+START_TEST(messages_have_the_bytes_that_the_plan_says)
+{
+    struct run run;
+    parse(&run, "name: w\nmodel: {width: 64, latent: 48, layers: 4, moe_layers: [1, 3], experts: 4, chosen: 2}\n");
+    enum numerics form = (enum numerics)_i;
+    struct cost_wire wire = cost_wire_of(&run, form);
+    double up = request_bytes(MESSAGE_FORWARD, form, 48) + request_bytes(MESSAGE_BACKWARD, form, 48);
+    double down = 2 * reply_bytes(form, 48);
+    ck_assert_double_eq_tol(wire.up, 2 * up / N_TOKENS, 0.005 * wire.up); /* two layers */
+    ck_assert_double_eq_tol(wire.down, 2 * down / N_TOKENS, 0.005 * wire.down);
+    run.expert_numerics = form;
+    ck_assert_double_eq(cost_of(&run).up_per_token, wire.up);
+    ck_assert_double_eq(cost_of(&run).down_per_token, wire.down);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cmd/cost");
@@ -104,6 +159,7 @@ int main(void)
     tcase_add_loop_test(tc, a_tape_takes_what_the_plan_says, 0, 3);
     tcase_add_loop_test(tc, hosts_per_token_is_the_mean_over_all_choices, 0, 6);
     tcase_add_test(tc, a_narrower_line_and_a_longer_way_are_slower);
+    tcase_add_loop_test(tc, messages_have_the_bytes_that_the_plan_says, 0, N_NUMERICS);
     tcase_add_test(tc, a_latent_width_saves_bytes_in_proportion);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
