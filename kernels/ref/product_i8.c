@@ -40,10 +40,11 @@ static int64_t sum(const struct slices *a, const int8_t *b_high, const int8_t *b
     return a->low ? 256 * (int64_t)high + cross : high;
 }
 
-/* 2^e, or 0 where that is below the floor, so that no output is subnormal. */
+/* 2^e, or 0 where that is below the floor, so that no output is subnormal.  Only the zeros of a refused row have an
+ * exponent that reaches 127. */
 static float scale_of(int e)
 {
-    return e < -100 ? 0.0f : ref_power(e);
+    return e < -100 ? 0.0f : ref_power(e < 127 ? e : 127);
 }
 
 void ref_multiply(float *c, size_t ldc, struct slices a, const int8_t *a_exponent, const void *packed, const int8_t *b_exponent,
