@@ -5,7 +5,7 @@
 #include "kernels/ref/ref.h"
 
 #ifdef __x86_64__
-extern const struct kernels avx2_kernels, avx512_kernels;
+extern const struct kernels avx2_kernels, avx512_kernels, vnni_kernels;
 
 /* These ask the operating system too: its kernel must keep the wide registers. */
 static bool runs_avx2(void)
@@ -17,6 +17,11 @@ static bool runs_avx512(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512bw") && runs_avx2();
+}
+
+static bool runs_vnni(void)
+{
+    return __builtin_cpu_supports("avx512vnni") && runs_avx512();
 }
 #elif defined __aarch64__
 extern const struct kernels neon_kernels;
@@ -39,6 +44,7 @@ static const struct choice {
     bool (*runs)(void);
 } choices[] = {
 #ifdef __x86_64__
+    {&vnni_kernels, runs_vnni},
     {&avx512_kernels, runs_avx512},
     {&avx2_kernels, runs_avx2},
 #elif defined __aarch64__
@@ -61,7 +67,11 @@ static int choose_fastest(const struct kernels **out)
 /* Another machine's kernels are a known name that this build lacks. */
 static bool is_known(const char *isa)
 {
-    return strcmp(isa, "avx2") == 0 || strcmp(isa, "avx512") == 0 || strcmp(isa, "neon") == 0;
+    static const char *const known[] = {"avx2", "avx512", "vnni", "amx", "neon"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(isa, known[i]) == 0)
+            return true;
+    return false;
 }
 
 int kernels_choose(const char *isa, const struct kernels **out)
@@ -80,6 +90,6 @@ int kernels_choose(const char *isa, const struct kernels **out)
         log_error("isa %s: this machine cannot run it; leave HANSE_ISA unset for the fastest that it can", isa);
         return HANSE_EUNSUPPORTED;
     }
-    log_error("isa %s: no such kernels; ref, avx2, avx512 and neon exist", isa);
+    log_error("isa %s: no such kernels; ref, avx2, avx512, vnni, amx and neon exist", isa);
     return HANSE_EINVAL;
 }

@@ -4,7 +4,7 @@
  * kernels/ref defines every operation in plain loops; kernels/cpu repeats signatures and bits with AVX2,
  * AVX-512 and NEON.  A `struct kernels` is one complete set; kernels_choose() picks the fastest that the machine runs.
  * All tensors are f32, row-major, dense unless a stride is named.  Outputs come first, shape last.
- * Any thread; no call allots (packing uses 384 KiB of each thread's static storage, which comes off a small stack).
+ * Any thread; no call allots (products use 592 KiB of each thread's static storage, which comes off a small stack).
  *
  * The order of operations (doc/numerics.md says it in full):
  *   product    each output is one chain of fmaf, k ascending, from +0, or from the old value when accumulating;
@@ -53,7 +53,7 @@ struct adam_step {
 };
 
 struct kernels {
-    const char *name; /* "ref", "avx2", "avx512", "neon" */
+    const char *name; /* "ref", "avx2", "avx512", "vnni", "neon" */
 
     /** c (M, N; rows of ldc) = [c +] a (M, K) b (K, N).  K = 0 gives 0, or c when accumulating. */
     void (*matmul)(float *c, size_t ldc, struct matrix a, struct matrix b, size_t M, size_t N, size_t K, bool accumulate);
@@ -148,7 +148,7 @@ struct kernels {
 };
 
 /**
- * Picks a set: `isa` "ref", "avx2", "avx512", "neon", or NULL for the fastest that this machine runs.
+ * Picks a set: `isa` "ref", "avx2", "avx512", "vnni", "neon", or NULL for the fastest that this machine runs.
  * HANSE_EINVAL for an unknown name, HANSE_EUNSUPPORTED when the machine cannot; both logged.
  * The sets are constants and live for ever.
  */

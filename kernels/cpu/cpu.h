@@ -8,6 +8,15 @@
 #include "kernels/kernels.h"
 
 void CPU(matmul)(float *c, size_t ldc, struct matrix a, struct matrix b, size_t M, size_t N, size_t K, bool accumulate);
+int CPU(quantize_rows)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                       size_t C);
+int CPU(quantize_columns)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                          size_t C);
+void CPU(dequantize_rows)(float *x, const int8_t *high, const int8_t *low, const int8_t *exponent, size_t R, size_t C);
+size_t CPU(packed_bytes)(size_t N, size_t K, size_t n_slices);
+void CPU(pack)(void *packed, struct slices b, size_t N, size_t K);
+void CPU(multiply)(float *c, size_t ldc, struct slices a, const int8_t *a_exponent, const void *packed, const int8_t *b_exponent,
+                   size_t M, size_t N, size_t K, bool accumulate);
 void CPU(rmsnorm)(float *y, float *rstd, const float *x, const float *gain, float eps, size_t R, size_t D);
 void CPU(rmsnorm_grad)(float *gx, float *ggain, const float *gy, const float *x, const float *rstd, const float *gain, size_t R,
                        size_t D);
@@ -33,5 +42,14 @@ void CPU(descend)(float *p, const float *u, float rate, float decay, size_t n);
 float CPU(exp_row)(float *e, float *max, const float *x, size_t n);
 
 extern const struct kernels CPU(kernels);
+
+/** The operations that sets of the same vectors share: all but the products of integers. */
+#define CPU_SHARED_KERNELS                                                                                                       \
+    .matmul = CPU(matmul), .rmsnorm = CPU(rmsnorm), .rmsnorm_grad = CPU(rmsnorm_grad), .swiglu = CPU(swiglu),                    \
+    .swiglu_grad = CPU(swiglu_grad), .rope = CPU(rope), .attention = CPU(attention), .attention_grad = CPU(attention_grad),      \
+    .sigmoid = CPU(sigmoid), .cross_entropy = CPU(cross_entropy), .sum_squares = CPU(sum_squares), .axpy = CPU(axpy),            \
+    .dot = CPU(dot), .adamw = CPU(adamw), .nadamw = CPU(nadamw), .momentum = CPU(momentum), .descend = CPU(descend)
+#define CPU_QUANTIZE                                                                                                             \
+    .quantize_rows = CPU(quantize_rows), .quantize_columns = CPU(quantize_columns), .dequantize_rows = CPU(dequantize_rows)
 
 #endif

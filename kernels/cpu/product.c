@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/scratch.h"
 
 #if N_REGISTERS == 32
 #define ROWS ((size_t)8) /* 24 of 32 registers hold the tile */
@@ -193,7 +194,8 @@ static void run_panel(const struct block *x, struct tile *t, size_t column, size
 
 static void run_block(const struct block *x)
 {
-    static _Thread_local float packed[K_BLOCK * N_BLOCK] __attribute__((aligned(64)));
+    float *packed = (float *)(void *)kernels_scratch;
+    _Static_assert(K_BLOCK * N_BLOCK * sizeof(float) <= KERNELS_SCRATCH_BYTES, "a packed block fits");
     bool is_in_place = x->b.col == 1 && x->M <= FEW_ROWS;
     for (size_t i = 0; i < x->M; i += M_BLOCK) {
         size_t end = i + M_BLOCK < x->M ? i + M_BLOCK : x->M;

@@ -5,8 +5,7 @@
 #include "kernels/ref/ref.h"
 
 #define INFINITE_BITS 0x7f800000u
-#define MAX_BITS 0x53800000u   /* QUANTIZE_MAX, 2^40 */
-#define FLOOR_BITS 0x0d800000u /* QUANTIZE_FLOOR, 2^-100 */
+#define MAX_BITS 0x53800000u /* QUANTIZE_MAX, 2^40 */
 
 /* The least fraction f, of a magnitude 1.f * 2^m, that would round beyond the largest integer: 1.f * 2^6 >= 127.5 with one
  * slice, 1.f * 2^14 >= 32639.5 with two; a tie goes to the even integer, which lies beyond in both cases. */
@@ -41,7 +40,7 @@ bool ref_group_exponent(int8_t *exponent, uint32_t most, bool has_two)
     *exponent = 0;
     if (most >= MAX_BITS)
         return false; /* infinities and NaN among them */
-    if (most < FLOOR_BITS)
+    if (most < REF_FLOOR_BITS)
         return true;
     int m = (int)(most >> 23) - 127;
     uint32_t fraction = most & 0x7fffffu;
@@ -83,7 +82,7 @@ static bool quantize(int8_t *high, int8_t *low, size_t step, int8_t *exponent, c
         most = bits > most ? bits : most;
     }
     bool is_ok = ref_group_exponent(exponent, most, low != NULL);
-    bool is_zero = !is_ok || most < FLOOR_BITS;
+    bool is_zero = !is_ok || most < REF_FLOOR_BITS;
     float scale = ref_power(-*exponent);
     for (size_t i = 0; i < g->n; i++)
         split(high, low, i * step, is_zero ? 0 : (int)rintf(folded(g, i) * scale));

@@ -24,6 +24,9 @@ float ref_exp_row(float *e, float *max, const float *x, size_t n);
 /** 2^e for e in -126..127. */
 float ref_power(int e);
 
+/** The bits of QUANTIZE_FLOOR: a group whose largest magnitude has fewer becomes zeros. */
+#define REF_FLOOR_BITS 0x0d800000u
+
 /** The exponent of a group by its largest magnitude, given as bits without the sign; false when the group is refused. */
 bool ref_group_exponent(int8_t *exponent, uint32_t most, bool has_two);
 

@@ -263,7 +263,7 @@ static int gather_sets(struct bench *bench, const char *isa, bool is_products)
     int err = kernels_choose(isa, &set);
     if (err)
         return err;
-    if (!isa && strcmp(set->name, "avx512") == 0) {
+    if (!isa && strcmp(set->name, "ref") != 0 && strcmp(set->name, "avx2") != 0 && strcmp(set->name, "neon") != 0) {
         const struct kernels *narrower;
         if (kernels_choose("avx2", &narrower) == 0)
             add_set(bench, narrower->name, narrower);
@@ -321,7 +321,7 @@ int cmd_bench(int argc, char **argv)
     int status;
     bench.seconds = 0.2;
     const struct options_row row[] = {
-        {"isa", "NAME", OPTIONS_TEXT, &isa, "ref, avx2, avx512 or neon (default: the fastest here, and avx2 beside avx512)", 0, 0,
+        {"isa", "NAME", OPTIONS_TEXT, &isa, "ref, avx2, avx512, vnni, amx or neon (default: the fastest here, and avx2)", 0, 0,
          false},
         {"seconds", "S", OPTIONS_DOUBLE, &bench.seconds, "time for each figure (default 0.2)", 0, 0, false},
     };

@@ -138,7 +138,7 @@ START_TEST(test_root)
 }
 END_TEST
 
-static const char *const isa[] = {"ref", "avx2", "avx512", "neon"};
+static const char *const isa[] = {"ref", "avx2", "avx512", "vnni", "amx", "neon"};
 
 /* A thousand updates, root after root the same on every set of kernels. */
 START_TEST(test_roots_everywhere)
@@ -396,7 +396,7 @@ int main(void)
     tcase_add_test(t, test_goes_on);
     tcase_add_test(t, test_replay_from_a_version);
     tcase_add_test(t, test_root);
-    tcase_add_loop_test(t, test_roots_everywhere, 0, 4);
+    tcase_add_loop_test(t, test_roots_everywhere, 0, sizeof isa / sizeof *isa);
     tcase_add_test(t, test_load_fails_whole);
     tcase_add_loop_test(t, test_senseless_state, 0, 5);
     tcase_add_loop_test(t, test_export, 0, sizeof export_name / sizeof *export_name);

@@ -80,7 +80,7 @@ END_TEST
 /* The curve that this trunk had when the file was written, on every instruction set. */
 START_TEST(the_first_losses_are_golden)
 {
-    static const char *const isa[] = {"ref", "avx2", "avx512", "neon"};
+    static const char *const isa[] = {"ref", "avx2", "avx512", "vnni", "amx", "neon"};
     char path[512], expected[64], actual[64];
     struct scene scene;
     log_set_level(LOG_ERROR + 1);
@@ -259,7 +259,7 @@ int main(void)
     TCase *tcase = tcase_create("optimizer");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, the_loss_falls);
-    tcase_add_loop_test(tcase, the_first_losses_are_golden, 0, 4);
+    tcase_add_loop_test(tcase, the_first_losses_are_golden, 0, 6);
     tcase_add_loop_test(tcase, parts_change_no_bit, 1, OPTIMIZER_PARTS_MAX + 1);
     tcase_add_test(tcase, tapes_add_up_in_order);
     tcase_add_loop_test(tcase, a_gradient_that_is_not_finite_is_left_out, 0, 2);

@@ -1,0 +1,193 @@
+/*
+ * cpu/product_vnni.c - exact-integer products by vpdpbusd: four k of int8 a lane and instruction.
+ *
+ * The instruction multiplies unsigned bytes by signed ones.  So b is packed with 128 added to each byte, and the sums of a row
+ * of a start from -128 times the sum of its bytes.  Sums may wrap on their way: int32 is a ring, and the true sum fits.  With
+ * two slices the high products have sums of their own; the two cross products share others.
+ */
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/product_i8.h"
+
+#define ROWS_ONE ((size_t)12) /* 24 of 32 registers hold the sums, either way */
+#define ROWS_TWO ((size_t)6)
+#define ADD_128 ((int32_t)0x80808080)
+
+static int32_t sum_bytes(const struct i8_row *row, size_t n_steps)
+{
+    __m512i sum = _mm512_setzero_si512(), ones = _mm512_set1_epi8(1);
+    size_t s = 0;
+    for (; s + 16 <= n_steps; s += 16)
+        sum = _mm512_dpbusd_epi32(sum, ones, _mm512_loadu_si512(row->word + s));
+    if (s < n_steps)
+        sum = _mm512_dpbusd_epi32(sum, ones, _mm512_maskz_loadu_epi32((__mmask16)((1u << (n_steps - s)) - 1), row->word + s));
+    return _mm512_reduce_add_epi32(sum);
+}
+
+static void left(struct i8_row *rows, const struct source *x, size_t n, size_t K)
+{
+    size_t n_slices = x->low ? 2 : 1, n_steps = (K + 3) / 4;
+    struct words to = {rows->word, n_slices * sizeof *rows / sizeof *rows->word, 1, true, 0};
+    words_lay(QUAD, &to, x, n, K);
+    if (x->low) {
+        struct source low = *x;
+        low.high = x->low;
+        to.at = rows[1].word;
+        words_lay(QUAD, &to, &low, n, K);
+    }
+    for (size_t i = 0; i < n; i++, rows += n_slices) {
+        rows[0].start = -128 * sum_bytes(rows, n_steps);
+        if (x->low) /* low times high, and high times low */
+            rows[1].start = rows[0].start - 128 * sum_bytes(rows + 1, n_steps);
+    }
+}
+
+static void right(int32_t *panel, const struct source *x, size_t n, size_t K)
+{
+    struct words to = {panel, 1, (x->low ? 2 : 1) * PANEL, false, ADD_128};
+    words_lay(QUAD, &to, x, n, K);
+    if (x->low) {
+        struct source low = *x;
+        low.high = x->low;
+        to.at = panel + PANEL;
+        words_lay(QUAD, &to, &low, n, K);
+    }
+}
+
+static inline __attribute__((always_inline)) void run_one(int32_t *sums, const struct i8_row *rows, const int32_t *panel,
+                                                          size_t n_steps, const size_t n_rows, const size_t n_vecs)
+{
+    __m512i sum[ROWS_ONE][2];
+#pragma GCC unroll 12
+    for (size_t r = 0; r < n_rows; r++)
+        sum[r][0] = sum[r][1] = _mm512_set1_epi32(rows[r].start);
+    for (size_t s = 0; s < n_steps; s++, panel += PANEL) {
+        __m512i b[2];
+        for (size_t v = 0; v < n_vecs; v++)
+            b[v] = _mm512_loadu_si512(panel + v * WIDTH);
+#pragma GCC unroll 12
+        for (size_t r = 0; r < n_rows; r++) {
+            __m512i a = _mm512_set1_epi32(rows[r].word[s]);
+            for (size_t v = 0; v < n_vecs; v++)
+                sum[r][v] = _mm512_dpbusd_epi32(sum[r][v], b[v], a);
+        }
+    }
+#pragma GCC unroll 12
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t v = 0; v < n_vecs; v++)
+            _mm512_storeu_si512(sums + r * PANEL + v * WIDTH, sum[r][v]);
+}
+
+static inline __attribute__((always_inline)) void run_two(int32_t *sums, const struct i8_row *rows, const int32_t *panel,
+                                                          size_t n_steps, const size_t n_rows, const size_t n_vecs)
+{
+    __m512i sum[ROWS_TWO][2], cross[ROWS_TWO][2];
+#pragma GCC unroll 6
+    for (size_t r = 0; r < n_rows; r++) {
+        sum[r][0] = sum[r][1] = _mm512_set1_epi32(rows[2 * r].start);
+        cross[r][0] = cross[r][1] = _mm512_set1_epi32(rows[2 * r + 1].start);
+    }
+    for (size_t s = 0; s < n_steps; s++, panel += 2 * PANEL) {
+        __m512i high[2], low[2];
+        for (size_t v = 0; v < n_vecs; v++) {
+            high[v] = _mm512_loadu_si512(panel + v * WIDTH);
+            low[v] = _mm512_loadu_si512(panel + PANEL + v * WIDTH);
+        }
+#pragma GCC unroll 6
+        for (size_t r = 0; r < n_rows; r++) {
+            __m512i a_high = _mm512_set1_epi32(rows[2 * r].word[s]), a_low = _mm512_set1_epi32(rows[2 * r + 1].word[s]);
+            for (size_t v = 0; v < n_vecs; v++) {
+                sum[r][v] = _mm512_dpbusd_epi32(sum[r][v], high[v], a_high);
+                cross[r][v] = _mm512_dpbusd_epi32(cross[r][v], low[v], a_high);
+                cross[r][v] = _mm512_dpbusd_epi32(cross[r][v], high[v], a_low);
+            }
+        }
+    }
+#pragma GCC unroll 6
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t v = 0; v < n_vecs; v++) {
+            _mm512_storeu_si512(sums + 2 * r * PANEL + v * WIDTH, sum[r][v]);
+            _mm512_storeu_si512(sums + (2 * r + 1) * PANEL + v * WIDTH, cross[r][v]);
+        }
+}
+
+#define TILE(slices, r)                                                                                                          \
+    case 2 * r - 1:                                                                                                              \
+        run_##slices(sums, rows, panel, n_steps, r, 1);                                                                          \
+        break;                                                                                                                   \
+    case 2 * r:                                                                                                                  \
+        run_##slices(sums, rows, panel, n_steps, r, 2);                                                                          \
+        break;
+
+static void tile_one(int32_t *sums, const struct i8_row *rows, const int32_t *panel, size_t n_steps, size_t n_rows, size_t n_vecs)
+{
+    switch (2 * (n_rows - 1) + n_vecs) {
+        TILE(one, 1)
+        TILE(one, 2)
+        TILE(one, 3)
+        TILE(one, 4)
+        TILE(one, 5)
+        TILE(one, 6)
+        TILE(one, 7)
+        TILE(one, 8)
+        TILE(one, 9)
+        TILE(one, 10)
+        TILE(one, 11)
+        TILE(one, 12)
+    }
+}
+
+static void tile_two(int32_t *sums, const struct i8_row *rows, const int32_t *panel, size_t n_steps, size_t n_rows, size_t n_vecs)
+{
+    switch (2 * (n_rows - 1) + n_vecs) {
+        TILE(two, 1)
+        TILE(two, 2)
+        TILE(two, 3)
+        TILE(two, 4)
+        TILE(two, 5)
+        TILE(two, 6)
+    }
+}
+
+static void tile(int32_t *sums, const struct i8_row *rows, const int32_t *panel, size_t n_steps, size_t n_rows, size_t n_vecs,
+                 size_t n_slices)
+{
+    if (n_slices == 2)
+        tile_two(sums, rows, panel, n_steps, n_rows, n_vecs);
+    else
+        tile_one(sums, rows, panel, n_steps, n_rows, n_vecs);
+}
+
+static const struct i8_form form = {
+    .n_terms = {0, 4, 4},
+    .n_words = {0, 1, 2},
+    .n_rows = {0, ROWS_ONE, ROWS_TWO},
+    .n_steps = 1,
+    .left = left,
+    .right = right,
+    .tile = tile,
+};
+
+static size_t packed_bytes(size_t N, size_t K, size_t n_slices)
+{
+    return CPU(i8_packed_bytes)(&form, N, K, n_slices);
+}
+
+static void pack(void *packed, struct slices b, size_t N, size_t K)
+{
+    CPU(i8_pack)(&form, packed, b, N, K);
+}
+
+static void multiply(float *c, size_t ldc, struct slices a, const int8_t *a_exponent, const void *packed,
+                     const int8_t *b_exponent, size_t M, size_t N, size_t K, bool accumulate)
+{
+    CPU(i8_multiply)(&form, c, ldc, a, a_exponent, packed, b_exponent, M, N, K, accumulate);
+}
+
+const struct kernels vnni_kernels = {
+    .name = "vnni",
+    .packed_bytes = packed_bytes,
+    .pack = pack,
+    .multiply = multiply,
+    CPU_QUANTIZE,
+    CPU_SHARED_KERNELS,
+};
