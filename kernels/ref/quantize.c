@@ -37,7 +37,7 @@ static uint32_t magnitude_bits(float x)
 
 bool ref_group_exponent(int8_t *exponent, uint32_t most, bool has_two)
 {
-    *exponent = 0;
+    *exponent = QUANTIZE_EXPONENT_MIN; /* of zeros: folded into a gradient, it must not outweigh its neighbours */
     if (most >= MAX_BITS)
         return false; /* infinities and NaN among them */
     if (most < REF_FLOOR_BITS)

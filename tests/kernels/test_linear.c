@@ -116,6 +116,26 @@ START_TEST(what_is_not_finite_or_too_large_is_refused)
 }
 END_TEST
 
+/* Rows or columns of zeros say nothing, so a gradient that meets them must not coarsen those of their neighbours. */
+START_TEST(zeros_outweigh_nobody)
+{
+    struct scene s;
+    scene_begin(&s, NULL, NUMERICS_I8X2, _i);
+    float want[M * N + T * M] = {0}, got[M * N + T * M] = {0};
+    for (size_t j = 0; j < M; j++)
+        s.x[3 * M + j] = s.w[j * N + 5] = 0;
+    ck_assert_int_eq(s.k->quantize_rows(s.slices, s.slices + T * M, s.exponent, s.x, M, NULL, T, M), 0);
+    linear_set(&s.linear, s.k, matrix_of(s.w, N));
+    s.k->matmul(want, N, matrix_transposed(s.x, M), matrix_of(s.g, N), M, N, T, true);
+    ck_assert_int_eq(linear_grad(&s.linear, s.k, got, &s.rows, s.g, s.work, T), 0);
+    assert_near(got, want, (size_t)M * N, NUMERICS_I8X2);
+    s.k->matmul(want, M, matrix_of(s.g, N), matrix_transposed(s.w, N), T, M, N, false);
+    ck_assert_int_eq(linear_back(&s.linear, s.k, got, s.g, s.work, T, false), 0);
+    assert_near(got, want, (size_t)T * M, NUMERICS_I8X2);
+    scene_end(&s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("linear");
@@ -123,6 +143,7 @@ int main(void)
     tcase_add_loop_test(tc, the_four_products_are_near_those_of_floats, 0, 20);
     tcase_add_loop_test(tc, a_weight_set_turned_is_the_same_weight, 0, 5);
     tcase_add_loop_test(tc, what_is_not_finite_or_too_large_is_refused, 0, 5);
+    tcase_add_loop_test(tc, zeros_outweigh_nobody, 0, 5);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
