@@ -273,7 +273,7 @@ def quantize(group, n_slices, fold=None):
     if most >= power(40):
         return None
     if most < power(-100):
-        return [0] * len(group), 0
+        return [0] * len(group), -114
     greatest = 127 if n_slices == 1 else 32639
     _, m, e = parts(most)
     exponent = next(t for t in range(-114, 35) if nearest(m, e - t) <= greatest)
@@ -310,7 +310,7 @@ def multiply(a, ea, b, eb, n_slices, M, N, K, old=None):
                     cross += ah * bl + al * bh
                 assert abs(high) < 1 << 31 and abs(cross) < 1 << 31
                 z = 256 * high + cross if n_slices == 2 else high
-                y = fma(of_int(z), power(s) if s >= -100 else 0, y)
+                y = fma(of_int(z), power(min(s, 127)) if s >= -100 else 0, y)
             c.append(y)
     return c
 

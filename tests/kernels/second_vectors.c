@@ -93,10 +93,12 @@ static void integer_product(struct dice *dice, size_t M, size_t N, size_t K, boo
     int8_t *ah = integers(dice, M * K, -127, is_extreme), *al = integers(dice, M * K, -128, is_extreme);
     int8_t *bh = integers(dice, K * N, -127, is_extreme), *bl = integers(dice, K * N, -128, is_extreme);
     int8_t ea[8], eb[8];
-    int spread = dice_below(dice, 2) ? 149 : 20, least = spread == 149 ? -114 : -10;
+    static const int low[] = {-114, -10, -56, 40},
+                     spread[] = {149, 20, 10, 88}; /* any, usual, about the floor, of refused rows */
+    size_t range = dice_below(dice, 4);
     for (int i = 0; i < 8; i++) {
-        ea[i] = (int8_t)(least + (int)dice_below(dice, (size_t)spread));
-        eb[i] = (int8_t)(least + (int)dice_below(dice, (size_t)spread));
+        ea[i] = (int8_t)(low[range] + (int)dice_below(dice, (size_t)spread[range]));
+        eb[i] = (int8_t)(low[range] + (int)dice_below(dice, (size_t)spread[range]));
     }
     bool has_ea = dice_below(dice, 2), has_eb = dice_below(dice, 2), accumulate = dice_below(dice, 2);
     float *c = draw(dice, (int)dice_below(dice, 3), M * N);
