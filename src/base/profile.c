@@ -29,6 +29,7 @@ static const struct {
     [PROFILE_GATE] = {"gate and top-k", "gate"},
     [PROFILE_COMBINE] = {"rows to experts, answers combined", "combine"},
     [PROFILE_HEAD] = {"head and loss", "head"},
+    [PROFILE_ROUND] = {"rounding and packing to integers", "round"},
     [PROFILE_EXPERT_FORWARD] = {"experts: forward", "expert_forward"},
     [PROFILE_EXPERT_BACKWARD] = {"experts: backward", "expert_backward"},
     [PROFILE_EXPERT_UPDATE] = {"experts: update", "expert_update"},

@@ -23,6 +23,7 @@ enum profile_span {
     PROFILE_GATE,
     PROFILE_COMBINE,
     PROFILE_HEAD,
+    PROFILE_ROUND, /* activations and weights to integers; gradients are counted with their products */
     PROFILE_EXPERT_FORWARD,
     PROFILE_EXPERT_BACKWARD,
     PROFILE_EXPERT_UPDATE,

@@ -6,6 +6,7 @@
 #define FLOAT_BYTES 4.0
 #define STATE_FLOATS 4 /* a parameter, two moments, a gradient */
 #define VOCABULARY 256
+#define SLICES 2
 #define SLOT_FORWARD_BYTES 4  /* its row's number: router/message.h */
 #define SLOT_BACKWARD_BYTES 8 /* and its weight */
 #define NEWTON_SCHULZ_ITERATIONS 5
@@ -28,6 +29,22 @@ static bool has_latent(const struct run *run, uint32_t layer)
 
 /* -- Memory ----------------------------------------------------------------------------------------- */
 
+/* With trunk i8x2: each activation that products read has two slices and an exponent besides its floats; and the
+ * rounded gradient of one product with the packed operand, both of the widest. */
+static double rounded_token_bytes(const struct run *run)
+{
+    double D = run->width, d = run->latent, n_inputs = 1, n = D, widest = D > VOCABULARY ? D : VOCABULARY;
+    if (run->trunk != RUN_TRUNK_I8X2)
+        return 0;
+    for (uint32_t layer = 0; layer < run->layers; layer++) {
+        double H = hidden_of(run, layer);
+        n_inputs += 4 + has_latent(run, layer);
+        n += 3 * D + H + (has_latent(run, layer) ? d : 0);
+        widest = H > widest ? H : widest;
+    }
+    return SLICES * n + n_inputs + SLICES * 2 * widest;
+}
+
 double cost_tape_bytes(const struct run *run, size_t B, size_t T)
 {
     double N = (double)B * (double)T, D = run->width, d = run->latent, K = run->chosen, E = run->experts, widest = 0;
@@ -40,7 +57,7 @@ double cost_tape_bytes(const struct run *run, size_t B, size_t T)
     }
     token += run->n_moe * (2 * d + 2 * E + 2 * K * d + 2 * K + K / 4);
     token += 5 * D + widest + d + K + E;
-    return FLOAT_BYTES * (N * token + (double)T * (double)T + (double)run_trunk_params(run));
+    return FLOAT_BYTES * (N * token + (double)T * (double)T + (double)run_trunk_params(run)) + N * rounded_token_bytes(run);
 }
 
 /* -- Arithmetic ------------------------------------------------------------------------------------- */
@@ -111,6 +128,8 @@ struct cost cost_of(const struct run *run)
     cost.host_state = FLOAT_BYTES * STATE_FLOATS * cost.experts_per_host * cost.expert_params;
     cost.host_disk = cost.host_state;
     cost.trainer_state = FLOAT_BYTES * STATE_FLOATS * cost.trunk_params;
+    if (run->trunk == RUN_TRUNK_I8X2) /* the integers, and packed both ways; the little that stays in floats is counted as well */
+        cost.trainer_state += 3.0 * SLICES * (cost.trunk_params - VOCABULARY * (double)run->width);
     cost.trainer_tapes = run->microbatches * cost_tape_bytes(run, micro_rows, run->context);
     add_arithmetic(&cost, run);
     struct cost_wire wire = cost_wire_of(run, run->expert_numerics);

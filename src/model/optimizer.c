@@ -137,6 +137,7 @@ void optimizer_part(struct optimizer *x, size_t part, size_t n_parts)
             update_matrix(x, tensor, x->work + part * x->work_floats);
         else
             update_plain(x, tensor);
+        trunk_pack(x->trunk, i);
     }
 }
 

@@ -15,6 +15,38 @@ static int choose_kernels(struct trunk *trunk, const struct kernels *kernels)
     return trunk->run->trunk == RUN_TRUNK_BLAS ? kernels_with_blas(kernels, &trunk->kernels) : 0;
 }
 
+/* Gates and the embedding stay in floats. */
+static int make_linear(struct trunk *trunk)
+{
+    int err = 0;
+    if (trunk->run->trunk != RUN_TRUNK_I8X2)
+        return 0;
+    trunk->linear = calloc(trunk->n_tensors, sizeof *trunk->linear);
+    if (!trunk->linear)
+        return HANSE_ENOMEM;
+    for (size_t i = 0; !err && i < trunk->n_tensors; i++) {
+        const struct trunk_tensor *tensor = &trunk->tensor[i];
+        if (tensor->rule == TRUNK_MUON || i == trunk->head_tensor)
+            err = linear_init(&trunk->linear[i], &trunk->kernels, tensor->M, tensor->N, NUMERICS_I8X2);
+    }
+    return err;
+}
+
+void trunk_pack(struct trunk *trunk, size_t tensor)
+{
+    const struct trunk_tensor *x = &trunk->tensor[tensor];
+    if (!trunk_is_rounded(trunk, tensor))
+        return;
+    profile_enter(PROFILE_ROUND);
+    linear_set(&trunk->linear[tensor], &trunk->kernels, matrix_of(trunk->param + x->offset, x->N));
+}
+
+void trunk_pack_all(struct trunk *trunk)
+{
+    for (size_t i = 0; i < trunk->n_tensors; i++)
+        trunk_pack(trunk, i);
+}
+
 int trunk_new(const struct run *run, const struct kernels *kernels, struct trunk **out)
 {
     struct trunk *trunk = calloc(1, sizeof *trunk);
@@ -25,6 +57,8 @@ int trunk_new(const struct run *run, const struct kernels *kernels, struct trunk
     err = choose_kernels(trunk, kernels);
     if (!err)
         err = trunk_table_build(trunk);
+    if (!err)
+        err = make_linear(trunk);
     if (err)
         goto fail;
     assert(trunk->n_params == run_trunk_params(run));
@@ -36,6 +70,7 @@ int trunk_new(const struct run *run, const struct kernels *kernels, struct trunk
     if (!trunk->param || !trunk->rope_cos || !trunk->rope_sin)
         goto fail;
     trunk_table_draw(trunk);
+    trunk_pack_all(trunk);
     ref_rope_table(trunk->rope_cos, trunk->rope_sin, run->rope_theta, run->context, hd);
     *out = trunk;
     return 0;
@@ -48,6 +83,9 @@ void trunk_free(struct trunk *trunk)
 {
     if (!trunk)
         return;
+    for (size_t i = 0; trunk->linear && i < trunk->n_tensors; i++)
+        linear_fini(&trunk->linear[i]);
+    free(trunk->linear);
     free(trunk->tensor);
     free(trunk->layer);
     free(trunk->param);

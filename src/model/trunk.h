@@ -9,13 +9,18 @@
  * A `tape` holds one microbatch's activations and its own gradient sums, so tapes run on different threads at once, and
  * adding their gradients in tape order makes the sum independent of timing.
  * Attention: q, k, v = norm(h) Wq, Wk, Wv; q and k are normalized per head (one gain for all heads), then rotated.  No biases.
- * Bits: with trunk f32 every number is defined by kernels/ref's order of operations, and a row of the forward does not
+ * Bits: with trunk f32 or i8x2 every number is defined by kernels/ref's order of operations, and a row of the forward does not
  * depend on which other rows its microbatch has.
+ *
+ * With trunk i8x2 the products with attention's matrices, those of SwiGLU blocks, the projections and the head are exact-integer
+ * ones (kernels/linear.h).  Each activation that they read is rounded by rows once, and a weight once a step, by columns.  Gate,
+ * attention, norms, loss and updates stay as they are.  A row that cannot be rounded, not being finite or too large, gives NaN in
+ * its outputs, and in the gradient of every weight that read it, so that the step is left out as it would be with f32.
  */
 #ifndef MODEL_TRUNK_H
 #define MODEL_TRUNK_H
 
-#include "kernels/kernels.h"
+#include "kernels/linear.h"
 #include "model/run.h"
 
 #define TRUNK_TENSOR_NAME_MAX 64
@@ -42,6 +47,8 @@ struct trunk {
     size_t n_params;
     float *param;
     size_t embed, norm, head; /* offsets of the tensors outside the layers */
+    size_t head_tensor;       /* the head's row of `tensor` */
+    struct linear *linear;    /* of each tensor: its weights rounded and packed; empty for those in f32.  NULL: all are */
     struct trunk_layer *layer;
     float *rope_cos, *rope_sin; /* (context, hd / 2) */
 };
@@ -49,6 +56,11 @@ struct trunk {
 /** The first trunk of a run: a function of the run's description (run->birth).  Keeps `run`. */
 HANSE_MUST_USE int trunk_new(const struct run *run, const struct kernels *kernels, struct trunk **out);
 void trunk_free(struct trunk *trunk);
+
+/** Rounds and packs a tensor's weights anew, where its products are of integers; call after its parameters changed and before
+ * they are used.  Different tensors may be packed on different threads. */
+void trunk_pack(struct trunk *trunk, size_t tensor);
+void trunk_pack_all(struct trunk *trunk);
 
 /** Where a microbatch meets the experts of one MoE layer; N = B * T tokens, D = latent. */
 struct trunk_exchange {

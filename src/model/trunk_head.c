@@ -14,14 +14,21 @@ void trunk_embed_backward(const struct trunk *trunk, struct trunk_tape *tape)
     ref_embed_grad(tape->grad + trunk->embed, tape->inside->gh, tape->token, tape->N, trunk->run->width);
 }
 
+static struct trunk_matrix head_of(const struct trunk *trunk)
+{
+    return (struct trunk_matrix){trunk->run->width, TRUNK_VOCABULARY, trunk->head, trunk->head_tensor};
+}
+
 void trunk_head_forward(const struct trunk *trunk, struct trunk_tape *tape)
 {
     struct trunk_inside *in = tape->inside;
     size_t N = tape->N, D = trunk->run->width;
     profile_enter(PROFILE_EMBED_NORM);
-    trunk->kernels.rmsnorm(in->y, in->rstd_y, in->h[2 * trunk->run->layers], trunk->param + trunk->norm, TRUNK_EPS, N, D);
+    trunk->kernels.rmsnorm(in->y.f32, in->rstd_y, in->h[2 * trunk->run->layers], trunk->param + trunk->norm, TRUNK_EPS, N, D);
+    trunk_round(trunk, &in->y, N, D);
     profile_enter(PROFILE_HEAD);
-    trunk_product(trunk, tape->logits, in->y, trunk->head, N, D, TRUNK_VOCABULARY, false);
+    struct trunk_matrix head = head_of(trunk);
+    trunk_product(trunk, tape->logits, &in->y, &head, N, false);
     trunk->kernels.cross_entropy(tape->loss, NULL, tape->logits, tape->target, 0.0f, N, TRUNK_VOCABULARY);
 }
 
@@ -32,8 +39,9 @@ void trunk_head_backward(const struct trunk *trunk, struct trunk_tape *tape, flo
     float *glogit = tape->logits;
     profile_enter(PROFILE_HEAD);
     trunk->kernels.cross_entropy(tape->loss, glogit, tape->logits, tape->target, grad_scale / (float)N, N, TRUNK_VOCABULARY);
-    trunk_product_grad_p(trunk, tape, trunk->head, in->y, glogit, N, D, TRUNK_VOCABULARY);
-    trunk_product_grad_a(trunk, in->gh, glogit, trunk->head, N, D, TRUNK_VOCABULARY, false);
+    struct trunk_matrix head = head_of(trunk);
+    trunk_product_grad_p(trunk, tape, &head, &in->y, glogit);
+    trunk_product_grad_x(trunk, tape, in->gh, glogit, &head, false);
     profile_enter(PROFILE_EMBED_NORM);
     trunk->kernels.rmsnorm_grad(in->gh, tape->grad + trunk->norm, in->gh, in->h[2 * trunk->run->layers], in->rstd_y,
                                 trunk->param + trunk->norm, N, D);

@@ -15,36 +15,55 @@
 #define TRUNK_VOCABULARY 256
 #define TRUNK_EPS 1e-6f
 
+/** A matrix of the trunk, used as x (., M) p (M, N). */
+struct trunk_matrix {
+    size_t M, N;
+    size_t offset; /* of its floats */
+    size_t tensor; /* its row of the table */
+};
+
 /** A SwiGLU block: silu(x gate) * (x up), then down.  H = 0: none. */
 struct trunk_swiglu {
     size_t H;
-    size_t gate, up, down; /* offsets: (D, H), (D, H), (H, D) */
+    struct trunk_matrix gate, up, down; /* (D, H), (D, H), (H, D) */
 };
 
 struct trunk_layer {
-    size_t norm_a, q, k, v, q_gain, k_gain, o; /* attention */
+    size_t norm_a, q_gain, k_gain; /* attention */
+    struct trunk_matrix q, k, v, o;
     size_t norm_b;
     struct trunk_swiglu mlp; /* the dense block, or the shared expert */
     bool is_moe;
-    size_t moe;                 /* which exchange */
-    size_t gate;                /* (D, E) */
-    bool has_latent;            /* latent < width */
-    size_t to_latent, to_width; /* (D, latent), (latent, D) */
+    size_t moe;               /* which exchange */
+    struct trunk_matrix gate; /* (D, E) */
+    bool has_latent;          /* latent < width */
+    struct trunk_matrix to_latent, to_width;
+};
+
+/** An activation that products read: floats, and where products are of integers the same rounded by trunk_round(). */
+struct trunk_input {
+    float *f32;         /* (N, D) */
+    int8_t *exponent;   /* (N) */
+    int8_t *high, *low; /* (N, D) */
 };
 
 struct trunk_swiglu_act {
-    float *g, *u, *h; /* (N, H) */
+    float *g, *u;         /* (N, H) */
+    struct trunk_input h; /* (N, H) */
 };
 
 struct trunk_layer_act {
-    float *a, *rstd_a;      /* norm of h[2 l]: (N, D), (N) */
+    struct trunk_input a;   /* norm of h[2 l]: (N, D) */
+    float *rstd_a;          /* (N) */
     float *q_in, *k_in;     /* before QK-norm */
     float *rstd_q, *rstd_k; /* (N, heads) */
-    float *q, *k, *v, *o;   /* (N, D) */
+    float *q, *k, *v;       /* (N, D) */
+    struct trunk_input o;   /* (N, D) */
     float *prob;            /* (B, heads, T, T) */
-    float *b, *rstd_b;      /* norm of h[2 l + 1] */
+    struct trunk_input b;   /* norm of h[2 l + 1] */
+    float *rstd_b;
     struct trunk_swiglu_act mlp;
-    float *combined; /* (N, latent) */
+    struct trunk_input combined; /* (N, latent) */
 };
 
 struct trunk_inside {
@@ -53,7 +72,8 @@ struct trunk_inside {
     bool is_training;
     float **h; /* 2 layers + 1 */
     struct trunk_layer_act *layer;
-    float *y, *rstd_y; /* norm of the last h */
+    struct trunk_input y; /* norm of the last h */
+    float *rstd_y;
     /* backward */
     float *gh;           /* (N, D) gradient of the stream */
     float *gb;           /* (N, D) gradient of a norm's output; lives across the exchange */
@@ -63,6 +83,7 @@ struct trunk_inside {
     float *gweight;      /* (N, K) */
     float *gscore;       /* (N, E) */
     float *square;       /* (T, T) */
+    void *round;         /* where gradients are rounded and packed; with integer products alone */
 };
 
 /** trunk_table.c: the tensors of a run and where they start. */
@@ -71,24 +92,26 @@ HANSE_MUST_USE int trunk_table_build(struct trunk *trunk);
 /** Draws every parameter from run->birth. */
 void trunk_table_draw(struct trunk *trunk);
 
-/* c (N, M') = a (N, M) p, its gradients by a and by p: the three products of every matrix in the trunk. */
-static inline void trunk_product(const struct trunk *trunk, float *c, const float *a, size_t p, size_t N, size_t M, size_t M_out,
-                                 bool accumulate)
+/* trunk_product.c: x (N, M) p, its gradients by x and by p: the three products of every matrix in the trunk. */
+
+/** Whether a tensor's products are of integers. */
+static inline bool trunk_is_rounded(const struct trunk *trunk, size_t tensor)
 {
-    trunk->kernels.matmul(c, M_out, matrix_of(a, M), matrix_of(trunk->param + p, M_out), N, M_out, M, accumulate);
+    return trunk->linear && trunk->linear[tensor].n_slices > 0;
 }
 
-static inline void trunk_product_grad_a(const struct trunk *trunk, float *ga, const float *gc, size_t p, size_t N, size_t M,
-                                        size_t M_out, bool accumulate)
-{
-    trunk->kernels.matmul(ga, M, matrix_of(gc, M_out), matrix_transposed(trunk->param + p, M_out), N, M, M_out, accumulate);
-}
+/** Bytes where a tape of N tokens rounds its gradients; 0 where all products are of floats. */
+size_t trunk_round_bytes(const struct trunk *trunk, size_t N);
 
-static inline void trunk_product_grad_p(const struct trunk *trunk, struct trunk_tape *tape, size_t p, const float *a,
-                                        const float *gc, size_t N, size_t M, size_t M_out)
-{
-    trunk->kernels.matmul(tape->grad + p, M_out, matrix_transposed(a, M), matrix_of(gc, M_out), M, M_out, N, true);
-}
+/** Rounds x (N, D), where the trunk's products are of integers; call when its floats are there, before products read it. */
+void trunk_round(const struct trunk *trunk, const struct trunk_input *x, size_t N, size_t D);
+
+void trunk_product(const struct trunk *trunk, float *c, const struct trunk_input *x, const struct trunk_matrix *p, size_t N,
+                   bool accumulate);
+void trunk_product_grad_x(const struct trunk *trunk, const struct trunk_tape *tape, float *gx, const float *gc,
+                          const struct trunk_matrix *p, bool accumulate);
+void trunk_product_grad_p(const struct trunk *trunk, struct trunk_tape *tape, const struct trunk_matrix *p,
+                          const struct trunk_input *x, const float *gc);
 
 /** Starts h[to] as a copy of h[to - 1], for a block to add to; nothing to do where they share memory. */
 void trunk_carry(const struct trunk *trunk, struct trunk_tape *tape, size_t to);
@@ -103,9 +126,9 @@ void trunk_attention_backward(const struct trunk *trunk, struct trunk_tape *tape
 
 /* trunk_swiglu.c: out (N, D) += block(x); gx (N, D) = gradient, the activations are used up */
 void trunk_swiglu_forward(const struct trunk *trunk, const struct trunk_swiglu *block, const struct trunk_swiglu_act *act,
-                          float *out, const float *x, size_t N);
+                          float *out, const struct trunk_input *x, size_t N);
 void trunk_swiglu_backward(const struct trunk *trunk, struct trunk_tape *tape, const struct trunk_swiglu *block,
-                           const struct trunk_swiglu_act *act, float *gx, const float *gout, const float *x);
+                           const struct trunk_swiglu_act *act, float *gx, const float *gout, const struct trunk_input *x);
 void trunk_dense_forward(const struct trunk *trunk, struct trunk_tape *tape, size_t layer);
 void trunk_dense_backward(const struct trunk *trunk, struct trunk_tape *tape, size_t layer);
 

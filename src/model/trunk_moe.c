@@ -13,14 +13,15 @@ void trunk_moe_ask(const struct trunk *trunk, struct trunk_tape *tape, size_t la
     struct trunk_exchange *exchange = &tape->exchange[at->moe];
     size_t N = tape->N, D = run->width, E = run->experts;
     profile_enter(PROFILE_EMBED_NORM);
-    trunk->kernels.rmsnorm(act->b, act->rstd_b, tape->inside->h[2 * layer + 1], trunk->param + at->norm_b, TRUNK_EPS, N, D);
+    trunk->kernels.rmsnorm(act->b.f32, act->rstd_b, tape->inside->h[2 * layer + 1], trunk->param + at->norm_b, TRUNK_EPS, N, D);
+    trunk_round(trunk, &act->b, N, D);
     profile_enter(PROFILE_COMBINE);
     if (at->has_latent)
-        trunk_product(trunk, exchange->x, act->b, at->to_latent, N, D, run->latent, false);
+        trunk_product(trunk, exchange->x, &act->b, &at->to_latent, N, false);
     else
-        memcpy(exchange->x, act->b, N * D * sizeof *act->b);
+        memcpy(exchange->x, act->b.f32, N * D * sizeof *exchange->x);
     profile_enter(PROFILE_GATE);
-    trunk_product(trunk, exchange->logit, act->b, at->gate, N, D, E, false);
+    trunk_product(trunk, exchange->logit, &act->b, &at->gate, N, false);
     trunk->kernels.sigmoid(exchange->score, exchange->logit, N * E);
 }
 
@@ -44,16 +45,18 @@ void trunk_moe_join(const struct trunk *trunk, struct trunk_tape *tape, size_t l
     trunk_carry(trunk, tape, 2 * layer + 2);
     float *out = tape->inside->h[2 * layer + 2];
     if (at->mlp.H > 0)
-        trunk_swiglu_forward(trunk, &at->mlp, &act->mlp, out, act->b, N);
+        trunk_swiglu_forward(trunk, &at->mlp, &act->mlp, out, &act->b, N);
     profile_enter(PROFILE_COMBINE);
     ref_gate_weight(exchange->weight, exchange->score, exchange->pick, exchange->answered, N, run->chosen, run->experts);
     if (!at->has_latent) {
         combine(trunk, exchange, out, N);
         return;
     }
-    memset(act->combined, 0, N * run->latent * sizeof *act->combined);
-    combine(trunk, exchange, act->combined, N);
-    trunk_product(trunk, out, act->combined, at->to_width, N, run->latent, run->width, true);
+    memset(act->combined.f32, 0, N * run->latent * sizeof *act->combined.f32);
+    combine(trunk, exchange, act->combined.f32, N);
+    trunk_round(trunk, &act->combined, N, run->latent);
+    profile_enter(PROFILE_COMBINE);
+    trunk_product(trunk, out, &act->combined, &at->to_width, N, true);
 }
 
 /* The gradient of the weights, as ref_gate_combine_grad. */
@@ -74,7 +77,7 @@ static void gate_backward(const struct trunk *trunk, struct trunk_tape *tape, si
     const struct run *run = trunk->run;
     struct trunk_inside *in = tape->inside;
     const struct trunk_exchange *exchange = &tape->exchange[at->moe];
-    size_t N = tape->N, D = run->width, E = run->experts;
+    size_t N = tape->N, E = run->experts;
     ref_gate_weight_grad(in->gscore, in->gweight, exchange->weight, exchange->score, exchange->pick, exchange->answered, N,
                          run->chosen, E);
     for (size_t i = 0; i < N * E; i++)
@@ -83,8 +86,8 @@ static void gate_backward(const struct trunk *trunk, struct trunk_tape *tape, si
         float scale = run->z_loss * grad_scale / (float)N;
         tape->zloss += (double)ref_gate_zloss(in->gscore, exchange->logit, scale, N, E) / (double)grad_scale;
     }
-    trunk_product_grad_p(trunk, tape, at->gate, in->layer[layer].b, in->gscore, N, D, E);
-    trunk_product_grad_a(trunk, in->gb, in->gscore, at->gate, N, D, E, true);
+    trunk_product_grad_p(trunk, tape, &at->gate, &in->layer[layer].b, in->gscore);
+    trunk_product_grad_x(trunk, tape, in->gb, in->gscore, &at->gate, true);
 }
 
 /* Ends with the gradient that the experts need; gb keeps what norm(h) already has. */
@@ -98,13 +101,13 @@ void trunk_moe_join_backward(const struct trunk *trunk, struct trunk_tape *tape,
     size_t N = tape->N, D = run->width;
     profile_enter(PROFILE_COMBINE);
     if (at->has_latent) {
-        trunk_product_grad_p(trunk, tape, at->to_width, act->combined, in->gh, N, run->latent, D);
-        trunk_product_grad_a(trunk, exchange->gout, in->gh, at->to_width, N, run->latent, D, false);
+        trunk_product_grad_p(trunk, tape, &at->to_width, &act->combined, in->gh);
+        trunk_product_grad_x(trunk, tape, exchange->gout, in->gh, &at->to_width, false);
     } else {
         memcpy(exchange->gout, in->gh, N * D * sizeof *in->gh);
     }
     if (at->mlp.H > 0)
-        trunk_swiglu_backward(trunk, tape, &at->mlp, &act->mlp, in->gb, in->gh, act->b);
+        trunk_swiglu_backward(trunk, tape, &at->mlp, &act->mlp, in->gb, in->gh, &act->b);
     else
         memset(in->gb, 0, N * D * sizeof *in->gb);
     profile_enter(PROFILE_GATE);
@@ -128,13 +131,13 @@ void trunk_moe_ask_backward(const struct trunk *trunk, struct trunk_tape *tape, 
     struct trunk_inside *in = tape->inside;
     struct trunk_layer_act *act = &in->layer[layer];
     const struct trunk_exchange *exchange = &tape->exchange[at->moe];
-    size_t N = tape->N, D = run->width;
+    size_t N = tape->N;
     profile_enter(PROFILE_COMBINE);
     if (at->has_latent) {
         memset(in->grows, 0, N * run->latent * sizeof *in->grows);
         add_slots(trunk, exchange, in->grows, N);
-        trunk_product_grad_p(trunk, tape, at->to_latent, act->b, in->grows, N, D, run->latent);
-        trunk_product_grad_a(trunk, in->gb, in->grows, at->to_latent, N, D, run->latent, true);
+        trunk_product_grad_p(trunk, tape, &at->to_latent, &act->b, in->grows);
+        trunk_product_grad_x(trunk, tape, in->gb, in->grows, &at->to_latent, true);
     } else {
         add_slots(trunk, exchange, in->gb, N);
     }

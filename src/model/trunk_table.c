@@ -38,17 +38,26 @@ static size_t add_gain(struct trunk *trunk, size_t N, size_t layer, const char *
     return add(trunk, 1, N, TRUNK_ADAM_NO_DECAY, 0.0f, "model.layers.%zu.%s.weight", layer, name);
 }
 
-/* A matrix that reads the stream keeps the size of what it reads; one that writes to it starts smaller, because 2 layers of
- * them add up there. */
-static size_t add_reader(struct trunk *trunk, size_t M, size_t N, size_t layer, const char *name)
+/* The row that was added last, which starts at `offset`. */
+static struct trunk_matrix last_matrix(const struct trunk *trunk, size_t offset)
 {
-    return add(trunk, M, N, TRUNK_MUON, ref_rsqrt((float)M), "model.layers.%zu.%s.weight", layer, name);
+    const struct trunk_tensor *tensor = &trunk->tensor[trunk->n_tensors - 1];
+    return (struct trunk_matrix){tensor->M, tensor->N, offset, trunk->n_tensors - 1};
 }
 
-static size_t add_writer(struct trunk *trunk, size_t M, size_t N, size_t layer, const char *name)
+/* A matrix that reads the stream keeps the size of what it reads; one that writes to it starts smaller, because 2 layers of
+ * them add up there. */
+static struct trunk_matrix add_reader(struct trunk *trunk, size_t M, size_t N, size_t layer, const char *name)
+{
+    size_t offset = add(trunk, M, N, TRUNK_MUON, ref_rsqrt((float)M), "model.layers.%zu.%s.weight", layer, name);
+    return last_matrix(trunk, offset);
+}
+
+static struct trunk_matrix add_writer(struct trunk *trunk, size_t M, size_t N, size_t layer, const char *name)
 {
     float std = ref_rsqrt((float)M * 2.0f * (float)trunk->run->layers);
-    return add(trunk, M, N, TRUNK_MUON, std, "model.layers.%zu.%s.weight", layer, name);
+    size_t offset = add(trunk, M, N, TRUNK_MUON, std, "model.layers.%zu.%s.weight", layer, name);
+    return last_matrix(trunk, offset);
 }
 
 static void add_attention(struct trunk *trunk, struct trunk_layer *at, size_t layer)
@@ -80,7 +89,8 @@ static void add_moe(struct trunk *trunk, struct trunk_layer *at, size_t layer)
                                          "mlp.shared_experts.down_proj"};
     const struct run *run = trunk->run;
     at->has_latent = run->latent < run->width;
-    at->gate = add(trunk, run->width, run->experts, TRUNK_ADAM, GATE_STD, "model.layers.%zu.mlp.gate.weight", layer);
+    size_t gate = add(trunk, run->width, run->experts, TRUNK_ADAM, GATE_STD, "model.layers.%zu.mlp.gate.weight", layer);
+    at->gate = last_matrix(trunk, gate);
     if (at->has_latent) {
         at->to_latent = add_reader(trunk, run->width, run->latent, layer, "mlp.latent_down_proj");
         at->to_width = add_reader(trunk, run->latent, run->width, layer, "mlp.latent_up_proj");
@@ -117,6 +127,7 @@ int trunk_table_build(struct trunk *trunk)
     trunk->embed = add(trunk, TRUNK_VOCABULARY, run->width, TRUNK_ADAM, EMBED_STD, "model.embed_tokens.weight");
     add_layers(trunk);
     trunk->norm = add(trunk, 1, run->width, TRUNK_ADAM_NO_DECAY, 0.0f, "model.norm.weight");
+    trunk->head_tensor = trunk->n_tensors;
     trunk->head = add(trunk, run->width, TRUNK_VOCABULARY, TRUNK_ADAM, HEAD_STD, "lm_head.weight");
     return 0;
 }

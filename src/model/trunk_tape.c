@@ -21,11 +21,27 @@ static void *take(struct layout *layout, size_t n)
     return piece;
 }
 
-static void lay_swiglu(struct layout *layout, struct trunk_swiglu_act *act, size_t N, size_t H)
+static size_t floats_for(size_t n_bytes)
+{
+    return (n_bytes + sizeof(float) - 1) / sizeof(float);
+}
+
+/* What products read, with room for its integers where they are of integers. */
+static void lay_input(struct layout *layout, struct trunk_input *x, bool is_rounded, size_t N, size_t D)
+{
+    x->f32 = take(layout, N * D);
+    if (!is_rounded)
+        return;
+    x->exponent = take(layout, floats_for(N));
+    x->high = take(layout, floats_for(N * D));
+    x->low = take(layout, floats_for(N * D));
+}
+
+static void lay_swiglu(struct layout *layout, struct trunk_swiglu_act *act, bool is_rounded, size_t N, size_t H)
 {
     act->g = take(layout, N * H);
     act->u = take(layout, N * H);
-    act->h = take(layout, N * H);
+    lay_input(layout, &act->h, is_rounded, N, H);
 }
 
 /* One layer's activations; `H` and `latent` are the widest of the layers that will share it. */
@@ -33,7 +49,8 @@ static void lay_layer(struct layout *layout, struct trunk_layer_act *act, const 
                       size_t latent)
 {
     size_t N = B * T, D = run->width;
-    act->a = take(layout, N * D);
+    bool is_rounded = run->trunk == RUN_TRUNK_I8X2;
+    lay_input(layout, &act->a, is_rounded, N, D);
     act->rstd_a = take(layout, N);
     act->q_in = take(layout, N * D);
     act->k_in = take(layout, N * D);
@@ -42,12 +59,12 @@ static void lay_layer(struct layout *layout, struct trunk_layer_act *act, const 
     act->q = take(layout, N * D);
     act->k = take(layout, N * D);
     act->v = take(layout, N * D);
-    act->o = take(layout, N * D);
+    lay_input(layout, &act->o, is_rounded, N, D);
     act->prob = take(layout, B * run->heads * T * T);
-    act->b = take(layout, N * D);
+    lay_input(layout, &act->b, is_rounded, N, D);
     act->rstd_b = take(layout, N);
-    lay_swiglu(layout, &act->mlp, N, H);
-    act->combined = take(layout, N * latent);
+    lay_swiglu(layout, &act->mlp, is_rounded, N, H);
+    lay_input(layout, &act->combined, is_rounded, N, latent);
 }
 
 static size_t widest(const struct trunk *trunk)
@@ -108,6 +125,7 @@ static void lay_backward(struct layout *layout, const struct trunk *trunk, struc
     in->grows = take(layout, N * run->latent);
     in->gweight = take(layout, N * run->chosen);
     in->gscore = take(layout, N * run->experts);
+    in->round = take(layout, floats_for(trunk_round_bytes(trunk, N)));
     in->square = take(layout, tape->T * tape->T);
     tape->grad = take(layout, trunk->n_params);
 }
@@ -121,7 +139,7 @@ static size_t lay(const struct trunk *trunk, struct trunk_tape *tape, float *mem
     tape->target = take(&layout, N);
     tape->loss = take(&layout, N);
     tape->logits = take(&layout, N * TRUNK_VOCABULARY);
-    tape->inside->y = take(&layout, N * D);
+    lay_input(&layout, &tape->inside->y, trunk->linear != NULL, N, D);
     tape->inside->rstd_y = take(&layout, N);
     lay_layers(&layout, trunk, tape);
     lay_exchange(&layout, trunk, tape);

@@ -94,6 +94,7 @@ void trunk_state_give(const struct trunk_state *state, struct optimizer *optimiz
 {
     size_t n_bytes = state->trunk->n_params * sizeof *state->param;
     copy_in(state->trunk, optimizer->trunk->param, state->param);
+    trunk_pack_all(optimizer->trunk);
     memcpy(optimizer->moment1, state->moment1, n_bytes);
     memcpy(optimizer->moment2, state->moment2, n_bytes);
     optimizer->beta1_power = state->beta_power[0];

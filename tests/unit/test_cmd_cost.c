@@ -18,6 +18,8 @@ static const char *const shapes[] = {
     "name: b\nmodel: {width: 64, heads: 2, layers: 3, context: 64, experts: 16, chosen: 4, latent: 32, shared_hidden: 96}\n",
     ("name: c\nmodel: {width: 96, heads: 3, layers: 5, context: 32, moe_layers: [0, 1, 4], experts: 5, chosen: 1, shared_hidden: "
      "0}\n"),
+    "name: d\ntrainer: {trunk: i8x2}\n",
+    "name: e\nmodel: {width: 96, heads: 3, layers: 3, context: 64, experts: 4, latent: 32}\ntrainer: {trunk: i8x2}\n",
 };
 
 START_TEST(a_tape_takes_what_the_plan_says)
@@ -156,7 +158,7 @@ int main(void)
 {
     Suite *suite = suite_create("cmd/cost");
     TCase *tc = tcase_create("cost");
-    tcase_add_loop_test(tc, a_tape_takes_what_the_plan_says, 0, 3);
+    tcase_add_loop_test(tc, a_tape_takes_what_the_plan_says, 0, (int)(sizeof shapes / sizeof *shapes));
     tcase_add_loop_test(tc, hosts_per_token_is_the_mean_over_all_choices, 0, 6);
     tcase_add_test(tc, a_narrower_line_and_a_longer_way_are_slower);
     tcase_add_loop_test(tc, messages_have_the_bytes_that_the_plan_says, 0, N_NUMERICS);

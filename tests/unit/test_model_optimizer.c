@@ -9,6 +9,11 @@ static const char small[] =
     "        shared_hidden: 16}\n"
     "trainer: {warmup_steps: 4, lr_muon: 0.02, lr_adam: 0.01, clip: 1}\n";
 
+static const char small_i8x2[] =
+    "model: {width: 32, heads: 2, layers: 3, context: 16, hidden: 48, moe_layers: [1], experts: 4, latent: 16,\n"
+    "        shared_hidden: 16}\n"
+    "trainer: {trunk: i8x2, warmup_steps: 4, lr_muon: 0.02, lr_adam: 0.01, clip: 1}\n";
+
 struct scene {
     struct run run;
     struct trunk *trunk;
@@ -66,7 +71,7 @@ static double train_step(struct scene *scene, uint64_t step)
 START_TEST(the_loss_falls)
 {
     struct scene scene;
-    scene_init(&scene, small, NULL);
+    scene_init(&scene, _i ? small_i8x2 : small, NULL);
     double first = train_step(&scene, 0), last = 0;
     for (uint64_t step = 1; step < 200; step++)
         last = train_step(&scene, step);
@@ -98,6 +103,30 @@ START_TEST(the_first_losses_are_golden)
     ck_assert_ptr_null(fgets(expected, sizeof expected, file));
     fclose(file);
     scene_fini(&scene);
+}
+END_TEST
+
+/* Whole steps of a trunk of integers: every instruction set has the bits of ref, and an update reaches the next forward. */
+START_TEST(integers_give_the_same_bits_everywhere)
+{
+    static const char *const isa[] = {"avx2", "avx512", "vnni", "amx", "neon"};
+    struct scene ref, fast;
+    log_set_level(LOG_ERROR + 1);
+    if (!pretend_kernels(isa[_i]))
+        return;
+    scene_init(&ref, small_i8x2, "ref");
+    scene_init(&fast, small_i8x2, isa[_i]);
+    double last = 0;
+    for (uint64_t step = 0; step < 8; step++) {
+        double loss = train_step(&ref, step), same = train_step(&fast, step);
+        ck_assert_mem_eq(&loss, &same, sizeof loss);
+        ck_assert(loss != last);
+        last = loss;
+    }
+    ck_assert_mem_eq(ref.trunk->param, fast.trunk->param, ref.trunk->n_params * sizeof(float));
+    ck_assert_mem_eq(ref.optimizer->moment1, fast.optimizer->moment1, ref.trunk->n_params * sizeof(float));
+    scene_fini(&ref);
+    scene_fini(&fast);
 }
 END_TEST
 
@@ -258,7 +287,8 @@ int main(void)
     Suite *suite = suite_create("model/optimizer");
     TCase *tcase = tcase_create("optimizer");
     tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, the_loss_falls);
+    tcase_add_loop_test(tcase, the_loss_falls, 0, 2);
+    tcase_add_loop_test(tcase, integers_give_the_same_bits_everywhere, 0, 5);
     tcase_add_loop_test(tcase, the_first_losses_are_golden, 0, 6);
     tcase_add_loop_test(tcase, parts_change_no_bit, 1, OPTIMIZER_PARTS_MAX + 1);
     tcase_add_test(tcase, tapes_add_up_in_order);

@@ -43,6 +43,7 @@ static inline void pretend_params(struct trunk *trunk, uint64_t seed)
         for (size_t j = 0; j < tensor->M * tensor->N; j++)
             trunk->param[tensor->offset + j] = size * (2.0f * rng_unit(&rng) - 1.0f) + (tensor->M == 1 ? 1.0f : 0.0f);
     }
+    trunk_pack_all(trunk);
 }
 
 /** Bytes of a small alphabet, each a function of the one before and a little chance. */

@@ -1,0 +1,84 @@
+/* model/trunk_product.c - every product with a matrix of the trunk, in floats or in exact integers. */
+#include <math.h>
+
+#include "model/trunk_inside.h"
+
+size_t trunk_round_bytes(const struct trunk *trunk, size_t N)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < trunk->n_tensors; i++) {
+        size_t n = trunk_is_rounded(trunk, i) ? linear_work_bytes(&trunk->linear[i], &trunk->kernels, N) : 0;
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+/* Which rows were refused stands in their exponents. */
+void trunk_round(const struct trunk *trunk, const struct trunk_input *x, size_t N, size_t D)
+{
+    if (!trunk->linear)
+        return;
+    profile_enter(PROFILE_ROUND);
+    int err = trunk->kernels.quantize_rows(x->high, x->low, x->exponent, x->f32, D, NULL, N, D);
+    (void)err;
+}
+
+static struct rows rows_from(const struct trunk_input *x, size_t first, size_t D)
+{
+    return (struct rows){.exponent = x->exponent + first, .high = x->high + first * D, .low = x->low + first * D};
+}
+
+static void spoil(float *c, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        c[i] = NAN;
+}
+
+void trunk_product(const struct trunk *trunk, float *c, const struct trunk_input *x, const struct trunk_matrix *p, size_t N,
+                   bool accumulate)
+{
+    if (!trunk_is_rounded(trunk, p->tensor)) {
+        trunk->kernels.matmul(c, p->N, matrix_of(x->f32, p->M), matrix_of(trunk->param + p->offset, p->N), N, p->N, p->M,
+                              accumulate);
+        return;
+    }
+    struct rows rows = rows_from(x, 0, p->M);
+    if (linear_ahead(&trunk->linear[p->tensor], &trunk->kernels, c, &rows, N, accumulate) != 0) {
+        spoil(c, N * p->N);
+        return;
+    }
+    for (size_t i = 0; i < N; i++)
+        if (x->exponent[i] == QUANTIZE_BAD)
+            spoil(c + i * p->N, p->N);
+}
+
+void trunk_product_grad_x(const struct trunk *trunk, const struct trunk_tape *tape, float *gx, const float *gc,
+                          const struct trunk_matrix *p, bool accumulate)
+{
+    size_t N = tape->N;
+    if (!trunk_is_rounded(trunk, p->tensor)) {
+        trunk->kernels.matmul(gx, p->M, matrix_of(gc, p->N), matrix_transposed(trunk->param + p->offset, p->N), N, p->M, p->N,
+                              accumulate);
+        return;
+    }
+    if (linear_back(&trunk->linear[p->tensor], &trunk->kernels, gx, gc, tape->inside->round, N, accumulate) != 0)
+        spoil(gx, N * p->M);
+}
+
+/* Sums of integers have a greatest length; beyond it one follows the other. */
+void trunk_product_grad_p(const struct trunk *trunk, struct trunk_tape *tape, const struct trunk_matrix *p,
+                          const struct trunk_input *x, const float *gc)
+{
+    float *gp = tape->grad + p->offset;
+    size_t N = tape->N;
+    if (!trunk_is_rounded(trunk, p->tensor)) {
+        trunk->kernels.matmul(gp, p->N, matrix_transposed(x->f32, p->M), matrix_of(gc, p->N), p->M, p->N, N, true);
+        return;
+    }
+    for (size_t i = 0; i < N; i += PRODUCT_K_MAX) {
+        struct rows rows = rows_from(x, i, p->M);
+        size_t n = N - i < PRODUCT_K_MAX ? N - i : PRODUCT_K_MAX;
+        if (linear_grad(&trunk->linear[p->tensor], &trunk->kernels, gp, &rows, gc + i * p->N, tape->inside->round, n) != 0)
+            spoil(gp, p->M * p->N);
+    }
+}
