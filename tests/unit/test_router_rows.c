@@ -45,6 +45,11 @@ START_TEST(test_layout)
     ck_assert_int_eq(rows_form(&rows), form);
     ck_assert(rows_are_there(&rows) && !rows_are_there(&(struct rows){0}));
     ck_assert(rows_are_padded(form, bytes[0], N_ROWS));
+    if (form != NUMERICS_F32) { /* doc/protocol.md */
+        ck_assert_ptr_eq(rows.exponent, (int8_t *)bytes[0]);
+        ck_assert_ptr_eq(rows.high, (int8_t *)bytes[0] + 16);
+        ck_assert_ptr_eq(rows.low, form == NUMERICS_I8X2 ? (int8_t *)bytes[0] + 16 + N_ROWS * WIDTH : NULL);
+    }
     struct buf out;
     buf_init(&out, 4096);
     rows_append(&out, &rows, N_ROWS, WIDTH);
