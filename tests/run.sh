@@ -280,7 +280,7 @@ arm_stage() {
         CPPFLAGS="-isystem $root/usr/include -isystem $root/usr/include/aarch64-linux-gnu" \
         LDFLAGS="-static -L$root/usr/lib/aarch64-linux-gnu" || return
     # Keys are OpenSSL's affair, and slow under qemu.
-    numbers=$(make -s -C build-arm list-tests | grep -v test_base_key |
+    numbers=$(make -s -C build-arm list-tests | grep -v -e test_base_key -e '\.sh$' |
         grep -E '^tests/kernels/|^tests/unit/test_(base|expert|checkpoint_expert|model_optimizer)')
     # shellcheck disable=SC2086  # a list of words
     build build-arm $numbers && check build-arm 'check-TESTS check_PROGRAMS=' TESTS="$(echo $numbers)"
