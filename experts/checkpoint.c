@@ -101,8 +101,9 @@ int checkpoint_root(const struct checkpoint_tensor *tensor, size_t n_tensors, st
 
 static bool is_shaped(const struct manifest_tensor *have, const struct checkpoint_tensor *want)
 {
-    return strcmp(have->name, want->name) == 0 && have->type == want->type && have->n_dims == want->n_dims &&
-           memcmp(have->dim, want->dim, want->n_dims * sizeof *want->dim) == 0;
+    bool has_rows = want->n_loaded ? have->dim[0] <= want->dim[0] : have->dim[0] == want->dim[0];
+    return strcmp(have->name, want->name) == 0 && have->type == want->type && have->n_dims == want->n_dims && has_rows &&
+           memcmp(have->dim + 1, want->dim + 1, (want->n_dims - 1) * sizeof *want->dim) == 0;
 }
 
 /* A sound checkpoint of something else is no damage, and an older one would not mend it. */
@@ -131,8 +132,11 @@ static int load_tensors(const struct disk *disk, const struct manifest *m, const
 {
     struct chunk_scratch scratch;
     int err = chunk_scratch_init(&scratch);
-    for (size_t i = 0; i < m->n_tensors && !err; i++)
+    for (size_t i = 0; i < m->n_tensors && !err; i++) {
         err = manifest_read_tensor(disk, &scratch, m, &m->tensor[i], tensor[i].data);
+        if (tensor[i].n_loaded)
+            *tensor[i].n_loaded = m->tensor[i].dim[0];
+    }
     chunk_scratch_fini(&scratch);
     return err;
 }

@@ -25,7 +25,7 @@
 #define CHECKPOINT_KEEP 3
 #define CHECKPOINT_NAME_MAX 32
 
-enum checkpoint_type { CHECKPOINT_F32, CHECKPOINT_I64 };
+enum checkpoint_type { CHECKPOINT_F32, CHECKPOINT_I64, CHECKPOINT_I8 };
 
 /* Tensors whose name starts so are state that only the optimizer knows: export leaves them out. */
 #define CHECKPOINT_STATE_PREFIX "state."
@@ -37,6 +37,7 @@ struct checkpoint_tensor {
     size_t n_dims; /* 1 to 4 */
     size_t dim[4];
     void *data;
+    size_t *n_loaded; /* NULL, or: dim[0] may be 0; a load takes any up to dim[0], and says here which it was */
 };
 
 struct checkpoint_info {
@@ -101,7 +102,9 @@ HANSE_MUST_USE int checkpoint_export(const struct disk *disk, const char *name, 
  *   model.layers.L.mlp.experts.E.gate_proj.weight (H, D), .up_proj.weight (H, D), .down_proj.weight (D, H)
  * for an expert called "LL.E", and NAME.gate_proj.weight and so on for any other; then state.moment1, state.moment2,
  * state.grad (3, D, H), state.scalars F32 (3) = beta1_power, beta2_power, lr_scale_sum and
- * state.counters I64 (3) = version, n_slots, grad_slots.  Nothing else decides later bits, and nothing here depends on who called,
+ * state.counters I64 (3) = version, n_slots, grad_slots.  An expert whose numerics are integers has besides the n = grad_slots %
+ * EXPERT_BLOCK rows that are not in state.grad yet: state.pending.x.exponent I8 (n), .x.high and, with two slices, .x.low
+ * I8 (n, D), the same of .gy, then .gg, .gu, .h F32 (n, H), as experts/expert.h says.  Nothing else decides later bits, and nothing here depends on who called,
  * when or on which host; so roots compare.
  */
 struct expert;

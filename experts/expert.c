@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "experts/integers.h"
 #include "kernels/ref/init.h"
 
 #define EXPERT_WIDTH_MAX (1u << 20) /* 3 D H stays far from the end of size_t */
@@ -39,6 +40,8 @@ static const char *config_fault(const struct expert_config *c)
         return "beta1 and beta2 must be at least 0 and below 1";
     if (!is_amount(c->lr) || !is_amount(c->eps) || !is_amount(c->weight_decay) || !is_amount(c->clip))
         return "lr, eps, weight_decay and clip must be finite and not negative";
+    if ((unsigned)c->numerics >= N_NUMERICS || (c->coarse && c->numerics != NUMERICS_I8X2))
+        return "numerics must be f32, i8x2 or i8x1, and only products of i8x2 can be coarse";
     if (c->slots_per_update == 0)
         return "slots_per_update must be at least 1";
     return NULL;
@@ -57,7 +60,15 @@ static int allot(struct expert *x)
     x->moment1 = arena_aligned(n, sizeof(float));
     x->moment2 = arena_aligned(n, sizeof(float));
     x->grad = arena_aligned(n, sizeof(float));
-    return x->param && x->moment1 && x->moment2 && x->grad ? 0 : HANSE_ENOMEM;
+    if (!x->param || !x->moment1 || !x->moment2 || !x->grad)
+        return HANSE_ENOMEM;
+    return x->config.numerics == NUMERICS_F32 ? 0 : integers_new(&x->config, x->kernels, &x->integers);
+}
+
+void expert_params_changed(struct expert *x)
+{
+    if (x->integers)
+        integers_round(x);
 }
 
 /* Each matrix has a Philox key of its own, so its values depend on run, name and place alone. */
@@ -100,6 +111,7 @@ int expert_new(const struct expert_config *config, const struct kernels *kernels
     if (err)
         goto fail;
     draw_params(x, run);
+    expert_params_changed(x);
     *out = x;
     return 0;
 fail:
@@ -115,6 +127,7 @@ int expert_copy(const struct expert *x, struct expert **out)
     if (!copy)
         goto fail;
     *copy = *x;
+    copy->integers = NULL;
     err = allot(copy);
     if (err)
         goto fail;
@@ -122,6 +135,9 @@ int expert_copy(const struct expert *x, struct expert **out)
     memcpy(copy->moment1, x->moment1, bytes);
     memcpy(copy->moment2, x->moment2, bytes);
     memcpy(copy->grad, x->grad, bytes);
+    if (x->integers)
+        integers_copy_block(copy->integers, x->integers, x->config.D, x->config.H);
+    expert_params_changed(copy);
     *out = copy;
     return 0;
 fail:
@@ -137,6 +153,7 @@ void expert_free(struct expert *x)
     free(x->moment1);
     free(x->moment2);
     free(x->grad);
+    integers_free(x->integers);
     free(x);
 }
 
@@ -182,6 +199,8 @@ static void step(struct expert *x, float scale)
 void expert_update(struct expert *x)
 {
     float scale;
+    if (x->integers)
+        integers_sum(x);
     if (x->grad_slots > 0) {
         if (grad_scale(x, &scale))
             step(x, scale);
@@ -192,5 +211,6 @@ void expert_update(struct expert *x)
     memset(x->grad, 0, expert_n_params(&x->config) * sizeof *x->grad);
     x->grad_slots = 0;
     x->lr_scale_sum = 0;
+    expert_params_changed(x);
     x->version++;
 }

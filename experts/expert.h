@@ -32,6 +32,18 @@
  * training that works, and below it nothing in one backward can overflow while the parameters are sane. */
 #define EXPERT_VALUE_MAX 0x1p20f
 
+/* Rows of integers stay below that by their exponents: 2^15 and 2^7 bound what they multiply. */
+#define EXPERT_EXPONENT_MAX_I8X2 5
+#define EXPERT_EXPONENT_MAX_I8X1 13
+
+/* Integers: a backward is refused whose gg, gu or weighted h reaches this.  Folded with the largest exponent that a row may have it
+ * stays below QUANTIZE_MAX, so that no gradient that was accepted can be refused when its block is summed. */
+#define EXPERT_GRAD_MAX 0x1p24f
+
+/* Integers: rows whose gradient is summed by one product.  256 are four steps of a matrix unit that takes 64 at a time, enough to pay
+ * for rounding, packing and adding to (D, H) sums; more would take more memory and round small gradients beside large ones. */
+#define EXPERT_BLOCK 256
+
 struct expert_config {
     uint32_t D; /* width of a row: the model's latent width */
     uint32_t H; /* hidden width */
@@ -58,6 +70,7 @@ struct expert {
     float beta1_power, beta2_power;  /* running products */
     float *param;                    /* Wg (D, H), Wu (D, H), Wd (H, D), one block of 3 D H */
     float *moment1, *moment2, *grad; /* the same shape */
+    struct integers *integers;       /* experts/integers.h; NULL with f32 */
     struct hash log_head;            /* experts/log.h */
 };
 
@@ -79,9 +92,12 @@ void expert_free(struct expert *x);
 /** Bytes of scratch, to lie on a multiple of 64, that forward and backward need for n rows. */
 size_t expert_work_bytes(const struct expert *x, size_t n);
 
-/** False when one of n rows of width D could spoil a result: a float that is not finite or not below EXPERT_VALUE_MAX in
- * magnitude.  forward and backward ask this of their rows; a host that joins requests asks it of each, so
- * that one bad request does not spoil its neighbours. */
+/** False when one of n floats is not finite or not below `limit` in magnitude. */
+bool expert_all_below(const float *x, size_t n, float limit);
+
+/** False when one of n rows of width D could spoil a result: a float that is not below EXPERT_VALUE_MAX, or integers with an exponent
+ * that is not between QUANTIZE_EXPONENT_MIN and EXPERT_EXPONENT_MAX_..., or with a high slice of -128.  forward and backward ask
+ * this of their rows; a host that joins requests asks it of each, so that one bad request does not spoil its neighbours. */
 bool expert_rows_ok(enum numerics numerics, const struct rows *rows, size_t n, size_t D);
 
 /** y (n, D) from x (n, D), which come in the form that the config names.  HANSE_EREJECT, nothing written, when expert_rows_ok() is
@@ -100,6 +116,9 @@ HANSE_MUST_USE int expert_forward(const struct expert *x, float *y, const struct
 HANSE_MUST_USE int expert_backward(struct expert *x, float *gx, const struct rows *rows, const struct rows *gy,
                                    const float *weight, void *work, size_t n, uint64_t version, float lr_scale,
                                    uint64_t *staleness);
+
+/** To be called after param was written from outside, before the next forward or backward. */
+void expert_params_changed(struct expert *x);
 
 bool expert_update_due(const struct expert *x);
 

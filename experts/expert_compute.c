@@ -6,6 +6,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "experts/integers.h"
+
 #define DAMP_HALVINGS_MAX 30
 #define CHECK_LANES 64
 
@@ -20,7 +22,7 @@ static int32_t bits_of(float x)
 
 /* Without the sign, floats order as their bits do, and infinities and NaNs lie above all numbers; so one integer comparison
  * an element finds everything that is too large.  Blocks of fixed length let the compiler use vectors. */
-static bool all_below(const float *x, size_t n, float limit)
+bool expert_all_below(const float *x, size_t n, float limit)
 {
     int32_t top = bits_of(limit) - 1;
     int32_t is_bad = 0;
@@ -33,26 +35,41 @@ static bool all_below(const float *x, size_t n, float limit)
     return !is_bad;
 }
 
+/* High slices lie in -127..127: the int32 sums of products count on it. */
+static bool has_no_least(const int8_t *high, size_t n)
+{
+    int8_t is_least = 0;
+    for (size_t i = 0; i < n; i++)
+        is_least |= (int8_t) - (high[i] == INT8_MIN);
+    return !is_least;
+}
+
 bool expert_rows_ok(enum numerics numerics, const struct rows *rows, size_t n, size_t D)
 {
-    assert(numerics == NUMERICS_F32 && rows->f32);
-    return all_below(rows->f32, n * D, EXPERT_VALUE_MAX);
+    if (numerics == NUMERICS_F32) {
+        assert(rows->f32 || n == 0);
+        return expert_all_below(rows->f32, n * D, EXPERT_VALUE_MAX);
+    }
+    bool is_double = numerics == NUMERICS_I8X2;
+    int8_t most = is_double ? EXPERT_EXPONENT_MAX_I8X2 : EXPERT_EXPONENT_MAX_I8X1;
+    assert(n == 0 || (rows->exponent && rows->high && is_double == (rows->low != NULL)));
+    for (size_t r = 0; r < n; r++)
+        if (rows->exponent[r] < QUANTIZE_EXPONENT_MIN || rows->exponent[r] > most)
+            return false;
+    return has_no_least(rows->high, n * D);
 }
 
 static bool all_finite(const float *x, size_t n)
 {
-    return all_below(x, n, __builtin_inff());
+    return expert_all_below(x, n, __builtin_inff());
 }
+
+/* -- Floats ---------------------------------------------------------------------------------------- */
 
 /* The scratch of one call: four blocks of (n, H), and the weighted gradients (n, D). */
 struct scratch {
     float *g, *u, *h, *gh, *gy;
 };
-
-size_t expert_work_bytes(const struct expert *x, size_t n)
-{
-    return n * (4 * (size_t)x->config.H + x->config.D) * sizeof(float);
-}
 
 static struct scratch split(const struct expert *x, void *work, size_t n)
 {
@@ -71,13 +88,11 @@ static void hidden(const struct expert *x, struct scratch *s, const float *rows,
     k->swiglu(s->h, s->g, s->u, n * H);
 }
 
-int expert_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n)
+static int forward(const struct expert *x, float *y, const float *rows, void *work, size_t n)
 {
     size_t D = x->config.D, H = x->config.H;
     struct scratch s = split(x, work, n);
-    if (!expert_rows_ok(x->config.numerics, rows, n, D))
-        return HANSE_EREJECT;
-    hidden(x, &s, rows->f32, n);
+    hidden(x, &s, rows, n);
     x->kernels->matmul(y, D, matrix_of(s.h, H), matrix_of(x->param + 2 * D * H, D), n, D, H, false);
     return all_finite(y, n * D) ? 0 : HANSE_EREJECT;
 }
@@ -105,14 +120,46 @@ static void input_gradient(const struct expert *x, struct scratch *s, float *gx,
     k->matmul(gx, D, matrix_of(s->u, H), matrix_transposed(x->param + D * H, H), n, D, H, true);
 }
 
+/* gx, and what add_gradient() takes. */
+static int backward(const struct expert *x, float *gx, const float *rows, const float *gy, const float *weight, void *work,
+                    size_t n, struct expert_grad *grad)
+{
+    size_t D = x->config.D, H = x->config.H;
+    struct scratch s = split(x, work, n);
+    gy = weighted(x, &s, gy, weight, n);
+    if (!expert_all_below(gy, n * D, EXPERT_VALUE_MAX))
+        return HANSE_EREJECT;
+    hidden(x, &s, rows, n);
+    input_gradient(x, &s, gx, gy, n);
+    *grad = (struct expert_grad){s.g, s.u, s.h, gy};
+    bool is_ok = all_finite(gx, n * D) && all_finite(s.h, n * H) && all_finite(s.g, n * H) && all_finite(s.u, n * H);
+    return is_ok ? 0 : HANSE_EREJECT;
+}
+
 /* The three products over rows: one chain per parameter, carried on from call to call. */
-static void add_gradient(struct expert *x, const struct scratch *s, const float *rows, const float *gy, size_t n)
+static void add_gradient(struct expert *x, const float *rows, const struct expert_grad *grad, size_t n)
 {
     size_t D = x->config.D, H = x->config.H;
     const struct kernels *k = x->kernels;
-    k->matmul(x->grad, H, matrix_transposed(rows, D), matrix_of(s->g, H), D, H, n, true);
-    k->matmul(x->grad + D * H, H, matrix_transposed(rows, D), matrix_of(s->u, H), D, H, n, true);
-    k->matmul(x->grad + 2 * D * H, D, matrix_transposed(s->h, H), matrix_of(gy, D), H, D, n, true);
+    k->matmul(x->grad, H, matrix_transposed(rows, D), matrix_of(grad->gg, H), D, H, n, true);
+    k->matmul(x->grad + D * H, H, matrix_transposed(rows, D), matrix_of(grad->gu, H), D, H, n, true);
+    k->matmul(x->grad + 2 * D * H, D, matrix_transposed(grad->h, H), matrix_of(grad->gy, D), H, D, n, true);
+}
+
+/* -- Either ---------------------------------------------------------------------------------------- */
+
+size_t expert_work_bytes(const struct expert *x, size_t n)
+{
+    if (x->integers)
+        return integers_work_bytes(x, n);
+    return n * (4 * (size_t)x->config.H + x->config.D) * sizeof(float);
+}
+
+int expert_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n)
+{
+    if (!expert_rows_ok(x->config.numerics, rows, n, x->config.D))
+        return HANSE_EREJECT;
+    return x->integers ? integers_forward(x, y, rows, work, n) : forward(x, y, rows->f32, work, n);
 }
 
 static void scale(float *x, float by, size_t n)
@@ -123,7 +170,7 @@ static void scale(float *x, float by, size_t n)
 
 /* A power of two commutes with every rounding above the subnormals, so damping the small factors of the products
  * after gx is made equals damping gy, without a copy of gy. */
-static void damp(const struct expert *x, struct scratch *s, uint64_t staleness, size_t n)
+static void damp(const struct expert_grad *grad, uint64_t staleness, size_t n_floats)
 {
     uint64_t halvings = staleness / 3 + (staleness % 3 == 2); /* (s + 1) / 3, which cannot overflow */
     if (halvings > DAMP_HALVINGS_MAX)
@@ -131,9 +178,9 @@ static void damp(const struct expert *x, struct scratch *s, uint64_t staleness, 
     if (halvings == 0)
         return;
     float d = 1 / (float)(1u << halvings);
-    scale(s->g, d, n * x->config.H);
-    scale(s->u, d, n * x->config.H);
-    scale(s->h, d, n * x->config.H);
+    scale(grad->gg, d, n_floats);
+    scale(grad->gu, d, n_floats);
+    scale(grad->h, d, n_floats);
 }
 
 /* Slot by slot, so that the sum does not depend on how slots are grouped into calls. */
@@ -150,23 +197,20 @@ int expert_backward(struct expert *x, float *gx, const struct rows *rows, const 
                     size_t n, uint64_t version, float lr_scale, uint64_t *staleness)
 {
     size_t D = x->config.D, H = x->config.H;
-    enum numerics numerics = x->config.numerics;
-    struct scratch s = split(x, work, n);
+    struct expert_grad grad;
     *staleness = x->version > version ? x->version - version : version - x->version;
     bool is_scale = lr_scale >= 0 && lr_scale <= 1;
-    if (!is_scale || !expert_rows_ok(numerics, rows, n, D) || !expert_rows_ok(numerics, gy, n, D))
+    if (!is_scale || !expert_rows_ok(x->config.numerics, rows, n, D) || !expert_rows_ok(x->config.numerics, gy, n, D))
         return HANSE_EREJECT;
-    const float *g = weighted(x, &s, gy->f32, weight, n);
-    if (!all_below(g, n * D, EXPERT_VALUE_MAX))
-        return HANSE_EREJECT;
-    hidden(x, &s, rows->f32, n);
-    input_gradient(x, &s, gx, g, n);
-    if (!all_finite(gx, n * D) || !all_finite(s.h, n * H) || !all_finite(s.g, n * H) || !all_finite(s.u, n * H))
-        return HANSE_EREJECT;
-    if (*staleness > x->config.max_staleness)
-        return 0;
-    damp(x, &s, *staleness, n);
-    add_gradient(x, &s, rows->f32, g, n);
+    int err = x->integers ? integers_backward(x, gx, rows, gy, weight, work, n, &grad)
+                          : backward(x, gx, rows->f32, gy->f32, weight, work, n, &grad);
+    if (err || *staleness > x->config.max_staleness)
+        return err;
+    damp(&grad, *staleness, n * H);
+    if (x->integers)
+        integers_add(x, rows, gy, &grad, n);
+    else
+        add_gradient(x, rows->f32, &grad, n);
     count_slots(x, n, lr_scale);
     return 0;
 }

@@ -11,20 +11,21 @@
 
 #include "base/log.h"
 #include "experts/checkpoint.h"
-#include "experts/expert.h"
+#include "experts/integers.h"
 #include "experts/safetensors.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the state's bytes are little-endian");
 _Static_assert(EXPERT_NAME_MAX == CHECKPOINT_NAME_MAX, "an expert's checkpoint is called as the expert is");
 
-enum { N_WEIGHTS = 3, N_TENSORS = 8 };
+enum { N_WEIGHTS = 3, N_TENSORS = 8, N_PENDING = 9 };
 
 struct state {
     char name[N_WEIGHTS][MANIFEST_TENSOR_NAME_MAX];
     float *weight; /* Wg^T, Wu^T, Wd^T, one block */
     float scalar[3];
     int64_t counter[3];
-    struct checkpoint_tensor tensor[N_TENSORS];
+    size_t n_tensors, n_loaded[N_PENDING];
+    struct checkpoint_tensor tensor[N_TENSORS + N_PENDING];
 };
 
 static void name_weights(struct state *s, const char *name, const struct expert_config *config)
@@ -49,11 +50,37 @@ static struct checkpoint_tensor vector(const char *name, enum checkpoint_type ty
 
 static struct checkpoint_tensor block(const char *name, const struct expert_config *c, float *data)
 {
-    return (struct checkpoint_tensor){name, CHECKPOINT_F32, 3, {3, c->D, c->H}, data};
+    return (struct checkpoint_tensor){name, CHECKPOINT_F32, 3, {3, c->D, c->H}, data, NULL};
 }
 
-/* Describes the state of x; its vectors and weights are in `s`, the large rest is the expert's own. */
-static int state_init(struct state *s, const struct expert *x)
+/* Rows of a block: as many as there are to save, as many as there can be to load. */
+static void add_rows(struct state *s, const char *name, enum checkpoint_type type, size_t n, size_t width, void *data)
+{
+    if (!data)
+        return;
+    size_t *n_loaded = &s->n_loaded[s->n_tensors - N_TENSORS];
+    *n_loaded = n;
+    s->tensor[s->n_tensors++] = (struct checkpoint_tensor){name, type, width ? 2 : 1, {n, width}, data, n_loaded};
+}
+
+static void add_block(struct state *s, const struct expert *x, size_t n)
+{
+    const struct integers_block *b = &x->integers->block;
+    size_t D = x->config.D, H = x->config.H;
+    add_rows(s, "state.pending.x.exponent", CHECKPOINT_I8, n, 0, b->x_exponent);
+    add_rows(s, "state.pending.x.high", CHECKPOINT_I8, n, D, b->x_high);
+    add_rows(s, "state.pending.x.low", CHECKPOINT_I8, n, D, b->x_low);
+    add_rows(s, "state.pending.gy.exponent", CHECKPOINT_I8, n, 0, b->gy_exponent);
+    add_rows(s, "state.pending.gy.high", CHECKPOINT_I8, n, D, b->gy_high);
+    add_rows(s, "state.pending.gy.low", CHECKPOINT_I8, n, D, b->gy_low);
+    add_rows(s, "state.pending.gg", CHECKPOINT_F32, n, H, b->grad.gg);
+    add_rows(s, "state.pending.gu", CHECKPOINT_F32, n, H, b->grad.gu);
+    add_rows(s, "state.pending.h", CHECKPOINT_F32, n, H, b->grad.h);
+}
+
+/* Describes the state of x, with a block of `n_pending` rows if it has any; its vectors and weights are in `s`, the large rest is the
+ * expert's own. */
+static int state_init(struct state *s, const struct expert *x, size_t n_pending)
 {
     const struct expert_config *c = &x->config;
     size_t n = (size_t)c->D * c->H;
@@ -64,13 +91,16 @@ static int state_init(struct state *s, const struct expert *x)
     for (size_t i = 0; i < N_WEIGHTS; i++) {
         bool is_down = i == 2;
         s->tensor[i] = (struct checkpoint_tensor){
-            s->name[i], CHECKPOINT_F32, 2, {is_down ? c->D : c->H, is_down ? c->H : c->D}, s->weight + i * n};
+            s->name[i], CHECKPOINT_F32, 2, {is_down ? c->D : c->H, is_down ? c->H : c->D}, s->weight + i * n, NULL};
     }
     s->tensor[3] = block("state.moment1", c, x->moment1);
     s->tensor[4] = block("state.moment2", c, x->moment2);
     s->tensor[5] = block("state.grad", c, x->grad);
     s->tensor[6] = vector("state.scalars", CHECKPOINT_F32, s->scalar);
     s->tensor[7] = vector("state.counters", CHECKPOINT_I64, s->counter);
+    s->n_tensors = N_TENSORS;
+    if (x->integers)
+        add_block(s, x, n_pending);
     return 0;
 }
 
@@ -107,6 +137,19 @@ static void put_weights(struct expert *x, const float *weight)
     transpose(x->param + 2 * D * H, weight + 2 * D * H, D, H);
 }
 
+/* Takes over how many rows of a block were loaded; false when there cannot be that many, or such. */
+static bool adopt_block(struct expert *x, const struct state *s)
+{
+    size_t n = (size_t)s->counter[2] % EXPERT_BLOCK;
+    for (size_t i = 0; i < s->n_tensors - N_TENSORS; i++)
+        if (s->n_loaded[i] != n)
+            return false;
+    if (!x->integers)
+        return true;
+    x->integers->block.n = n;
+    return integers_block_ok(x);
+}
+
 /* What was signed may still be nonsense; it must not become an expert. */
 static bool is_sane(const struct state *s, const struct checkpoint_info *info)
 {
@@ -119,6 +162,7 @@ static bool is_sane(const struct state *s, const struct checkpoint_info *info)
 static void spread(struct expert *x, const struct state *s, const struct checkpoint_info *info)
 {
     put_weights(x, s->weight);
+    expert_params_changed(x);
     x->beta1_power = s->scalar[0];
     x->beta2_power = s->scalar[1];
     x->lr_scale_sum = s->scalar[2];
@@ -129,17 +173,22 @@ static void spread(struct expert *x, const struct state *s, const struct checkpo
     x->log_head = info->log_head;
 }
 
+static size_t n_pending(const struct expert *x)
+{
+    return x->integers ? x->integers->block.n : 0;
+}
+
 int expert_save(const struct expert *x, const struct disk *disk, const struct key *key, struct checkpoint_info *info)
 {
     struct state s;
-    int err = state_init(&s, x);
+    int err = state_init(&s, x, n_pending(x));
     if (!err) {
         collect(&s, x);
         memcpy(info->name, x->name, sizeof info->name);
         info->version = x->version;
         info->epoch = x->epoch;
         info->log_head = x->log_head;
-        err = checkpoint_save(disk, key, info, s.tensor, N_TENSORS);
+        err = checkpoint_save(disk, key, info, s.tensor, s.n_tensors);
     }
     free(s.weight);
     return err;
@@ -148,10 +197,10 @@ int expert_save(const struct expert *x, const struct disk *disk, const struct ke
 int expert_root(const struct expert *x, struct hash *root)
 {
     struct state s;
-    int err = state_init(&s, x);
+    int err = state_init(&s, x, n_pending(x));
     if (!err) {
         collect(&s, x);
-        err = checkpoint_root(s.tensor, N_TENSORS, root);
+        err = checkpoint_root(s.tensor, s.n_tensors, root);
     }
     free(s.weight);
     return err;
@@ -170,6 +219,9 @@ static void replace(struct expert *x, struct expert *loaded)
     swap(&x->moment1, &loaded->moment1);
     swap(&x->moment2, &loaded->moment2);
     swap(&x->grad, &loaded->grad);
+    struct integers *old = x->integers;
+    x->integers = loaded->integers;
+    loaded->integers = old;
 }
 
 static int load(struct expert *x, const struct disk *disk, const struct hash *run, const uint64_t *version,
@@ -179,12 +231,15 @@ static int load(struct expert *x, const struct disk *disk, const struct hash *ru
     struct state s = {.weight = NULL};
     int err = expert_copy(x, &loaded);
     if (!err)
-        err = state_init(&s, loaded);
+        err = state_init(&s, loaded, EXPERT_BLOCK);
     if (!err && version)
-        err = checkpoint_load_version(disk, x->name, *version, run, info, s.tensor, N_TENSORS);
+        err = checkpoint_load_version(disk, x->name, *version, run, info, s.tensor, s.n_tensors);
     else if (!err)
-        err = checkpoint_load(disk, x->name, run, info, s.tensor, N_TENSORS);
-    if (!err && !is_sane(&s, info)) {
+        err = checkpoint_load(disk, x->name, run, info, s.tensor, s.n_tensors);
+    if (err == HANSE_EINVAL)
+        log_error("checkpoint %s: this expert has D %u, H %u, numerics %s; were they changed in run.yaml?", x->name, x->config.D,
+                  x->config.H, numerics_name[x->config.numerics]);
+    if (!err && (!is_sane(&s, info) || !adopt_block(loaded, &s))) {
         log_error("checkpoint %s, version %" PRIu64 ": signed, but its counters make no sense; delete it", x->name,
                   info->version);
         err = HANSE_ECORRUPT;
@@ -228,6 +283,7 @@ static int import_weights(struct expert *x, const struct state *s, const struct 
     if (!expert_rows_ok(NUMERICS_F32, &weights, 1, expert_n_params(&x->config)))
         return HANSE_EREJECT;
     put_weights(x, s->weight);
+    expert_params_changed(x);
     return 0;
 }
 
@@ -238,7 +294,7 @@ int expert_import(struct expert *x, const void *bytes, size_t n)
     int err = safetensors_open(&file, bytes, n);
     if (err)
         return err;
-    err = state_init(&s, x);
+    err = state_init(&s, x, n_pending(x));
     if (!err)
         err = import_weights(x, &s, &file);
     safetensors_close(&file);

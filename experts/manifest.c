@@ -47,14 +47,29 @@ bool manifest_version_parse(uint64_t *version, const char *entry)
     return strlen(entry) == VERSION_DIGITS && text_u64(version, entry, 0, INT64_MAX);
 }
 
-const char *manifest_type_name(enum checkpoint_type type)
+static const struct {
+    const char *name;
+    size_t n_bytes;
+} type[] = {[CHECKPOINT_F32] = {"F32", sizeof(float)}, [CHECKPOINT_I64] = {"I64", sizeof(int64_t)}, [CHECKPOINT_I8] = {"I8", 1}};
+
+const char *manifest_type_name(enum checkpoint_type t)
 {
-    return type == CHECKPOINT_F32 ? "F32" : "I64";
+    return type[t].name;
 }
 
-size_t manifest_type_bytes(enum checkpoint_type type)
+size_t manifest_type_bytes(enum checkpoint_type t)
 {
-    return type == CHECKPOINT_F32 ? sizeof(float) : sizeof(int64_t);
+    return type[t].n_bytes;
+}
+
+bool manifest_type_parse(enum checkpoint_type *out, const char *name)
+{
+    for (size_t i = 0; i < sizeof type / sizeof *type; i++)
+        if (strcmp(name, type[i].name) == 0) {
+            *out = (enum checkpoint_type)i;
+            return true;
+        }
+    return false;
 }
 
 size_t manifest_chunk_bytes(const struct manifest_tensor *tensor, size_t i)
@@ -74,7 +89,9 @@ static bool describe(struct manifest_tensor *t, const struct checkpoint_tensor *
     t->n_dims = from->n_dims;
     for (size_t i = 0; i < from->n_dims; i++) {
         t->dim[i] = from->dim[i];
-        if (from->dim[i] == 0 || __builtin_mul_overflow(n, from->dim[i], &n) || n > MANIFEST_CHUNKS_MAX * CHUNK_BYTES)
+        bool may_be_none = i == 0 && from->n_loaded;
+        if ((from->dim[i] == 0 && !may_be_none) || __builtin_mul_overflow(n, from->dim[i], &n) ||
+            n > MANIFEST_CHUNKS_MAX * CHUNK_BYTES)
             return false;
     }
     t->n_bytes = n;

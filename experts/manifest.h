@@ -9,7 +9,7 @@
  *   parent     SHA-256 of the first line of the manifest before, hex; zeros for the first
  *   log_head   hex                    host      peer id, hex
  *   time_us    0 .. 2^63 - 1          n_bytes   of the whole state
- *   tensors    [{"name", "type": "F32" or "I64", "shape": [1 to 4 sizes], "offset", "n_bytes",
+ *   tensors    [{"name", "type": "F32", "I64" or "I8", "shape": [1 to 4 sizes, the first may be 0], "offset", "n_bytes",
  *                "chunks": [["64 hex digits", plain bytes], ...]}, ...]
  * The second is the host's Ed25519 signature under "hanse-manifest" over the bytes of the first without its newline, as 128
  * hex digits.  Hex is lower case.  Tensors follow each other without gaps; each starts a new chunk, and all
@@ -57,9 +57,10 @@ bool manifest_tensor_name_ok(const char *name);
 /** The version that a file of a directory of manifests is called after; false for other files. */
 bool manifest_version_parse(uint64_t *version, const char *entry);
 
-/** "F32" or "I64", and the bytes of one element. */
+/** "F32", "I64" or "I8", the bytes of one element, and the type of a name; false when there is none. */
 const char *manifest_type_name(enum checkpoint_type type);
 size_t manifest_type_bytes(enum checkpoint_type type);
+bool manifest_type_parse(enum checkpoint_type *out, const char *name);
 
 /** Plain bytes of chunk `i` of a tensor. */
 size_t manifest_chunk_bytes(const struct manifest_tensor *tensor, size_t i);

@@ -52,8 +52,7 @@ static bool get_text(const json_t *object, const char *key, char *out, size_t ma
 static bool get_type(const json_t *object, enum checkpoint_type *out)
 {
     const char *text = json_string_value(json_object_get(object, "type"));
-    *out = text && strcmp(text, "I64") == 0 ? CHECKPOINT_I64 : CHECKPOINT_F32;
-    return text && strcmp(text, manifest_type_name(*out)) == 0;
+    return text && manifest_type_parse(out, text);
 }
 
 static bool get_shape(const json_t *object, struct manifest_tensor *t)
@@ -65,7 +64,7 @@ static bool get_shape(const json_t *object, struct manifest_tensor *t)
     uint64_t n = manifest_type_bytes(t->type);
     for (size_t i = 0; i < t->n_dims; i++) {
         const json_t *dim = json_array_get(shape, i);
-        if (!json_is_integer(dim) || json_integer_value(dim) < 1)
+        if (!json_is_integer(dim) || json_integer_value(dim) < (i > 0))
             return false;
         t->dim[i] = (size_t)json_integer_value(dim);
         if (__builtin_mul_overflow(n, t->dim[i], &n) || n > MANIFEST_CHUNKS_MAX * CHUNK_BYTES)

@@ -114,20 +114,22 @@ static struct checkpoint_tensor *list(const struct trunk_state *state)
         const struct trunk_tensor *t = &trunk->tensor[i];
         bool turned = is_turned(trunk, t);
         tensor[i] = (struct checkpoint_tensor){
-            t->name, CHECKPOINT_F32, 2, {turned ? t->N : t->M, turned ? t->M : t->N}, state->param + t->offset};
+            t->name, CHECKPOINT_F32, 2, {turned ? t->N : t->M, turned ? t->M : t->N}, state->param + t->offset, NULL};
         if (t->M == 1)
-            tensor[i] = (struct checkpoint_tensor){t->name, CHECKPOINT_F32, 1, {t->N}, state->param + t->offset};
+            tensor[i] = (struct checkpoint_tensor){t->name, CHECKPOINT_F32, 1, {t->N}, state->param + t->offset, NULL};
     }
     tensor[n++] = (struct checkpoint_tensor){
-        CHECKPOINT_STATE_PREFIX "optimizer.moment1", CHECKPOINT_F32, 1, {trunk->n_params}, state->moment1};
+        CHECKPOINT_STATE_PREFIX "optimizer.moment1", CHECKPOINT_F32, 1, {trunk->n_params}, state->moment1, NULL};
     tensor[n++] = (struct checkpoint_tensor){
-        CHECKPOINT_STATE_PREFIX "optimizer.moment2", CHECKPOINT_F32, 1, {trunk->n_params}, state->moment2};
+        CHECKPOINT_STATE_PREFIX "optimizer.moment2", CHECKPOINT_F32, 1, {trunk->n_params}, state->moment2, NULL};
     tensor[n++] = (struct checkpoint_tensor){
-        CHECKPOINT_STATE_PREFIX "optimizer.beta_power", CHECKPOINT_F32, 1, {2}, (void *)(uintptr_t)state->beta_power};
-    tensor[n++] = (struct checkpoint_tensor){CHECKPOINT_STATE_PREFIX "router.bias", CHECKPOINT_F32, 2, {n_moe, E}, state->bias};
-    tensor[n++] = (struct checkpoint_tensor){CHECKPOINT_STATE_PREFIX "router.load", CHECKPOINT_I64, 2, {n_moe, E}, state->load};
+        CHECKPOINT_STATE_PREFIX "optimizer.beta_power", CHECKPOINT_F32, 1, {2}, (void *)(uintptr_t)state->beta_power, NULL};
+    tensor[n++] =
+        (struct checkpoint_tensor){CHECKPOINT_STATE_PREFIX "router.bias", CHECKPOINT_F32, 2, {n_moe, E}, state->bias, NULL};
+    tensor[n++] =
+        (struct checkpoint_tensor){CHECKPOINT_STATE_PREFIX "router.load", CHECKPOINT_I64, 2, {n_moe, E}, state->load, NULL};
     tensor[n++] = (struct checkpoint_tensor){
-        CHECKPOINT_STATE_PREFIX "trainer.counters", CHECKPOINT_I64, 1, {4}, (void *)(uintptr_t)&state->counters};
+        CHECKPOINT_STATE_PREFIX "trainer.counters", CHECKPOINT_I64, 1, {4}, (void *)(uintptr_t)&state->counters, NULL};
     return tensor;
 }
 

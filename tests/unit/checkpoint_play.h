@@ -32,9 +32,9 @@ static inline void state_fill(struct play_state *s, uint64_t seed)
         s->big[i] = (float)(i % 1000) + (float)seed;
     s->counter[0] = (int64_t)seed;
     s->counter[1] = -1;
-    s->tensor[0] = (struct checkpoint_tensor){"small.weight", CHECKPOINT_F32, 2, {30, 10}, s->small};
-    s->tensor[1] = (struct checkpoint_tensor){"big.weight", CHECKPOINT_F32, 1, {STATE_BIG}, s->big};
-    s->tensor[2] = (struct checkpoint_tensor){"state.counters", CHECKPOINT_I64, 1, {2}, s->counter};
+    s->tensor[0] = (struct checkpoint_tensor){"small.weight", CHECKPOINT_F32, 2, {30, 10}, s->small, NULL};
+    s->tensor[1] = (struct checkpoint_tensor){"big.weight", CHECKPOINT_F32, 1, {STATE_BIG}, s->big, NULL};
+    s->tensor[2] = (struct checkpoint_tensor){"state.counters", CHECKPOINT_I64, 1, {2}, s->counter, NULL};
 }
 
 static inline bool state_is(const struct play_state *s, uint64_t seed)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "experts/expert.h"
+#include "experts/integers.h"
 #include "experts/log.h"
 #include "unit.h"
 
@@ -46,20 +46,39 @@ static inline struct expert *play_expert(const char *isa, const struct expert_co
 /** Rows of magnitude about 1; the gradients about 1/16. */
 struct play_rows {
     float x[PLAY_ROWS_MAX * PLAY_WIDTH_MAX], gy[PLAY_ROWS_MAX * PLAY_WIDTH_MAX], gx[PLAY_ROWS_MAX * PLAY_WIDTH_MAX];
-    _Alignas(64) float work[5 * PLAY_ROWS_MAX * PLAY_WIDTH_MAX];
+    _Alignas(64) float work[1 << 15];
     size_t n;
 };
+
+/** Rows as an expert takes them: the floats, or their integers. */
+struct play_integers {
+    int8_t exponent[PLAY_ROWS_MAX], high[PLAY_ROWS_MAX * PLAY_WIDTH_MAX], low[PLAY_ROWS_MAX * PLAY_WIDTH_MAX];
+};
+
+static inline struct rows play_round(const struct expert *x, struct play_integers *to, const float *from, size_t n)
+{
+    if (x->config.numerics == NUMERICS_F32)
+        return (struct rows){.f32 = from};
+    int8_t *low = x->config.numerics == NUMERICS_I8X2 ? to->low : NULL;
+    int err = x->kernels->quantize_rows(to->high, low, to->exponent, from, x->config.D, NULL, n, x->config.D);
+    ck_assert(err == 0 || err == HANSE_EREJECT); /* the exponent of a bad row is one that nobody takes */
+    return (struct rows){.exponent = to->exponent, .high = to->high, .low = low};
+}
 
 /** expert_forward() and expert_backward() of rows of floats. */
 static inline int play_forward(const struct expert *x, float *y, const float *rows, void *work, size_t n)
 {
-    return expert_forward(x, y, &(struct rows){.f32 = rows}, work, n);
+    struct play_integers integers;
+    struct rows in = play_round(x, &integers, rows, n);
+    return expert_forward(x, y, &in, work, n);
 }
 static inline int play_grad(struct expert *x, float *gx, const float *rows, const float *gy, void *work, size_t n,
                             uint64_t version, float lr_scale, uint64_t *staleness)
 {
-    return expert_backward(x, gx, &(struct rows){.f32 = rows}, &(struct rows){.f32 = gy}, NULL, work, n, version, lr_scale,
-                           staleness);
+    struct play_integers of_x, of_gy;
+    struct rows in = play_round(x, &of_x, rows, n), grad = play_round(x, &of_gy, gy, n);
+    ck_assert_uint_le(expert_work_bytes(x, n), sizeof((struct play_rows *)0)->work);
+    return expert_backward(x, gx, &in, &grad, NULL, work, n, version, lr_scale, staleness);
 }
 
 static inline void play_draw(struct play_rows *rows, struct rng *rng, size_t n, size_t D)
@@ -78,6 +97,28 @@ static inline void play_backward(struct expert *x, struct play_rows *rows, uint6
     ck_assert_int_eq(play_grad(x, rows->gx, rows->x, rows->gy, rows->work, rows->n, version, 0.7f, &staleness), 0);
 }
 
+static inline void play_add_block(struct hash_stream *s, const struct expert *x)
+{
+    const struct integers_block *b = &x->integers->block;
+    size_t n = b->n, n_values = n * x->config.D, hidden_bytes = n * x->config.H * sizeof(float);
+    const struct {
+        const void *at;
+        size_t n_bytes;
+    } part[] = {{&b->n, sizeof b->n},
+                {b->x_exponent, n},
+                {b->x_high, n_values},
+                {b->gy_exponent, n},
+                {b->gy_high, n_values},
+                {b->grad.gg, hidden_bytes},
+                {b->grad.gu, hidden_bytes},
+                {b->grad.h, hidden_bytes},
+                {b->x_low, b->x_low ? n_values : 0},
+                {b->gy_low, b->gy_low ? n_values : 0}};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        if (part[i].n_bytes > 0)
+            hash_add(s, part[i].at, part[i].n_bytes);
+}
+
 /** Everything that decides later bits, as one hash. */
 static inline struct hash play_state(const struct expert *x)
 {
@@ -92,6 +133,8 @@ static inline struct hash play_state(const struct expert *x)
     hash_add(&s, x->grad, bytes);
     hash_add(&s, scalar, sizeof scalar);
     hash_add(&s, count, sizeof count);
+    if (x->integers)
+        play_add_block(&s, x);
     return hash_end(&s);
 }
 

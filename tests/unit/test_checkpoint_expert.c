@@ -335,7 +335,7 @@ START_TEST(test_export_refused)
     struct hash now = hash_bytes(x->param, expert_n_params(&x->config) * 4);
     ck_assert(hash_equal(&old, &now));
     float one = 1;
-    struct checkpoint_tensor twin = {"T.1.up_proj.weight", CHECKPOINT_F32, 1, {1}, &one};
+    struct checkpoint_tensor twin = {"T.1.up_proj.weight", CHECKPOINT_F32, 1, {1}, &one, NULL};
     info = play_info("T.2", 0, 1);
     ck_assert_int_eq(checkpoint_save(&d.disk, key, &info, &twin, 1), 0);
     buf_clear(&out);

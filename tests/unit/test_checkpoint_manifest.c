@@ -9,8 +9,8 @@ static float data[8];
 /* Two tensors, two chunks: small enough to try every byte of. */
 static struct manifest *make(struct buf *out)
 {
-    struct checkpoint_tensor tensor[2] = {{"a.weight", CHECKPOINT_F32, 2, {2, 3}, data},
-                                          {"state.n", CHECKPOINT_I64, 1, {1}, data}};
+    struct checkpoint_tensor tensor[2] = {{"a.weight", CHECKPOINT_F32, 2, {2, 3}, data, NULL},
+                                          {"state.n", CHECKPOINT_I64, 1, {1}, data, NULL}};
     struct manifest *m;
     ck_assert_int_eq(manifest_new(tensor, 2, &m), 0);
     uint64_t n_bytes = m->info.n_bytes;

@@ -58,7 +58,8 @@ static void *run(void *arg)
     struct key *key = play_key(1);
     intptr_t n_faults = 0;
     float weight[40], zero[40] = {0};
-    struct checkpoint_tensor tensor[2] = {{"w", CHECKPOINT_F32, 1, {40}, weight}, {"state.m", CHECKPOINT_F32, 1, {40}, zero}};
+    struct checkpoint_tensor tensor[2] = {{"w", CHECKPOINT_F32, 1, {40}, weight, NULL},
+                                          {"state.m", CHECKPOINT_F32, 1, {40}, zero, NULL}};
     for (uint64_t v = 1; v <= N_SAVES; v++) {
         struct checkpoint_info info = play_info(name, 0, v);
         for (size_t i = 0; i < 40; i++)

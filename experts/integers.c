@@ -1,0 +1,318 @@
+/**
+ * experts/integers.c - what expert.h calls an expert of i8x2 or i8x1, from the products of kernels/linear.h.
+ */
+#include "experts/integers.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGN ((size_t)64)
+#define SLICE_BITS 8
+
+static size_t padded(size_t n_bytes)
+{
+    return (n_bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* -- Memory ---------------------------------------------------------------------------------------- */
+
+/* The matrices whose products of one slice config.coarse asks for. */
+static bool is_coarse(const struct expert_config *c, int matrix)
+{
+    static const uint32_t of_in = 1u << PRODUCT_IN | 1u << PRODUCT_GRAD_IN | 1u << PRODUCT_GRAD_WEIGHTS_IN;
+    static const uint32_t of_out = 1u << PRODUCT_OUT | 1u << PRODUCT_GRAD_HIDDEN | 1u << PRODUCT_GRAD_WEIGHTS_OUT;
+    return c->coarse & (matrix == INTEGERS_DOWN ? of_out : of_in);
+}
+
+static int allot_matrices(struct integers *i, const struct expert_config *c, const struct kernels *k)
+{
+    for (int m = 0; m < INTEGERS_N; m++) {
+        int err = linear_init(&i->matrix[m], k, c->D, c->H, c->numerics);
+        if (!err && is_coarse(c, m))
+            err = linear_init(&i->coarse[m], k, c->D, c->H, NUMERICS_I8X1);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+/* Not zeroed: what no backward uses costs no memory. */
+static int allot_block(struct integers *i, const struct expert_config *c, const struct kernels *k)
+{
+    size_t n_slices = numerics_slices(c->numerics), rows = padded(EXPERT_BLOCK * (size_t)c->D);
+    size_t hidden = padded(EXPERT_BLOCK * (size_t)c->H * sizeof(float)), exponents = padded(EXPERT_BLOCK);
+    int8_t *at = i->memory = aligned_alloc(ALIGN, 3 * hidden + 2 * n_slices * rows + 2 * exponents);
+    i->work = aligned_alloc(ALIGN, padded(linear_work_bytes(&i->matrix[0], k, EXPERT_BLOCK)));
+    if (!i->memory || !i->work)
+        return HANSE_ENOMEM;
+    float *gg = (float *)at, *gu = (float *)(at + hidden), *h = (float *)(at + 2 * hidden);
+    at += 3 * hidden;
+    int8_t *gy = at + n_slices * rows, *exponent = gy + n_slices * rows;
+    i->block = (struct integers_block){.x_exponent = exponent,
+                                       .x_high = at,
+                                       .x_low = n_slices == 2 ? at + rows : NULL,
+                                       .gy_exponent = exponent + exponents,
+                                       .gy_high = gy,
+                                       .gy_low = n_slices == 2 ? gy + rows : NULL,
+                                       .grad = {gg, gu, h, NULL}};
+    return 0;
+}
+
+int integers_new(const struct expert_config *config, const struct kernels *kernels, struct integers **out)
+{
+    struct integers *i = calloc(1, sizeof *i);
+    int err = HANSE_ENOMEM;
+    if (!i)
+        goto fail;
+    err = allot_matrices(i, config, kernels);
+    if (!err)
+        err = allot_block(i, config, kernels);
+    if (err)
+        goto fail;
+    *out = i;
+    return 0;
+fail:
+    integers_free(i);
+    return err;
+}
+
+void integers_free(struct integers *integers)
+{
+    if (!integers)
+        return;
+    for (int m = 0; m < INTEGERS_N; m++) {
+        linear_fini(&integers->matrix[m]);
+        linear_fini(&integers->coarse[m]);
+    }
+    free(integers->memory);
+    free(integers->work);
+    free(integers);
+}
+
+void integers_round(struct expert *x)
+{
+    size_t D = x->config.D, H = x->config.H;
+    const struct matrix w[INTEGERS_N] = {matrix_of(x->param, H), matrix_of(x->param + D * H, H),
+                                         matrix_transposed(x->param + 2 * D * H, D)};
+    for (int m = 0; m < INTEGERS_N; m++) {
+        linear_set(&x->integers->matrix[m], x->kernels, w[m]);
+        if (is_coarse(&x->config, m))
+            linear_set(&x->integers->coarse[m], x->kernels, w[m]);
+    }
+}
+
+/* -- The products ---------------------------------------------------------------------------------- */
+
+static bool in_one_slice(const struct expert *x, enum expert_product product)
+{
+    return x->config.coarse >> product & 1;
+}
+
+static const struct linear *matrix_for(const struct expert *x, enum expert_product product, int m)
+{
+    return in_one_slice(x, product) ? &x->integers->coarse[m] : &x->integers->matrix[m];
+}
+
+/* The rows as this product reads them: without their low slices where it is coarse, in integers 2^8 as large. */
+static struct rows rows_for(const struct expert *x, enum expert_product product, const struct rows *rows, int8_t *exponent,
+                            size_t n)
+{
+    if (!in_one_slice(x, product))
+        return *rows;
+    for (size_t r = 0; r < n; r++)
+        exponent[r] = (int8_t)(rows->exponent[r] + SLICE_BITS);
+    return (struct rows){.exponent = exponent, .high = rows->high};
+}
+
+/* The scratch of one call: four blocks of (n, H), exponents (n), and what a product needs. */
+struct scratch {
+    float *g, *u, *h, *gh;
+    int8_t *exponent;
+    void *work;
+};
+
+static size_t hidden_bytes(const struct expert *x, size_t n)
+{
+    return padded(n * x->config.H * sizeof(float));
+}
+
+size_t integers_work_bytes(const struct expert *x, size_t n)
+{
+    return 4 * hidden_bytes(x, n) + padded(n) + linear_work_bytes(&x->integers->matrix[0], x->kernels, n);
+}
+
+static struct scratch split(const struct expert *x, void *work, size_t n)
+{
+    char *at = work;
+    size_t block = hidden_bytes(x, n);
+    return (struct scratch){.g = (float *)at,
+                            .u = (float *)(at + block),
+                            .h = (float *)(at + 2 * block),
+                            .gh = (float *)(at + 3 * block),
+                            .exponent = (int8_t *)at + 4 * block,
+                            .work = at + 4 * block + padded(n)};
+}
+
+/* h = swiglu(x Wg, x Wu) */
+static int hidden(const struct expert *x, const struct scratch *s, const struct rows *rows, size_t n)
+{
+    struct rows in = rows_for(x, PRODUCT_IN, rows, s->exponent, n);
+    int err = linear_ahead(matrix_for(x, PRODUCT_IN, INTEGERS_GATE), x->kernels, s->g, &in, n, false);
+    if (!err)
+        err = linear_ahead(matrix_for(x, PRODUCT_IN, INTEGERS_UP), x->kernels, s->u, &in, n, false);
+    if (!err)
+        x->kernels->swiglu(s->h, s->g, s->u, n * x->config.H);
+    return err;
+}
+
+int integers_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n)
+{
+    struct scratch s = split(x, work, n);
+    int err = hidden(x, &s, rows, n);
+    return err ? err : linear_back(matrix_for(x, PRODUCT_OUT, INTEGERS_DOWN), x->kernels, y, s.h, s.work, n, false);
+}
+
+static void weigh(float *rows, const float *weight, size_t n, size_t H)
+{
+    for (size_t r = 0; weight && r < n; r++)
+        for (size_t j = 0; j < H; j++)
+            rows[r * H + j] *= weight[r];
+}
+
+/* gg and gu take the place of g and u. */
+static int hidden_gradient(const struct expert *x, const struct scratch *s, const struct rows *gy, const float *weight, size_t n)
+{
+    size_t H = x->config.H;
+    struct rows in = rows_for(x, PRODUCT_GRAD_HIDDEN, gy, s->exponent, n);
+    int err = linear_ahead(matrix_for(x, PRODUCT_GRAD_HIDDEN, INTEGERS_DOWN), x->kernels, s->gh, &in, n, false);
+    if (err)
+        return err;
+    weigh(s->gh, weight, n, H);
+    weigh(s->h, weight, n, H);
+    x->kernels->swiglu_grad(s->g, s->u, s->gh, s->g, s->u, n * H);
+    bool is_ok = expert_all_below(s->g, n * H, EXPERT_GRAD_MAX) && expert_all_below(s->u, n * H, EXPERT_GRAD_MAX) &&
+                 expert_all_below(s->h, n * H, EXPERT_GRAD_MAX);
+    return is_ok ? 0 : HANSE_EREJECT;
+}
+
+int integers_backward(const struct expert *x, float *gx, const struct rows *rows, const struct rows *gy, const float *weight,
+                      void *work, size_t n, struct expert_grad *grad)
+{
+    struct scratch s = split(x, work, n);
+    int err = hidden(x, &s, rows, n);
+    if (!err)
+        err = hidden_gradient(x, &s, gy, weight, n);
+    if (!err)
+        err = linear_back(matrix_for(x, PRODUCT_GRAD_IN, INTEGERS_GATE), x->kernels, gx, s.g, s.work, n, false);
+    if (!err)
+        err = linear_back(matrix_for(x, PRODUCT_GRAD_IN, INTEGERS_UP), x->kernels, gx, s.u, s.work, n, true);
+    *grad = (struct expert_grad){s.g, s.u, s.h, NULL};
+    return err;
+}
+
+/* -- The block ------------------------------------------------------------------------------------- */
+
+static struct rows block_x(const struct integers_block *b)
+{
+    return (struct rows){.exponent = b->x_exponent, .high = b->x_high, .low = b->x_low};
+}
+
+static struct rows block_gy(const struct integers_block *b)
+{
+    return (struct rows){.exponent = b->gy_exponent, .high = b->gy_high, .low = b->gy_low};
+}
+
+/* Cannot be refused: no value is EXPERT_GRAD_MAX or more, and no exponent that it is folded with above EXPERT_EXPONENT_MAX. */
+static void sum(struct expert *x, const struct rows *rows, const struct rows *gy, const struct expert_grad *g, size_t n)
+{
+    size_t D = x->config.D, H = x->config.H;
+    int8_t exponent[EXPERT_BLOCK];
+    void *work = x->integers->work;
+    const struct kernels *k = x->kernels;
+    struct rows in = rows_for(x, PRODUCT_GRAD_WEIGHTS_IN, rows, exponent, n);
+    int err = linear_grad(matrix_for(x, PRODUCT_GRAD_WEIGHTS_IN, INTEGERS_GATE), k, x->grad, &in, g->gg, work, n);
+    assert(!err);
+    err = linear_grad(matrix_for(x, PRODUCT_GRAD_WEIGHTS_IN, INTEGERS_UP), k, x->grad + D * H, &in, g->gu, work, n);
+    assert(!err);
+    in = rows_for(x, PRODUCT_GRAD_WEIGHTS_OUT, gy, exponent, n);
+    err = linear_grad_turned(matrix_for(x, PRODUCT_GRAD_WEIGHTS_OUT, INTEGERS_DOWN), k, x->grad + 2 * D * H, &in, g->h, work, n);
+    assert(!err);
+}
+
+void integers_sum(struct expert *x)
+{
+    struct integers_block *b = &x->integers->block;
+    if (b->n == 0)
+        return;
+    struct rows rows = block_x(b), gy = block_gy(b);
+    sum(x, &rows, &gy, &b->grad, b->n);
+    b->n = 0;
+}
+
+static struct rows rows_from(const struct rows *rows, size_t first, size_t D)
+{
+    return (struct rows){
+        .exponent = rows->exponent + first, .high = rows->high + first * D, .low = rows->low ? rows->low + first * D : NULL};
+}
+
+static struct expert_grad grad_from(const struct expert_grad *g, size_t first, size_t H)
+{
+    return (struct expert_grad){g->gg + first * H, g->gu + first * H, g->h + first * H, NULL};
+}
+
+static void append_rows(int8_t *exponent, int8_t *high, int8_t *low, const struct rows *from, size_t at, size_t n, size_t D)
+{
+    memcpy(exponent + at, from->exponent, n);
+    memcpy(high + at * D, from->high, n * D);
+    if (low)
+        memcpy(low + at * D, from->low, n * D);
+}
+
+static void append(struct integers_block *b, const struct rows *rows, const struct rows *gy, const struct expert_grad *g,
+                   size_t n, size_t D, size_t H)
+{
+    append_rows(b->x_exponent, b->x_high, b->x_low, rows, b->n, n, D);
+    append_rows(b->gy_exponent, b->gy_high, b->gy_low, gy, b->n, n, D);
+    memcpy(b->grad.gg + b->n * H, g->gg, n * H * sizeof(float));
+    memcpy(b->grad.gu + b->n * H, g->gu, n * H * sizeof(float));
+    memcpy(b->grad.h + b->n * H, g->h, n * H * sizeof(float));
+    b->n += n;
+}
+
+void integers_copy_block(struct integers *to, const struct integers *from, size_t D, size_t H)
+{
+    struct rows rows = block_x(&from->block), gy = block_gy(&from->block);
+    to->block.n = 0;
+    append(&to->block, &rows, &gy, &from->block.grad, from->block.n, D, H);
+}
+
+/* A whole block of rows that finds the block empty is summed where it lies. */
+void integers_add(struct expert *x, const struct rows *rows, const struct rows *gy, const struct expert_grad *grad, size_t n)
+{
+    size_t D = x->config.D, H = x->config.H;
+    struct integers_block *b = &x->integers->block;
+    for (size_t at = 0, n_now; at < n; at += n_now) {
+        struct rows x_now = rows_from(rows, at, D), gy_now = rows_from(gy, at, D);
+        struct expert_grad grad_now = grad_from(grad, at, H);
+        n_now = n - at < EXPERT_BLOCK - b->n ? n - at : EXPERT_BLOCK - b->n;
+        if (n_now == EXPERT_BLOCK) {
+            sum(x, &x_now, &gy_now, &grad_now, n_now);
+            continue;
+        }
+        append(b, &x_now, &gy_now, &grad_now, n_now, D, H);
+        if (b->n == EXPERT_BLOCK)
+            integers_sum(x);
+    }
+}
+
+bool integers_block_ok(const struct expert *x)
+{
+    const struct integers_block *b = &x->integers->block;
+    size_t n_floats = b->n * x->config.H;
+    struct rows rows = block_x(b), gy = block_gy(b);
+    return expert_rows_ok(x->config.numerics, &rows, b->n, x->config.D) &&
+           expert_rows_ok(x->config.numerics, &gy, b->n, x->config.D) &&
+           expert_all_below(b->grad.gg, n_floats, EXPERT_GRAD_MAX) && expert_all_below(b->grad.gu, n_floats, EXPERT_GRAD_MAX) &&
+           expert_all_below(b->grad.h, n_floats, EXPERT_GRAD_MAX);
+}

@@ -1,0 +1,65 @@
+/**
+ * experts/integers.h - the arithmetic of an expert whose numerics are integers: its weights rounded, its products, and the block of
+ * rows whose gradient is still to be summed.
+ *
+ * Part of experts/expert.h, whose functions call these; nobody else does.  Products are those of kernels/linear.h: gate and up are
+ * (D, H), and down is Wd^T (D, H), set turned, so that every matrix has one exponent a hidden unit.
+ * Invariant: a block holds x->grad_slots % EXPERT_BLOCK rows, the last of those in x->grad_slots.
+ */
+#ifndef EXPERTS_INTEGERS_H
+#define EXPERTS_INTEGERS_H
+
+#include "experts/expert.h"
+#include "kernels/linear.h"
+
+enum { INTEGERS_GATE, INTEGERS_UP, INTEGERS_DOWN, INTEGERS_N };
+
+/** What rows hand to the sums of the gradient besides themselves. */
+struct expert_grad {
+    float *gg, *gu, *h; /* (n, H) */
+    const float *gy;    /* (n, D) weighted; NULL with integers, where h is */
+};
+
+/** Rows with their gradients; arrays have room for EXPERT_BLOCK. */
+struct integers_block {
+    size_t n;
+    int8_t *x_exponent, *x_high, *x_low;    /* low is NULL with one slice */
+    int8_t *gy_exponent, *gy_high, *gy_low; /* exponent (n), slices (n, D) */
+    struct expert_grad grad;
+};
+
+struct integers {
+    struct linear matrix[INTEGERS_N];
+    struct linear coarse[INTEGERS_N]; /* in one slice, for the products that config.coarse names; else without memory */
+    struct integers_block block;
+    void *memory; /* of the block */
+    void *work;   /* to sum it in */
+};
+
+/** For an expert of this config; weights are as zeros and the block is empty.  HANSE_ENOMEM. */
+HANSE_MUST_USE int integers_new(const struct expert_config *config, const struct kernels *kernels, struct integers **out);
+void integers_free(struct integers *integers);
+
+/** Rounds x->param. */
+void integers_round(struct expert *x);
+
+/** Takes over the block of another expert of the same config. */
+void integers_copy_block(struct integers *to, const struct integers *from, size_t D, size_t H);
+
+size_t integers_work_bytes(const struct expert *x, size_t n);
+HANSE_MUST_USE int integers_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n);
+
+/** gx, and what integers_add() takes, in `work`.  HANSE_EREJECT as expert_backward(). */
+HANSE_MUST_USE int integers_backward(const struct expert *x, float *gx, const struct rows *rows, const struct rows *gy,
+                                     const float *weight, void *work, size_t n, struct expert_grad *grad);
+
+/** Appends rows to the block; each block that is full goes into x->grad. */
+void integers_add(struct expert *x, const struct rows *rows, const struct rows *gy, const struct expert_grad *grad, size_t n);
+
+/** The block, full or not, goes into x->grad. */
+void integers_sum(struct expert *x);
+
+/** False when the block holds what no backward can have put there. */
+bool integers_block_ok(const struct expert *x);
+
+#endif
