@@ -5,7 +5,11 @@
 #include "kernels/ref/ref.h"
 
 #ifdef __x86_64__
-extern const struct kernels avx2_kernels, avx512_kernels, vnni_kernels;
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+extern const struct kernels avx2_kernels, avx512_kernels, vnni_kernels, amx_kernels;
 
 /* These ask the operating system too: its kernel must keep the wide registers. */
 static bool runs_avx2(void)
@@ -23,6 +27,25 @@ static bool runs_vnni(void)
 {
     return __builtin_cpu_supports("avx512vnni") && runs_avx512();
 }
+
+#ifdef __linux__
+#define CPUID_AMX (3u << 24)      /* leaf 7, edx: AMX-TILE and AMX-INT8 */
+#define REQUEST_PERMISSION 0x1023 /* ARCH_REQ_XCOMP_PERM of asm/prctl.h, which older systems lack */
+#define TILE_DATA 18              /* XFEATURE_XTILEDATA */
+
+/* Linux gives a process the tiles when it asks, for all of its threads; asking again does nothing. */
+static bool runs_amx(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & CPUID_AMX) == CPUID_AMX && runs_vnni() &&
+           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+#else
+static bool runs_amx(void)
+{
+    return false;
+}
+#endif
 #elif defined __aarch64__
 extern const struct kernels neon_kernels;
 
@@ -44,9 +67,7 @@ static const struct choice {
     bool (*runs)(void);
 } choices[] = {
 #ifdef __x86_64__
-    {&vnni_kernels, runs_vnni},
-    {&avx512_kernels, runs_avx512},
-    {&avx2_kernels, runs_avx2},
+    {&amx_kernels, runs_amx}, {&vnni_kernels, runs_vnni}, {&avx512_kernels, runs_avx512}, {&avx2_kernels, runs_avx2},
 #elif defined __aarch64__
     {&neon_kernels, runs_neon},
 #endif

@@ -6,7 +6,7 @@
  * two slices the high products have sums of their own; the two cross products share others.
  */
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/product_i8.h"
+#include "kernels/cpu/quads.h"
 
 #define ROWS_ONE ((size_t)12) /* 24 of 32 registers hold the sums, either way */
 #define ROWS_TWO ((size_t)6)
@@ -25,16 +25,9 @@ static int32_t sum_bytes(const struct i8_row *row, size_t n_steps)
 
 static void left(struct i8_row *rows, const struct source *x, size_t n, size_t K)
 {
-    size_t n_slices = x->low ? 2 : 1, n_steps = (K + 3) / 4;
-    struct words to = {rows->word, n_slices * sizeof *rows / sizeof *rows->word, 1, true, 0};
-    words_lay(QUAD, &to, x, n, K);
-    if (x->low) {
-        struct source low = *x;
-        low.high = x->low;
-        to.at = rows[1].word;
-        words_lay(QUAD, &to, &low, n, K);
-    }
-    for (size_t i = 0; i < n; i++, rows += n_slices) {
+    size_t n_steps = (K + 3) / 4;
+    quads_left(rows, x, n, K);
+    for (size_t i = 0; i < n; i++, rows += x->low ? 2 : 1) {
         rows[0].start = -128 * sum_bytes(rows, n_steps);
         if (x->low) /* low times high, and high times low */
             rows[1].start = rows[0].start - 128 * sum_bytes(rows + 1, n_steps);
@@ -43,14 +36,7 @@ static void left(struct i8_row *rows, const struct source *x, size_t n, size_t K
 
 static void right(int32_t *panel, const struct source *x, size_t n, size_t K)
 {
-    struct words to = {panel, 1, (x->low ? 2 : 1) * PANEL, false, ADD_128};
-    words_lay(QUAD, &to, x, n, K);
-    if (x->low) {
-        struct source low = *x;
-        low.high = x->low;
-        to.at = panel + PANEL;
-        words_lay(QUAD, &to, &low, n, K);
-    }
+    quads_right(panel, x, n, K, ADD_128);
 }
 
 static inline __attribute__((always_inline)) void run_one(int32_t *sums, const struct i8_row *rows, const int32_t *panel,

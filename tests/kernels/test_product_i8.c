@@ -1,6 +1,23 @@
 /* tests/kernels/test_product_i8.c - every exact-integer product against its definition. */
 #include "tests/kernels/kernels_test.h"
 
+#ifdef AMX_EMULATED
+/* The same tests for the source of AMX over emulated instructions, which are slow: a seed takes one of the two widths of
+ * the vectors beside them. */
+extern const struct kernels amx_avx2_kernels, amx_avx512_kernels;
+
+static void with_each(void (*check)(const struct kernels *k, const struct kernels *ref, int seed), int seed)
+{
+    const struct kernels *ref, *other;
+    ck_assert_int_eq(kernels_choose("ref", &ref), 0);
+    if (seed % 2 && kernels_choose("avx512", &other) == 0)
+        check(&amx_avx512_kernels, ref, seed);
+    else if (kernels_choose("avx2", &other) == 0)
+        check(&amx_avx2_kernels, ref, seed);
+}
+#define with_each_isa with_each
+#endif
+
 #define SLACK 5 /* bytes or floats between rows beyond their length */
 
 /* What integers to fill an operand with. */

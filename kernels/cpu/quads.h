@@ -1,0 +1,40 @@
+/**
+ * kernels/cpu/quads.h - operands of the instructions that take four k of int8 a lane: one word a slice.
+ */
+#ifndef KERNELS_CPU_QUADS_H
+#define KERNELS_CPU_QUADS_H
+
+#include "kernels/cpu/product_i8.h"
+
+static inline struct source quads_low(const struct source *x)
+{
+    struct source low = *x;
+    low.high = x->low;
+    return low;
+}
+
+/** As `left` of struct i8_form; with two slices rows alternate, high and low. */
+static inline void quads_left(struct i8_row *rows, const struct source *x, size_t n, size_t K)
+{
+    struct words to = {rows->word, (x->low ? 2 : 1) * sizeof *rows / sizeof *rows->word, 1, true, 0};
+    words_lay(QUAD, &to, x, n, K);
+    if (!x->low)
+        return;
+    struct source low = quads_low(x);
+    to.at = rows[1].word;
+    words_lay(QUAD, &to, &low, n, K);
+}
+
+/** As `right`: in each step the words of high, then those of low.  `flip` is xored into all. */
+static inline void quads_right(int32_t *panel, const struct source *x, size_t n, size_t K, int32_t flip)
+{
+    struct words to = {panel, 1, (x->low ? 2 : 1) * PANEL, false, flip};
+    words_lay(QUAD, &to, x, n, K);
+    if (!x->low)
+        return;
+    struct source low = quads_low(x);
+    to.at = panel + PANEL;
+    words_lay(QUAD, &to, &low, n, K);
+}
+
+#endif
