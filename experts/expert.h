@@ -3,17 +3,25 @@
  * Shazeer, "GLU variants improve transformer", 2020.
  *
  * An expert is a deterministic function of (the run's birth, name, the ordered list of backward rows, and where the
- * updates fall).  Rows do not depend on the batch they come in: gradients are fmaf chains over rows in
- * log order, so any split of the same rows into calls gives the same bits.
- * Invariant: `version` counts the updates applied; grad is the chain since the last update.
+ * updates fall).  Rows do not depend on the batch they come in, and gradients are summed in the order of the log in a way that does
+ * not know of calls, so any split of the same rows into calls gives the same bits.
+ * Invariant: `version` counts the updates applied; grad is the sum since the last update, but for the rows of an unfinished block.
  * One thread at a time per expert; different experts are independent.  Only expert_new() and expert_copy() allot.
  *
- * One backward, to the bit (x the rows, all products and swiglu through `kernels`):
+ * One backward with f32, to the bit (x the rows, all products and swiglu through `kernels`):
  *   gy = weight gy, g = x Wg, u = x Wu, h = swiglu(g, u), gh = gy Wd^T, (gg, gu) = swiglu_grad(gh, g, u)
  *   gx = gg Wg^T, then += gu Wu^T
  *   staleness s = distance between the forward's version and ours; damping d = 2^-((s + 1) / 3) (integer
  *   division: 1, 1, then halved every 3), at least 2^-30.  When d < 1, h, gg and gu are multiplied by d: as if gy had been, short of underflow.
  *   grad Wd += h^T gy, grad Wg += x^T gg, grad Wu += x^T gu, rows ascending.
+ * With i8x2 and i8x1 the products are those of kernels/linear.h.  Wg and Wu are (D, H), Wd is the (D, H) of Wd^T; so each has one exponent
+ * a hidden unit, and x and gy are read as they came, by two products each:
+ *   g = ahead(Wg, x), u = ahead(Wu, x), h = swiglu(g, u), y = back(Wd, h)
+ *   gh = ahead(Wd, gy), then gh and h are multiplied by the row's weight, (gg, gu) = swiglu_grad(gh, g, u)
+ *   gx = back(Wg, gg), then += back(Wu, gu); damping as above, of gg, gu and the weighted h
+ *   Rows that count are collected in blocks of EXPERT_BLOCK, counted from the last update.  A full block, or what there is of one when an
+ *   update comes, is summed: grad Wg += x^T gg, grad Wu += x^T gu, grad Wd += h^T gy (the turned gy^T h), in this order, by
+ *   linear_grad(): columns of gg, gu and h over the rows of the block are rounded together.
  * One update: norm = sqrt(sum_squares(grad)) / slots; scale = 1 / slots, times clip / norm when norm > clip;
  *   lr = config.lr * min(1, (version + 1) / warmup_updates) * (lr_scale_sum / slots); then nadamw over the whole block.
  */
@@ -101,8 +109,8 @@ bool expert_all_below(const float *x, size_t n, float limit);
 bool expert_rows_ok(enum numerics numerics, const struct rows *rows, size_t n, size_t D);
 
 /** y (n, D) from x (n, D), which come in the form that the config names.  HANSE_EREJECT, nothing written, when expert_rows_ok() is
- * false of the rows; also, with y not to be used, when the parameters are so large that y is not finite.  y must not overlap rows or
- * work. */
+ * false of the rows; also, with y not to be used, when the parameters are so large that y is not finite, or that they or h cannot be
+ * rounded.  y must not overlap rows or work. */
 HANSE_MUST_USE int expert_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n);
 
 /**
@@ -110,8 +118,9 @@ HANSE_MUST_USE int expert_forward(const struct expert *x, float *y, const struct
  * gradient chain.  `version` is that of the forward (after a host fell back to a checkpoint it may lie in our future; the distance
  * counts).  Rows staler than max_staleness give gx but add nothing; `*staleness` says how stale they were, in every case.
  * `lr_scale` in [0, 1] is the caller's point in its schedule.  HANSE_EREJECT, with the expert unchanged and gx not to be used, when
- * expert_rows_ok() is false of rows, gy or weighted gy, when a number becomes too large, or lr_scale is out of range.  gx must not
- * overlap the other arrays.
+ * expert_rows_ok() is false of rows or gy (with f32: of weighted gy), when a number becomes too large (with integers: EXPERT_GRAD_MAX),
+ * or lr_scale is out of range; whether it is does not depend on staleness, nor on what else is in the sum.  gx must not overlap the other
+ * arrays.
  */
 HANSE_MUST_USE int expert_backward(struct expert *x, float *gx, const struct rows *rows, const struct rows *gy,
                                    const float *weight, void *work, size_t n, uint64_t version, float lr_scale,
