@@ -207,6 +207,8 @@ int integers_backward(const struct expert *x, float *gx, const struct rows *rows
         err = linear_back(matrix_for(x, PRODUCT_GRAD_IN, INTEGERS_GATE), x->kernels, gx, s.g, s.work, n, false);
     if (!err)
         err = linear_back(matrix_for(x, PRODUCT_GRAD_IN, INTEGERS_UP), x->kernels, gx, s.u, s.work, n, true);
+    if (!err && !expert_all_below(gx, n * x->config.D, QUANTIZE_MAX))
+        err = HANSE_EREJECT; /* it could not travel, and a refused backward must not count */
     *grad = (struct expert_grad){s.g, s.u, s.h, NULL};
     return err;
 }

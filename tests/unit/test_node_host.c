@@ -1,6 +1,5 @@
 /* A host and its links, its disk and its life.  test_node_host_request.c has the requests. */
 #include "host_ask.h"
-#define N_FORMS 1
 
 /* -- Greeting -------------------------------------------------------------------------------------- */
 
@@ -336,7 +335,7 @@ int main(void)
     tcase_add_loop_test(tc, test_nonsense_is_refused, 0, 6);
     tcase_add_test(tc, test_a_thousand_refusals_are_a_few_lines);
     tcase_add_test(tc, test_another_width_is_refused);
-    tcase_add_loop_test(tc, test_another_form_is_refused, 0, N_FORMS);
+    tcase_add_loop_test(tc, test_another_form_is_refused, 0, N_NUMERICS * N_NUMERICS);
     tcase_add_test(tc, test_observers_ask_forward_and_leave_no_trace);
     tcase_add_test(tc, test_a_restart_goes_on_bit_for_bit);
     tcase_add_test(tc, test_checkpoints_come_by_themselves);

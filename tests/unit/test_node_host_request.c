@@ -1,7 +1,6 @@
 #include <math.h>
 
 #include "host_ask.h"
-#define N_FORMS 1
 
 /* -- Forward and backward -------------------------------------------------------------------------- */
 
@@ -513,7 +512,7 @@ static void do_something(struct rng *rng)
 /* Nothing leaks, hangs or trips over an assertion, whatever the order. */
 START_TEST(test_any_order)
 {
-    set_form(_i % N_FORMS);
+    set_form(_i % N_NUMERICS);
     struct rng rng;
     rng_init(&rng, (uint64_t)_i, "any order");
     struct host_config config = stage_config(node, &run, "L0.0-7");
@@ -538,23 +537,23 @@ int main(void)
     Suite *suite = suite_create("node/host_request");
     TCase *tc = tcase_create("all");
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_loop_test(tc, test_answers_are_the_experts, 0, N_FORMS);
-    tcase_add_loop_test(tc, test_versions_rise, 0, N_FORMS);
+    tcase_add_loop_test(tc, test_answers_are_the_experts, 0, N_NUMERICS);
+    tcase_add_loop_test(tc, test_versions_rise, 0, N_NUMERICS);
     tcase_add_loop_test(tc, test_experts_that_are_not_here, 0, 2);
-    tcase_add_loop_test(tc, test_numbers_that_are_not_finite, 0, N_FORMS);
+    tcase_add_loop_test(tc, test_numbers_that_are_not_finite, 0, N_NUMERICS);
     tcase_add_test(tc, test_rows_not_to_be_kept_are_not);
     tcase_add_test(tc, test_busy_at_once);
     tcase_add_test(tc, test_a_peer_that_does_not_read_is_refused);
     tcase_add_test(tc, test_late);
     tcase_add_test(tc, test_cancel);
     tcase_add_test(tc, test_lost_link_drops_forwards_and_applies_backwards);
-    tcase_add_loop_test(tc, test_a_retry_counts_once, 0, N_FORMS);
+    tcase_add_loop_test(tc, test_a_retry_counts_once, 0, N_NUMERICS);
     tcase_add_test(tc, test_calls_belong_to_peers);
     tcase_add_loop_test(tc, test_a_retry_while_queued_waits_for_the_first, 0, 3);
     tcase_add_test(tc, test_cancelling_a_backward_leaves_it_to_be_asked_again);
-    tcase_add_loop_test(tc, test_evicted_rows_are_asked_for_again, 0, N_FORMS);
-    tcase_add_loop_test(tc, test_an_evicted_answer_is_made_again_without_effect, 0, N_FORMS);
-    tcase_add_loop_test(tc, test_batches_do_not_show, 0, N_FORMS);
+    tcase_add_loop_test(tc, test_evicted_rows_are_asked_for_again, 0, N_NUMERICS);
+    tcase_add_loop_test(tc, test_an_evicted_answer_is_made_again_without_effect, 0, N_NUMERICS);
+    tcase_add_loop_test(tc, test_batches_do_not_show, 0, N_NUMERICS);
     tcase_add_loop_test(tc, test_any_order, 0, 30);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
