@@ -81,8 +81,8 @@ static void print_bytes(const struct run *run, const struct cost *cost)
         struct cost_wire wire = cost_wire_of(run, (enum numerics)form);
         if (form == (int)run->expert_numerics)
             continue;
-        printf("%s %s %s up and %s down", n++ ? ";" : "", numerics_name[form],
-               text_size(a, sizeof a, wire.up), text_size(b, sizeof b, wire.down));
+        printf("%s %s %s up and %s down", n++ ? ";" : "", numerics_name[form], text_size(a, sizeof a, wire.up),
+               text_size(b, sizeof b, wire.down));
     }
     printf("\n");
 }

@@ -1,10 +1,9 @@
 #!/bin/sh
 # tests/cmd/test_bits.sh - distribution costs no bit: real processes, TLS and disks. With --sync and one seed, training gives the same
 # loss at every step and experts with the same Merkle roots, whether they live in the trainer, on one host or on four; and
-# whichever kernels compute.
+# whichever kernels compute, in each of the numbers that experts may compute in.
 . "$(dirname "$0")/lib.sh"
 
-run=$top/examples/tiny.yaml
 i=0
 while [ $i -lt 400 ]; do
     echo "the league of $((i * 7919 % 97)) towns weighed $((i * 104729 % 89)) barrels by one measure"
@@ -34,40 +33,58 @@ train() {
     check test "$(wc -l <"$tmp/$name.losses")" -eq 30
 }
 
-train local --local
-roots local >"$tmp/local.roots"
-check test "$(grep -cE '[0-9a-f]{64}' "$tmp/local.roots")" -eq 4
+# same NAME OTHER: they gave the same losses and roots.
+same() {
+    check cmp "$tmp/$1.losses" "$tmp/$2.losses"
+    check cmp "$tmp/$1.roots" "$tmp/$2.roots"
+}
 
-train ref --local --isa ref
-check cmp "$tmp/local.losses" "$tmp/ref.losses"
-roots ref >"$tmp/ref.roots"
-check cmp "$tmp/local.roots" "$tmp/ref.roots"
+# at_home FORM: in the trainer's own process, with the fastest kernels and with the plainest.
+at_home() {
+    train "$1-local" --local
+    roots "$1-local" >"$tmp/$1-local.roots"
+    check test "$(grep -cE '[0-9a-f]{64}' "$tmp/$1-local.roots")" -eq 4
+    train "$1-ref" --local --isa ref
+    roots "$1-ref" >"$tmp/$1-ref.roots"
+    same "$1-local" "$1-ref"
+}
 
-start_host "$tmp/a.log" --run "$run" --dir "$tmp/a" --listen 127.0.0.1:0 --experts L0.0-3
-train one --join "$address"
-check cmp "$tmp/local.losses" "$tmp/one.losses"
-check stop_host "$pid"
-roots a >"$tmp/one.roots"
-check cmp "$tmp/local.roots" "$tmp/one.roots"
+# on_hosts FORM NAME EXPERTS...: on as many hosts as there are lists of experts.
+on_hosts() {
+    form=$1 name=$2 pids= dirs= first=
+    shift 2
+    for experts in "$@"; do
+        dir=$name-$experts
+        : >"$tmp/$dir.log"
+        start_host "$tmp/$dir.log" --run "$run" --dir "$tmp/$dir" --listen 127.0.0.1:0 ${first:+--join "$first"} --experts "$experts"
+        first=${first:-$address} pids="$pids $pid" dirs="$dirs $dir"
+    done
+    on=$name
+    train "$on" --join "$first"
+    for pid in $pids; do
+        check stop_host "$pid"
+    done
+    roots $dirs >"$tmp/$on.roots"
+    same "$form-local" "$on"
+}
 
-pids= first=
-for n in 0 1 2 3; do
-    : >"$tmp/b$n.log"
-    start_host "$tmp/b$n.log" --run "$run" --dir "$tmp/b$n" --listen 127.0.0.1:0 ${first:+--join "$first"} --experts L0.$n
-    first=${first:-$address} pids="$pids $pid"
+for form in f32 i8x2 i8x1; do
+    run=$tmp/$form.yaml
+    sed "/numerics:/d; s/^experts:/&\n  numerics: $form/" "$top/examples/tiny.yaml" >"$run"
+    at_home $form
+    on_hosts $form "$form-four" L0.0 L0.1 L0.2 L0.3
 done
-train four --join "$first"
-check cmp "$tmp/local.losses" "$tmp/four.losses"
-for pid in $pids; do
-    check stop_host "$pid"
-done
-roots b0 b1 b2 b3 >"$tmp/four.roots"
-check cmp "$tmp/local.roots" "$tmp/four.roots"
+on_hosts $form "$form-one" L0.0-3
 
-# Another seed is another training: the comparison can fail.
+# Each form is another training: the comparison can fail.
+n_checks=$((n_checks + 2))
+cmp -s "$tmp/f32-local.losses" "$tmp/i8x2-local.losses" && fail "f32 and i8x2 gave the same losses"
+cmp -s "$tmp/i8x2-local.losses" "$tmp/i8x1-local.losses" && fail "i8x2 and i8x1 gave the same losses"
+
+# Another seed, too.
 expect 0 "stopped after step 30" train --local --run "$run" --dir "$tmp/other" --data "$tmp/text.txt" --sync --steps 30 --seed 6 \
     --metrics "$tmp/other.jsonl"
 losses other >"$tmp/other.losses"
 n_checks=$((n_checks + 1))
-cmp -s "$tmp/local.losses" "$tmp/other.losses" && fail "another seed gave the same losses"
+cmp -s "$tmp/$form-local.losses" "$tmp/other.losses" && fail "another seed gave the same losses"
 verdict

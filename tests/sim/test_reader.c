@@ -82,9 +82,17 @@ static double home(uint64_t seed)
     return bpb;
 }
 
+/* Before each test. */
+static void parse_runs(void)
+{
+    ck_assert_int_eq(swarm_parse(&calm, SWARM_YAML("calm", "500", "3600")), 0);
+    ck_assert_int_eq(swarm_parse(&other, SWARM_YAML("other", "500", "3600")), 0);
+}
+
 START_TEST(a_swarm_and_a_home_agree_to_the_bit)
 {
     struct reading r;
+    calm.expert_numerics = (enum numerics)(_i % N_NUMERICS);
     double here = home(1);
     set_up(&r, 1 + (size_t)_i, 10 + (uint64_t)_i);
     swarm_start_hosts(&r.swarm);
@@ -214,12 +222,12 @@ END_TEST
 
 int main(void)
 {
-    if (swarm_prepare() != 0 || swarm_parse(&calm, SWARM_YAML("calm", "500", "3600")) != 0 ||
-        swarm_parse(&other, SWARM_YAML("other", "500", "3600")) != 0)
+    if (swarm_prepare() != 0)
         return EXIT_FAILURE;
     Suite *suite = suite_create("sim/reader");
     TCase *tcase = tcase_create("reader");
     tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, parse_runs, NULL);
     tcase_add_loop_test(tcase, a_swarm_and_a_home_agree_to_the_bit, 0, 4);
     tcase_add_test(tcase, a_missing_host_costs_little);
     tcase_add_loop_test(tcase, a_host_that_dies_meanwhile_costs_little, 0, 2);

@@ -1,7 +1,8 @@
 /*
  * tests/sim/test_sync.c - distribution costs no bit: with sync and one seed, training with experts in the trainer's own
- * process, on one host and on four gives the same loss at every step, and experts with the same roots.
+ * process, on one host and on four gives the same loss at every step, and experts with the same roots, in whichever numbers they compute.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "experts/checkpoint.h"
@@ -14,12 +15,13 @@
 #define N_HOSTS_MAX 4
 #define N_EXPERTS 8 /* over both layers */
 
+/* All but the experts' numerics. */
 static const char yaml[] = "name: sync\n"
                            "model: {width: 16, layers: 2, heads: 2, hidden: 32, context: 16, moe_layers: [0, 1], experts: 4,\n"
                            "        chosen: 2, expert_hidden: 16, latent: 8, shared_hidden: 8}\n"
                            "router: {bias_rate: 0.05}\n"
                            "trainer: {batch: 8, microbatches: 2, steps: 12, warmup_steps: 2}\n"
-                           "experts: {slots_per_update: 48, warmup_updates: 2}\n"
+                           "experts: {slots_per_update: 48, warmup_updates: 2, numerics: %s}\n"
                            "hosts: {checkpoint_s: 3600}\n";
 
 struct outcome {
@@ -33,6 +35,13 @@ struct outcome {
 static struct run run;
 static struct data data;
 static const struct kernels *kernels;
+
+static void use(int form)
+{
+    char text[2 * sizeof yaml];
+    int n = snprintf(text, sizeof text, yaml, numerics_name[form]);
+    ck_assert_int_eq(run_parse("sync.yaml", text, (size_t)n, &run), 0);
+}
 
 static void make_data(void)
 {
@@ -168,6 +177,7 @@ START_TEST(the_same_bits_on_any_number_of_hosts)
     static const char *const one[] = {"L0.0-3,L1.0-3"};
     static const char *const four[] = {"L0.0,L1.3", "L0.1,L1.2", "L0.2-3", "L1.0-1"};
     struct outcome local, on_one, on_four, again;
+    use(_i);
     train(&local, 0, NULL, 1);
     ck_assert_uint_eq(local.n_roots, N_EXPERTS);
     ck_assert(local.loss[N_STEPS - 1] < local.loss[0]);
@@ -180,15 +190,33 @@ START_TEST(the_same_bits_on_any_number_of_hosts)
 }
 END_TEST
 
+/* From the same first parameters, every form learns about the same; and none is another in disguise. */
+START_TEST(forms_learn_alike)
+{
+    struct outcome of[N_NUMERICS];
+    for (int form = 0; form < N_NUMERICS; form++) {
+        use(form);
+        train(&of[form], 0, NULL, 1);
+        for (int other = 0; other < form; other++) {
+            double a = of[form].loss[N_STEPS - 1], b = of[other].loss[N_STEPS - 1];
+            ck_assert_msg(a != b, "%s and %s give the same loss", numerics_name[form], numerics_name[other]);
+            ck_assert_double_eq_tol(a, b, form == NUMERICS_I8X1 ? 0.01 : 0.001);
+            ck_assert_double_eq_tol(of[form].loss[0], of[other].loss[0], 0.001);
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
-    if (run_parse("sync.yaml", yaml, sizeof yaml - 1, &run) != 0 || kernels_choose(NULL, &kernels) != 0)
+    if (kernels_choose(NULL, &kernels) != 0)
         return EXIT_FAILURE;
     make_data();
     Suite *suite = suite_create("sim/sync");
     TCase *tcase = tcase_create("bits");
     tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, the_same_bits_on_any_number_of_hosts);
+    tcase_add_loop_test(tcase, the_same_bits_on_any_number_of_hosts, 0, N_NUMERICS);
+    tcase_add_test(tcase, forms_learn_alike);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
 }

@@ -28,6 +28,20 @@ static void compare_roots(const struct swarm_roots *a, const struct swarm_roots 
     }
 }
 
+/* Before each test. */
+static void parse_runs(void)
+{
+    ck_assert_int_eq(swarm_parse(&calm, SWARM_YAML("calm", "500", "3600")), 0);
+    ck_assert_int_eq(swarm_parse(&saving, SWARM_YAML("saving", "500", "1")), 0);
+    ck_assert_int_eq(swarm_parse(&other, SWARM_YAML("other", "500", "3600")), 0);
+    ck_assert_int_eq(swarm_parse(&hasty, SWARM_YAML("hasty", "1", "3600")), 0);
+}
+
+static void use(int form)
+{
+    calm.expert_numerics = saving.expert_numerics = (enum numerics)(form % N_NUMERICS);
+}
+
 static void sit(struct swarm *s, uint64_t stop_after)
 {
     swarm_train(s, 0, (struct swarm_wish){.is_local = true, .is_sync = true, .n_steps = 12});
@@ -44,6 +58,7 @@ static void sit(struct swarm *s, uint64_t stop_after)
 START_TEST(sittings_cost_no_bit)
 {
     struct swarm one, many;
+    use(_i);
     swarm_init(&one, &calm, 0, 1);
     sit(&one, 0);
     ck_assert_uint_eq(one.log[0].n_steps, 12);
@@ -67,6 +82,7 @@ START_TEST(a_crash_costs_the_steps_since_the_last_checkpoint)
 {
     struct swarm one, crashed;
     struct swarm_wish wish = {.is_local = true, .is_sync = true, .n_steps = 240};
+    use(_i);
     swarm_init(&one, &saving, 0, 1);
     swarm_train(&one, 0, wish);
     ck_assert(swarm_until_done(&one, 0, 60));
@@ -135,6 +151,7 @@ static void set_going(struct swarm *s, uint64_t seed)
 START_TEST(a_host_that_vanishes_costs_its_share)
 {
     struct swarm s;
+    use(_i);
     set_going(&s, 10 + (uint64_t)_i);
     uint64_t before = steps_in(&s, 20);
     swarm_crash_host(&s, 2);
@@ -151,6 +168,7 @@ END_TEST
 START_TEST(all_hosts_gone_and_one_returns)
 {
     struct swarm s;
+    use(_i);
     set_going(&s, 20 + (uint64_t)_i);
     for (size_t h = 0; h < s.n_hosts; h++)
         swarm_crash_host(&s, h);
@@ -186,6 +204,7 @@ END_TEST
 START_TEST(sync_waits_for_a_host_that_crashed)
 {
     struct swarm s;
+    use(_i);
     swarm_init(&s, &calm, 2, 40);
     swarm_start_hosts(&s);
     swarm_train(&s, 0, (struct swarm_wish){.is_sync = true, .n_steps = 30});
@@ -395,21 +414,19 @@ END_TEST
 
 int main(void)
 {
-    if (swarm_prepare() != 0 || swarm_parse(&calm, SWARM_YAML("calm", "500", "3600")) != 0 ||
-        swarm_parse(&saving, SWARM_YAML("saving", "500", "1")) != 0 ||
-        swarm_parse(&other, SWARM_YAML("other", "500", "3600")) != 0 ||
-        swarm_parse(&hasty, SWARM_YAML("hasty", "1", "3600")) != 0)
+    if (swarm_prepare() != 0)
         return EXIT_FAILURE;
     Suite *suite = suite_create("sim/trainer");
     TCase *tcase = tcase_create("trainer");
     tcase_set_timeout(tcase, 60);
-    tcase_add_loop_test(tcase, sittings_cost_no_bit, 0, 3);
-    tcase_add_loop_test(tcase, a_crash_costs_the_steps_since_the_last_checkpoint, 0, 2);
+    tcase_add_checked_fixture(tcase, parse_runs, NULL);
+    tcase_add_loop_test(tcase, sittings_cost_no_bit, 0, N_NUMERICS);
+    tcase_add_loop_test(tcase, a_crash_costs_the_steps_since_the_last_checkpoint, 0, N_NUMERICS);
     tcase_add_test(tcase, experts_in_the_process_are_never_missed);
-    tcase_add_loop_test(tcase, a_host_that_vanishes_costs_its_share, 0, 2);
-    tcase_add_loop_test(tcase, all_hosts_gone_and_one_returns, 0, 2);
+    tcase_add_loop_test(tcase, a_host_that_vanishes_costs_its_share, 0, N_NUMERICS);
+    tcase_add_loop_test(tcase, all_hosts_gone_and_one_returns, 0, N_NUMERICS);
     tcase_add_loop_test(tcase, a_host_that_is_cut_off_costs_few_deadlines, 0, 2);
-    tcase_add_test(tcase, sync_waits_for_a_host_that_crashed);
+    tcase_add_loop_test(tcase, sync_waits_for_a_host_that_crashed, 0, N_NUMERICS);
     tcase_add_loop_test(tcase, a_stop_at_any_moment_ends_with_a_checkpoint, 0, 16);
     tcase_add_loop_test(tcase, a_stop_while_saving_waits_for_the_file, 0, 20);
     tcase_add_loop_test(tcase, a_stop_while_waiting_for_hosts_ends_at_once, 0, 2);
