@@ -1,5 +1,8 @@
 /* kernels/choose.c - which set of kernels this machine gets. */
 #include <string.h>
+#ifdef __aarch64__
+#include <sys/auxv.h>
+#endif
 
 #include "base/log.h"
 #include "kernels/ref/ref.h"
@@ -47,7 +50,12 @@ static bool runs_amx(void)
 }
 #endif
 #elif defined __aarch64__
-extern const struct kernels neon_kernels;
+extern const struct kernels neon_kernels, dotprod_kernels;
+
+static bool runs_dotprod(void)
+{
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+}
 
 /* Every 64-bit Arm that runs Linux has it. */
 static bool runs_neon(void)
@@ -69,6 +77,7 @@ static const struct choice {
 #ifdef __x86_64__
     {&amx_kernels, runs_amx}, {&vnni_kernels, runs_vnni}, {&avx512_kernels, runs_avx512}, {&avx2_kernels, runs_avx2},
 #elif defined __aarch64__
+    {&dotprod_kernels, runs_dotprod},
     {&neon_kernels, runs_neon},
 #endif
     {&ref_kernels, runs_ref},
@@ -88,7 +97,7 @@ static int choose_fastest(const struct kernels **out)
 /* Another machine's kernels are a known name that this build lacks. */
 static bool is_known(const char *isa)
 {
-    static const char *const known[] = {"avx2", "avx512", "vnni", "amx", "neon"};
+    static const char *const known[] = {"avx2", "avx512", "vnni", "amx", "neon", "dotprod"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(isa, known[i]) == 0)
             return true;
@@ -111,6 +120,6 @@ int kernels_choose(const char *isa, const struct kernels **out)
         log_error("isa %s: this machine cannot run it; leave HANSE_ISA unset for the fastest that it can", isa);
         return HANSE_EUNSUPPORTED;
     }
-    log_error("isa %s: no such kernels; ref, avx2, avx512, vnni, amx and neon exist", isa);
+    log_error("isa %s: no such kernels; ref, avx2, avx512, vnni, amx, neon and dotprod exist", isa);
     return HANSE_EINVAL;
 }

@@ -63,10 +63,10 @@ static inline ivec iv_if_greater(ivec a, ivec b, ivec yes)
 {
     return _mm512_maskz_mov_epi32(_mm512_cmpgt_epi32_mask(a, b), yes);
 }
-/** Pairs of int16: the sum of the two products. */
-static inline ivec iv_madd(ivec a, ivec b)
+/** sum + the two products of pairs of int16. */
+static inline ivec iv_madd(ivec sum, ivec a, ivec b)
 {
-    return _mm512_madd_epi16(a, b);
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
 }
 static inline vec v_of_bits(ivec a)
 {
@@ -129,7 +129,7 @@ static inline vec v_of_doubles(dvec low, dvec high)
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
 }
 
-#else
+#elif defined __AVX2__
 
 typedef __m256i ivec;
 
@@ -181,9 +181,9 @@ static inline ivec iv_if_greater(ivec a, ivec b, ivec yes)
 {
     return _mm256_and_si256(_mm256_cmpgt_epi32(a, b), yes);
 }
-static inline ivec iv_madd(ivec a, ivec b)
+static inline ivec iv_madd(ivec sum, ivec a, ivec b)
 {
-    return _mm256_madd_epi16(a, b);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
 }
 static inline vec v_of_bits(ivec a)
 {
@@ -254,6 +254,128 @@ static inline void dv_store(double *at, dvec x)
 static inline vec v_of_doubles(dvec low, dvec high)
 {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1);
+}
+
+#else
+
+typedef int32x4_t ivec;
+
+static inline ivec iv_zero(void)
+{
+    return vdupq_n_s32(0);
+}
+static inline ivec iv_all(int32_t x)
+{
+    return vdupq_n_s32(x);
+}
+static inline ivec iv_load(const void *at)
+{
+    return vreinterpretq_s32_u8(vld1q_u8(at));
+}
+static inline void iv_store(void *at, ivec x)
+{
+    vst1q_u8(at, vreinterpretq_u8_s32(x));
+}
+static inline ivec iv_add(ivec a, ivec b)
+{
+    return vaddq_s32(a, b);
+}
+static inline ivec iv_sub(ivec a, ivec b)
+{
+    return vsubq_s32(a, b);
+}
+static inline ivec iv_and(ivec a, ivec b)
+{
+    return vandq_s32(a, b);
+}
+static inline ivec iv_max(ivec a, ivec b)
+{
+    return vmaxq_s32(a, b);
+}
+static inline ivec iv_min(ivec a, ivec b)
+{
+    return vminq_s32(a, b);
+}
+static inline ivec iv_left(ivec a, int n)
+{
+    return vshlq_s32(a, vdupq_n_s32(n));
+}
+static inline ivec iv_right(ivec a, int n)
+{
+    return vshlq_s32(a, vdupq_n_s32(-n));
+}
+static inline ivec iv_if_greater(ivec a, ivec b, ivec yes)
+{
+    return vandq_s32(vreinterpretq_s32_u32(vcgtq_s32(a, b)), yes);
+}
+static inline ivec iv_madd(ivec sum, ivec a, ivec b)
+{
+    sum = vmlal_s16(sum, vmovn_s32(a), vmovn_s32(b));
+    return vmlal_s16(sum, vshrn_n_s32(a, 16), vshrn_n_s32(b, 16));
+}
+static inline vec v_of_bits(ivec a)
+{
+    return vreinterpretq_f32_s32(a);
+}
+static inline ivec iv_bits(vec a)
+{
+    return vreinterpretq_s32_f32(a);
+}
+static inline vec v_of_ints(ivec a)
+{
+    return vcvtq_f32_s32(a);
+}
+static inline ivec iv_rint(vec a)
+{
+    return vcvtnq_s32_f32(a);
+}
+static inline int32_t iv_greatest(ivec a)
+{
+    return vmaxvq_s32(a);
+}
+static inline ivec iv_of_bytes(const int8_t *at, size_t n)
+{
+    int32_t four = 0;
+    if (n < WIDTH)
+        memcpy(&four, at, n);
+    else
+        memcpy(&four, at, WIDTH);
+    return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)))));
+}
+static inline void iv_to_bytes(int8_t *at, ivec x, size_t n)
+{
+    int16x4_t words = vmovn_s32(x);
+    int32_t four = vget_lane_s32(vreinterpret_s32_s8(vmovn_s16(vcombine_s16(words, words))), 0);
+    if (n < WIDTH)
+        memcpy(at, &four, n);
+    else
+        memcpy(at, &four, WIDTH);
+}
+
+typedef float64x2_t dvec;
+static inline dvec dv_of_ints(ivec a, int half)
+{
+    return vcvtq_f64_s64(vmovl_s32(half ? vget_high_s32(a) : vget_low_s32(a)));
+}
+static inline dvec dv_fma(dvec a, double b, dvec c)
+{
+    return vfmaq_f64(c, a, vdupq_n_f64(b));
+}
+static inline dvec dv_add(dvec a, dvec b)
+{
+    return vaddq_f64(a, b);
+}
+static inline dvec dv_load(const double *at)
+{
+    return vld1q_f64(at);
+}
+static inline void dv_store(double *at, dvec x)
+{
+    vst1q_f64(at, x);
+}
+static inline vec v_of_doubles(dvec low, dvec high)
+{
+    return vcvt_high_f32_f64(vcvt_f32_f64(low), high);
 }
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * cpu/product_madd.c - exact-integer products by vpmaddwd, for processors without int8 products.
+ * cpu/product_madd.c - exact-integer products by vpmaddwd, for processors without int8 products; on Arm by smlal.
  *
  * vpmaddwd takes int16 and adds two products into int32.  With one slice a word is two k.  With two, one k: a word of a is
  * (256 high + low, high), one of b is (high, low), and the instruction gives 256 high high' + low high' + high low' at once,
@@ -11,6 +11,8 @@
 
 #ifdef __AVX512F__
 #define ROWS ((size_t)12) /* 24 of 32 registers hold the sums of 2 vectors */
+#elif N_REGISTERS == 32
+#define ROWS ((size_t)8) /* 16, since Arm halves each word into a register of its own */
 #else
 #define ROWS ((size_t)6) /* 12 of 16 */
 #endif
@@ -49,7 +51,7 @@ static inline __attribute__((always_inline)) void run_tile(int32_t *sums, const 
         for (size_t r = 0; r < n_rows; r++) {
             ivec a = iv_all(rows[r].word[s]);
             for (size_t v = 0; v < n_vecs; v++)
-                sum[r][v] = iv_add(sum[r][v], iv_madd(a, b[v]));
+                sum[r][v] = iv_madd(sum[r][v], a, b[v]);
         }
     }
 #pragma GCC unroll 12
@@ -77,9 +79,11 @@ static void tile(int32_t *sums, const struct i8_row *rows, const int32_t *panel,
         TILE(4)
         TILE(5)
         TILE(6)
-#ifdef __AVX512F__
+#if N_REGISTERS == 32
         TILE(7)
         TILE(8)
+#endif
+#ifdef __AVX512F__
         TILE(9)
         TILE(10)
         TILE(11)

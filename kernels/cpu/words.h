@@ -3,7 +3,7 @@
  *
  * Such an instruction multiplies bytes or int16 in the lanes of 32 bits and adds up each lane.  So an operand becomes words:
  *
- *   QUAD    four k of one slice, as bytes             vpdpbusd, tdpbssd
+ *   QUAD    four k of one slice, as bytes             vpdpbusd, tdpbssd, sdot
  *   PAIR    two k of the only slice, as int16         vpmaddwd
  *   LEFT    one k: 256 high + low, then high          vpmaddwd of LEFT and RIGHT is one term of the product of two
  *   RIGHT   one k: high, then low                     slices: (256 high + low) high' + high low'
@@ -14,11 +14,15 @@
 #ifndef KERNELS_CPU_WORDS_H
 #define KERNELS_CPU_WORDS_H
 
-#include <immintrin.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __aarch64__
+#include <arm_neon.h>
+#else
+#include <immintrin.h>
+#endif
 
 enum word { QUAD, PAIR, LEFT, RIGHT };
 
@@ -59,25 +63,109 @@ static inline uint32_t word_of(enum word kind, const struct source *x, size_t i,
     return word;
 }
 
+#ifdef __aarch64__
+
+typedef int32x4x2_t eight;
+
+static inline eight load_8(const int8_t *at)
+{
+    int16x8_t x = vmovl_s8(vld1_s8(at));
+    return (eight){{vmovl_s16(vget_low_s16(x)), vmovl_s16(vget_high_s16(x))}};
+}
+
+/* Lower halves of `low` lanes and upper halves from those of `high`. */
+static inline eight join_halves(eight low, eight high)
+{
+    return (eight){{vsliq_n_s32(low.val[0], high.val[0], 16), vsliq_n_s32(low.val[1], high.val[1], 16)}};
+}
+
+/* Words of LEFT and RIGHT are the same whichever way eight elements lie. */
+static inline eight terms_8(enum word kind, const int8_t *high, const int8_t *low)
+{
+    eight h = load_8(high), l = load_8(low);
+    if (kind == RIGHT)
+        return join_halves(h, l);
+    for (int i = 0; i < 2; i++)
+        l.val[i] = vaddq_s32(vshlq_n_s32(h.val[i], 8), l.val[i]);
+    return join_halves(l, h);
+}
+
+/* Eight words that follow each other on a line, k being near. */
+static inline eight along(enum word kind, const struct source *x, size_t at)
+{
+    const int8_t *h = x->high + at;
+    if (kind == QUAD)
+        return (eight){{vreinterpretq_s32_s8(vld1q_s8(h)), vreinterpretq_s32_s8(vld1q_s8(h + 16))}};
+    if (kind == PAIR)
+        return (eight){{vreinterpretq_s32_s16(vmovl_s8(vld1_s8(h))), vreinterpretq_s32_s16(vmovl_s8(vld1_s8(h + 8)))}};
+    return terms_8(kind, h, x->low + at);
+}
+
+/* The words of eight lines at one step, lines being near. */
+static inline eight across(enum word kind, const struct source *x, size_t at)
+{
+    const int8_t *h = x->high + at;
+    size_t d = x->k_apart;
+    if (kind == QUAD) {
+        int8x8x2_t even = vzip_s8(vld1_s8(h), vld1_s8(h + d)), odd = vzip_s8(vld1_s8(h + 2 * d), vld1_s8(h + 3 * d));
+        int16x8_t e = vreinterpretq_s16_s8(vcombine_s8(even.val[0], even.val[1]));
+        int16x8_t o = vreinterpretq_s16_s8(vcombine_s8(odd.val[0], odd.val[1]));
+        return (eight){{vreinterpretq_s32_s16(vzip1q_s16(e, o)), vreinterpretq_s32_s16(vzip2q_s16(e, o))}};
+    }
+    if (kind == PAIR)
+        return join_halves(load_8(h), load_8(h + d));
+    return terms_8(kind, h, x->low + at);
+}
+
+/* Turns 4 rows of 4 words into columns: half `from` of rows r..r+3 to half `to` of rows s..s+3 of `out`. */
+static inline void turn_4(eight *out, int s, int to, const eight *in, int r, int from)
+{
+    int32x4x2_t a = vzipq_s32(in[r].val[from], in[r + 2].val[from]), b = vzipq_s32(in[r + 1].val[from], in[r + 3].val[from]);
+    int32x4x2_t low = vzipq_s32(a.val[0], b.val[0]), high = vzipq_s32(a.val[1], b.val[1]);
+    out[s].val[to] = low.val[0];
+    out[s + 1].val[to] = low.val[1];
+    out[s + 2].val[to] = high.val[0];
+    out[s + 3].val[to] = high.val[1];
+}
+
+/* Turns 8 rows of 8 words into 8 columns. */
+static inline void turn_8(eight r[8])
+{
+    eight s[8];
+    turn_4(s, 0, 0, r, 0, 0);
+    turn_4(s, 0, 1, r, 4, 0);
+    turn_4(s, 4, 0, r, 0, 1);
+    turn_4(s, 4, 1, r, 4, 1);
+    memcpy(r, s, sizeof s);
+}
+
+static inline void put_8(const struct words *to, size_t i, size_t s, eight words)
+{
+    int32_t *at = to->at + i * to->line + s * to->step;
+    vst1q_s32(at, veorq_s32(words.val[0], vdupq_n_s32(to->flip)));
+    vst1q_s32(at + 4, veorq_s32(words.val[1], vdupq_n_s32(to->flip)));
+}
+
+#else
+
+typedef __m256i eight;
+
 static inline __m256i load_8(const int8_t *at)
 {
     return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)at));
 }
 
-/* Lower halves of `low` lanes and upper halves from those of `high`. */
 static inline __m256i join_halves(__m256i low, __m256i high)
 {
     return _mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xaa);
 }
 
-/* Words of LEFT and RIGHT are the same whichever way eight elements lie. */
 static inline __m256i terms_8(enum word kind, const int8_t *high, const int8_t *low)
 {
     __m256i h = load_8(high), l = load_8(low);
     return kind == LEFT ? join_halves(_mm256_add_epi32(_mm256_slli_epi32(h, 8), l), h) : join_halves(h, l);
 }
 
-/* Eight words that follow each other on a line, k being near. */
 static inline __m256i along(enum word kind, const struct source *x, size_t at)
 {
     if (kind == QUAD)
@@ -87,7 +175,6 @@ static inline __m256i along(enum word kind, const struct source *x, size_t at)
     return terms_8(kind, x->high + at, x->low + at);
 }
 
-/* The words of eight lines at one step, lines being near. */
 static inline __m256i across(enum word kind, const struct source *x, size_t at)
 {
     const int8_t *h = x->high + at;
@@ -103,7 +190,6 @@ static inline __m256i across(enum word kind, const struct source *x, size_t at)
     return terms_8(kind, h, x->low + at);
 }
 
-/* Turns 8 rows of 8 words into 8 columns. */
 static inline void turn_8(__m256i r[8])
 {
     __m256i s[8];
@@ -129,6 +215,8 @@ static inline void put_8(const struct words *to, size_t i, size_t s, __m256i wor
     int32_t *at = to->at + i * to->line + s * to->step;
     _mm256_storeu_si256((__m256i *)at, _mm256_xor_si256(words, _mm256_set1_epi32(to->flip)));
 }
+
+#endif
 
 /* Lines i..i_end-1 of steps s..s_end-1, one word at a time: the edges. */
 static inline void lay_singly(enum word kind, const struct words *to, const struct source *x, size_t i, size_t i_end, size_t s,
@@ -172,7 +260,7 @@ static inline __attribute__((always_inline)) void lay_turned(const enum word kin
     for (; i + 8 <= n_lines; i += 8) {
         size_t s = 0;
         for (; s + 8 <= n_whole; s += 8) {
-            __m256i r[8];
+            eight r[8];
             for (size_t t = 0; t < 8; t++)
                 r[t] = x->is_k_near ? along(kind, x, (i + t) * x->line + s * n) : across(kind, x, (s + t) * n * x->k_apart + i);
             turn_8(r);

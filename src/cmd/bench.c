@@ -256,6 +256,14 @@ static void add_set(struct bench *bench, const char *name, const struct kernels 
     bench->set[bench->n_sets++] = set;
 }
 
+/* The set beside which a wider one is shown. */
+static const char *narrower_than(const char *name)
+{
+    if (strcmp(name, "dotprod") == 0)
+        return "neon";
+    return strcmp(name, "ref") == 0 || strcmp(name, "avx2") == 0 || strcmp(name, "neon") == 0 ? NULL : "avx2";
+}
+
 /* The set asked for, or every one that beats the definition and runs here; OpenBLAS for products. */
 static int gather_sets(struct bench *bench, const char *isa, bool is_products)
 {
@@ -263,9 +271,9 @@ static int gather_sets(struct bench *bench, const char *isa, bool is_products)
     int err = kernels_choose(isa, &set);
     if (err)
         return err;
-    if (!isa && strcmp(set->name, "ref") != 0 && strcmp(set->name, "avx2") != 0 && strcmp(set->name, "neon") != 0) {
+    if (!isa && narrower_than(set->name)) {
         const struct kernels *narrower;
-        if (kernels_choose("avx2", &narrower) == 0)
+        if (kernels_choose(narrower_than(set->name), &narrower) == 0)
             add_set(bench, narrower->name, narrower);
     }
     add_set(bench, set->name, set);
@@ -321,8 +329,8 @@ int cmd_bench(int argc, char **argv)
     int status;
     bench.seconds = 0.2;
     const struct options_row row[] = {
-        {"isa", "NAME", OPTIONS_TEXT, &isa, "ref, avx2, avx512, vnni, amx or neon (default: the fastest here, and avx2)", 0, 0,
-         false},
+        {"isa", "NAME", OPTIONS_TEXT, &isa,
+         "ref, avx2, avx512, vnni, amx, neon or dotprod (default: the fastest here, and avx2 or neon)", 0, 0, false},
         {"seconds", "S", OPTIONS_DOUBLE, &bench.seconds, "time for each figure (default 0.2)", 0, 0, false},
     };
     const struct options_usage usage = {

@@ -41,8 +41,9 @@ struct session_options {
 #define SESSION_ROW_ISA(o)                                                                                                       \
     {                                                                                                                            \
         "isa", "NAME", OPTIONS_TEXT, &(o).isa,                                                                                   \
-            "kernels: ref, avx2, avx512, vnni, amx or neon (default: $HANSE_ISA, else the fastest); all give the same bits", 0,  \
-            0, false                                                                                                             \
+            "kernels: ref, avx2, avx512, vnni, amx, neon or dotprod (default: $HANSE_ISA, else the fastest); all give the same " \
+            "bits",                                                                                                              \
+            0, 0, false                                                                                                          \
     }
 #define SESSION_ROW_WORKERS(o)                                                                                                   \
     {                                                                                                                            \

@@ -351,6 +351,7 @@ START_TEST(every_instruction_set_gives_the_same_bits)
     check_same_bits("vnni", shapes[_i], 11);
     check_same_bits("amx", shapes[_i], 11);
     check_same_bits("neon", shapes[_i], 11);
+    check_same_bits("dotprod", shapes[_i], 11);
 }
 END_TEST
 
