@@ -1,6 +1,7 @@
 /* cmd/cost.c - sums over layers. */
 #include "cmd/cost.h"
 
+#include "experts/expert.h"
 #include "router/rows.h"
 
 #define FLOAT_BYTES 4.0
@@ -114,6 +115,26 @@ struct cost_wire cost_wire_of(const struct run *run, enum numerics form)
                               .down = run->n_moe * 2 * K * answer};
 }
 
+/* experts/integers.h: the weights' integers as they lay and packed both ways; the rows of a block, and room to round and pack its
+ * gradients in. */
+static double rounded_weight_bytes(const struct run *run)
+{
+    double slices = (double)numerics_slices(run->expert_numerics), coarse = run->expert_coarse ? 1 : 0;
+    return 3 * (slices + coarse) * (double)run_expert_params(run);
+}
+
+static double block_bytes(const struct run *run)
+{
+    double slices = (double)numerics_slices(run->expert_numerics), D = run->latent, H = run->expert_hidden;
+    return slices > 0 ? EXPERT_BLOCK * (2 * (slices * D + 1) + 3 * FLOAT_BYTES * H) : 0;
+}
+
+static double block_work_bytes(const struct run *run)
+{
+    double slices = (double)numerics_slices(run->expert_numerics), D = run->latent, H = run->expert_hidden;
+    return EXPERT_BLOCK * slices * (H + (D > H ? D : H));
+}
+
 struct cost cost_of(const struct run *run)
 {
     struct cost cost = {.trunk_params = (double)run_trunk_params(run),
@@ -125,8 +146,9 @@ struct cost cost_of(const struct run *run)
     size_t micro_rows = (run->batch + run->microbatches - 1) / run->microbatches;
     cost.all_params = cost.trunk_params + cost.n_experts * cost.expert_params;
     cost.experts_per_host = (double)run->n_moe * per_layer;
-    cost.host_state = FLOAT_BYTES * STATE_FLOATS * cost.experts_per_host * cost.expert_params;
-    cost.host_disk = cost.host_state;
+    double state = FLOAT_BYTES * STATE_FLOATS * cost.expert_params + block_bytes(run);
+    cost.host_disk = cost.experts_per_host * state;
+    cost.host_state = cost.experts_per_host * (state + rounded_weight_bytes(run) + block_work_bytes(run));
     cost.trainer_state = FLOAT_BYTES * STATE_FLOATS * cost.trunk_params;
     if (run->trunk == RUN_TRUNK_I8X2) /* the integers, and packed both ways; the little that stays in floats is counted as well */
         cost.trainer_state += 3.0 * SLICES * (cost.trunk_params - VOCABULARY * (double)run->width);

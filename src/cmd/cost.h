@@ -12,8 +12,8 @@ struct cost {
     double trunk_params, expert_params, all_params, active_params;
     double n_experts, experts_per_host; /* the largest share */
     /* bytes */
-    double host_state;     /* parameters, moments and gradient sums of its experts */
-    double host_disk;      /* of a checkpoint, before compression */
+    double host_state;     /* parameters, moments and gradient sums of its experts, their integers, rows whose gradient waits */
+    double host_disk;      /* of a checkpoint, before compression, at most */
     double trainer_state;  /* the trunk's parameters, moments and gradients */
     double trainer_tapes;  /* activations and gradients of the microbatches under way */
     double up_per_token;   /* sent by the trainer for a token, forward and backward */

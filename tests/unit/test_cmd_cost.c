@@ -1,8 +1,10 @@
 /* tests/unit/test_cmd_cost.c - the plan's sums against what the code really allots and sends. */
 #include <malloc.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cmd/cost.h"
+#include "experts/integers.h"
 #include "model/trunk.h"
 #include "model/trunk_inside.h"
 #include "router/message.h"
@@ -100,6 +102,46 @@ START_TEST(a_latent_width_saves_bytes_in_proportion)
 }
 END_TEST
 
+static double allotted(const struct expert *x)
+{
+    double sum = 4.0 * (double)malloc_usable_size(x->param);
+    if (!x->integers)
+        return sum;
+    for (int m = 0; m < INTEGERS_N; m++) {
+        const struct linear *l = &x->integers->matrix[m], *coarse = &x->integers->coarse[m];
+        const void *part[] = {l->exponent,      l->high,      l->ahead,      l->back,
+                              coarse->exponent, coarse->high, coarse->ahead, coarse->back};
+        for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+            sum += (double)malloc_usable_size((void *)(uintptr_t)part[i]);
+    }
+    return sum + (double)malloc_usable_size(x->integers->memory) + (double)malloc_usable_size(x->integers->work);
+}
+
+static const char *const forms[] = {"{numerics: f32}", "{numerics: i8x2}", "{numerics: i8x1}",
+                                    "{numerics: i8x2, coarse: in+out+grad_hidden}"};
+
+START_TEST(an_expert_takes_what_the_plan_says)
+{
+    struct run run;
+    const struct kernels *kernels;
+    struct expert *x;
+    char yaml[256];
+    snprintf(yaml, sizeof yaml, "name: e\nmodel: {latent: 96, expert_hidden: 320, experts: 4, layers: 4}\nexperts: %s\n",
+             forms[_i]);
+    parse(&run, yaml);
+    struct cost cost = cost_of(&run);
+    struct expert_config config = {
+        .D = 96, .H = 320, .slots_per_update = 1, .numerics = run.expert_numerics, .coarse = run.expert_coarse};
+    ck_assert_int_eq(kernels_choose("ref", &kernels), 0);
+    ck_assert_int_eq(expert_new(&config, kernels, &run.id, "x", &x), 0);
+    double real = cost.experts_per_host * allotted(x);
+    ck_assert_double_gt(cost.host_state, 0.98 * real);
+    ck_assert_double_lt(cost.host_state, 1.02 * real);
+    ck_assert_double_le(cost.host_disk, cost.host_state);
+    expert_free(x);
+}
+END_TEST
+
 #define N_TOKENS 1000
 #define N_EXPERTS 4
 
@@ -159,6 +201,7 @@ int main(void)
     Suite *suite = suite_create("cmd/cost");
     TCase *tc = tcase_create("cost");
     tcase_add_loop_test(tc, a_tape_takes_what_the_plan_says, 0, (int)(sizeof shapes / sizeof *shapes));
+    tcase_add_loop_test(tc, an_expert_takes_what_the_plan_says, 0, (int)(sizeof forms / sizeof *forms));
     tcase_add_loop_test(tc, hosts_per_token_is_the_mean_over_all_choices, 0, 6);
     tcase_add_test(tc, a_narrower_line_and_a_longer_way_are_slower);
     tcase_add_loop_test(tc, messages_have_the_bytes_that_the_plan_says, 0, N_NUMERICS);
