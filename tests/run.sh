@@ -4,8 +4,9 @@
 #     tests/run.sh [--quick] [--no-install]
 #
 # Installs what is missing, then builds with gcc and runs every test; builds and tests again under AddressSanitizer
-# and UBSan; builds with clang and runs the tests of numbers; builds for 64-bit Arm and runs them under qemu; builds,
-# installs and uninstalls from the tarball; lets libFuzzer search each decoder for a few seconds.  --quick ends after the first of these.  Builds stay in
+# and UBSan; builds with clang and runs the tests of numbers; builds an expert without and with all optimization and
+# asks for the same bits; builds for 64-bit Arm and tests under qemu; builds, installs and uninstalls from the tarball;
+# lets libFuzzer search each decoder for a few seconds.  --quick ends after the first of these.  Builds stay in
 # build-*/, so a second run is short.  The last line counts: "N passed, N failed, N skipped".
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -281,9 +282,25 @@ arm_stage() {
         LDFLAGS="-static -L$root/usr/lib/aarch64-linux-gnu" || return
     # Keys are OpenSSL's affair, and slow under qemu.
     numbers=$(make -s -C build-arm list-tests | grep -v -e test_base_key -e '\.sh$' |
-        grep -E '^tests/kernels/|^tests/unit/test_(base|expert|checkpoint_expert|model_optimizer)')
+        grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|expert|checkpoint_expert|model_optimizer)')
     # shellcheck disable=SC2086  # a list of words
     build build-arm $numbers && check build-arm 'check-TESTS check_PROGRAMS=' TESTS="$(echo $numbers)"
+}
+
+optimize_stage() {
+    say "optimization: -O0 and -O3 of each compiler, the same digest of a thousand updates"
+    digest=tests/golden/test_expert_digest
+    for cc in gcc clang; do
+        command -v $cc >/dev/null || {
+            skipped "-O0 and -O3 of $cc, which is not here (apt-get install $cc)"
+            continue
+        }
+        for level in -O0 -O3; do
+            # Which warnings are given depends on the level; the other stages have asked for none.
+            configure build-$cc$level CC=$cc --without-cuda --without-mpi --without-openblas "CFLAGS=$level" || continue
+            build build-$cc$level $digest && check build-$cc$level 'check-TESTS check_PROGRAMS=' TESTS=$digest
+        done
+    done
 }
 
 dist_stage() {
@@ -327,6 +344,7 @@ gcc_stage
 [ $is_quick = yes ] && exit
 sanitize_stage
 clang_stage
+optimize_stage
 arm_stage
 [ -f build-gcc/Makefile ] && dist_stage
 fuzz_stage
