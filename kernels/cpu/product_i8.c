@@ -69,7 +69,7 @@ struct part {
     size_t panel_words; /* from panel to panel */
     size_t first_k;     /* of a */
     size_t M, N, K;
-    size_t n_slices, n_words;
+    size_t n_slices, n_words, tile_rows;
     size_t block_k; /* terms in a block */
     size_t n_blocks;
     size_t n_rows, n_columns, n_laid; /* rows, columns and blocks that are treated at once */
@@ -80,7 +80,7 @@ struct part {
 
 static void plan(struct part *x)
 {
-    size_t tile_rows = x->form->n_rows[x->n_slices];
+    size_t tile_rows = x->tile_rows = x->form->n_rows[x->n_slices];
     x->block_k = I8_STEPS * x->form->n_terms[x->n_slices];
     x->n_blocks = (x->K + x->block_k - 1) / x->block_k;
     x->n_rows = least(AREA_ROWS / (x->n_blocks * x->n_words), ROWS_MOST) / tile_rows * tile_rows;
@@ -105,33 +105,35 @@ static void lay_rows(const struct part *x, size_t i, size_t n, size_t first, siz
     }
 }
 
-/* Where one vector of outputs goes, and by what its sum is multiplied. */
-struct place {
-    float *c;
-    size_t n; /* of its columns exist */
-    ivec exponent;
+/* A tile: rows of a against a panel of b, block `block` of the part. */
+struct tile {
+    size_t i, n_rows;    /* rows of c */
+    size_t j, n_columns; /* columns */
+    size_t block;
+    const int32_t *exponent; /* of the columns */
+    double *wait;            /* (n_rows, n_columns of the part): sums of earlier blocks */
 };
 
-/* The one rounding was done; this is y = fma(float(Z), 2^s, y).  What a scale below the floor multiplies adds nothing. */
-static inline void settle(const struct part *x, const struct place *to, vec z)
+/* 2^e; 0 below the floor.  Only the zeros of a refused row reach beyond 127. */
+static inline vec scale_of(ivec e)
 {
-    ivec e = iv_min(to->exponent, iv_all(127));
-    vec scale = v_of_bits(iv_if_greater(e, iv_all(-101), iv_bits(v_power(e))));
-    mask some = v_first(to->n);
-    if (to->n < WIDTH)
-        v_store_part(to->c, some, v_fma(z, scale, x->accumulate ? v_load_part(to->c, some) : v_zero()));
-    else
-        v_store(to->c, v_fma(z, scale, x->accumulate ? v_load(to->c) : v_zero()));
+    e = iv_min(e, iv_all(127));
+    return v_of_bits(iv_if_greater(e, iv_all(-101), iv_bits(v_power(e))));
 }
 
-/* float(Z) where the part is one block. */
-static inline vec whole_sum(const struct part *x, const int32_t *sum)
+static inline int32_t row_exponent(const struct part *x, size_t i)
+{
+    return x->a_exponent ? x->a_exponent[i] : 0;
+}
+
+/* float(Z) of a part that is one block. */
+static inline __attribute__((always_inline)) vec whole_sum(const int32_t *sum, const size_t n_words, const bool is_short)
 {
     ivec first = iv_load(sum);
-    if (x->n_words == 1)
+    if (n_words == 1)
         return v_of_ints(first);
     ivec second = iv_load(sum + PANEL);
-    if (x->K <= SHORT_K)
+    if (is_short)
         return v_of_ints(iv_add(iv_left(first, 8), second));
     dvec low = dv_fma(dv_of_ints(first, 0), 256, dv_of_ints(second, 0));
     dvec high = dv_fma(dv_of_ints(first, 1), 256, dv_of_ints(second, 1));
@@ -155,48 +157,79 @@ static inline vec partial_sum(const struct part *x, const int32_t *sum, double *
     return v_of_doubles(half[0], half[1]);
 }
 
-/* A tile: rows of a against a panel of b, block `b` of the part. */
-struct tile {
-    size_t i, n_rows; /* rows of c */
-    size_t j, n_vecs; /* columns */
-    size_t block;
-    const int32_t *exponent; /* of the columns */
-    double *wait;            /* (n_rows, n_columns of the part): sums of earlier blocks */
-};
+/* The end of any tile: of several blocks, or with columns that do not fill its vectors. */
+static void end_any(const struct part *x, const struct tile *t, const int32_t *sum)
+{
+    bool is_first = t->block == 0, is_last = t->block + 1 == x->n_blocks;
+    for (size_t r = 0; r < t->n_rows; r++, sum += x->n_words * PANEL)
+        for (size_t v = 0; v < t->n_columns; v += WIDTH) {
+            vec z = is_first && is_last ? whole_sum(sum + v, x->n_words, x->K <= SHORT_K)
+                                        : partial_sum(x, sum + v, t->wait + r * x->n_columns + v, is_first);
+            if (!is_last)
+                continue;
+            float *c = x->c + (t->i + r) * x->ldc + t->j + v;
+            mask some = v_first(t->n_columns - v);
+            vec scale = scale_of(iv_add(iv_load(t->exponent + v), iv_all(row_exponent(x, t->i + r))));
+            v_store_part(c, some, v_fma(z, scale, x->accumulate ? v_load_part(c, some) : v_zero()));
+        }
+}
+
+/* The end of nearly all: y = fma(float(Z), 2^s, y) for whole vectors, the questions asked beforehand. */
+static inline __attribute__((always_inline)) void end_whole(const struct part *x, const struct tile *t, const int32_t *sum,
+                                                            const size_t n_words, const bool is_short, const bool accumulate)
+{
+    ivec left = iv_load(t->exponent), right = iv_load(t->exponent + WIDTH);
+    float *c = x->c + t->i * x->ldc + t->j;
+    for (size_t r = 0; r < t->n_rows; r++, c += x->ldc, sum += n_words * PANEL) {
+        ivec e = iv_all(row_exponent(x, t->i + r));
+        vec z[2] = {whole_sum(sum, n_words, is_short), whole_sum(sum + WIDTH, n_words, is_short)};
+        v_store(c, v_fma(z[0], scale_of(iv_add(left, e)), accumulate ? v_load(c) : v_zero()));
+        v_store(c + WIDTH, v_fma(z[1], scale_of(iv_add(right, e)), accumulate ? v_load(c + WIDTH) : v_zero()));
+    }
+}
 
 static void end_tile(const struct part *x, const struct tile *t, const int32_t *sum)
 {
-    bool is_first = t->block == 0, is_last = t->block + 1 == x->n_blocks;
+    if (x->n_blocks > 1 || t->n_columns < PANEL)
+        end_any(x, t, sum);
+    else if (x->n_words == 1 && !x->accumulate)
+        end_whole(x, t, sum, 1, true, false);
+    else if (x->n_words == 1)
+        end_whole(x, t, sum, 1, true, true);
+    else if (x->K <= SHORT_K && !x->accumulate)
+        end_whole(x, t, sum, 2, true, false);
+    else if (x->K <= SHORT_K)
+        end_whole(x, t, sum, 2, true, true);
+    else
+        end_whole(x, t, sum, 2, false, x->accumulate);
+}
+
+/* Lines of c that are added to arrive while the tile is computed: rows lie too far apart for the processor to foresee. */
+static void fetch_outputs(const struct part *x, const struct tile *t)
+{
     for (size_t r = 0; r < t->n_rows; r++)
-        for (size_t v = 0; v < t->n_vecs; v++) {
-            const int32_t *at = sum + r * x->n_words * PANEL + v * WIDTH;
-            size_t j = t->j + v * WIDTH;
-            vec z = is_first && is_last ? whole_sum(x, at) : partial_sum(x, at, t->wait + r * x->n_columns + v * WIDTH, is_first);
-            if (!is_last)
-                continue;
-            int32_t e = x->a_exponent ? x->a_exponent[t->i + r] : 0;
-            struct place to = {x->c + (t->i + r) * x->ldc + j, x->N - j, iv_add(iv_load(t->exponent + v * WIDTH), iv_all(e))};
-            settle(x, &to, z);
-        }
+        for (size_t v = 0; v < t->n_columns; v += WIDTH)
+            __builtin_prefetch(x->c + (t->i + r) * x->ldc + t->j + v, 1);
 }
 
 /* A panel against the rows that are laid out, from block first to end - 1. */
 static void run_panel(const struct part *x, size_t i, size_t n, size_t j, size_t column, size_t first, size_t end)
 {
     int32_t exponent[PANEL] = {0}, sum[I8_TILE_SUMS] __attribute__((aligned(64)));
-    size_t n_columns = least(x->N - j, PANEL), most = x->form->n_rows[x->n_slices];
+    size_t n_columns = least(x->N - j, PANEL), n_tiles = (n + x->tile_rows - 1) / x->tile_rows;
+    size_t height = (n + n_tiles - 1) / n_tiles; /* tiles of about equal height */
     for (size_t c = 0; c < n_columns; c++)
         exponent[c] = (x->b_exponent ? x->b_exponent[j + c] : 0) + (x->n_slices == 2 ? 8 : 0);
     const struct i8_row *rows = x->area;
     for (size_t b = first; b < end; b++, rows += n * x->n_words) {
         const int32_t *panel = x->b + j / PANEL * x->panel_words + b * I8_STEPS * x->n_words * PANEL;
         size_t n_steps = steps_of(x->form, least(x->K - b * x->block_k, x->block_k), x->n_slices);
-        for (size_t r = 0, n_tiles = (n + most - 1) / most; r < n; n_tiles--) {
-            size_t n_rows = (n - r + n_tiles - 1) / n_tiles; /* tiles of about equal height */
-            struct tile t = {i + r, n_rows, j, (n_columns + WIDTH - 1) / WIDTH, b, exponent, x->sums + r * x->n_columns + column};
-            x->form->tile(sum, rows + r * x->n_words, panel, n_steps, n_rows, t.n_vecs, x->n_slices);
+        for (size_t r = 0; r < n; r += height) {
+            struct tile t = {i + r, least(n - r, height), j, n_columns, b, exponent, x->sums + r * x->n_columns + column};
+            if (x->accumulate && b + 1 == x->n_blocks)
+                fetch_outputs(x, &t);
+            x->form->tile(sum, rows + r * x->n_words, panel, n_steps, t.n_rows, (n_columns + WIDTH - 1) / WIDTH, x->n_slices);
             end_tile(x, &t, sum);
-            r += n_rows;
         }
     }
 }
