@@ -62,7 +62,7 @@ const struct run_key run_key_table[] = {
     WHOLE("experts", "warmup_updates", expert_warmup, 0, 1e6, 50, true, "updates over which the learning rate rises"),
     WHOLE("experts", "slots_per_update", slots_per_update, 1, 1 << 24, 512, true, "token-slots that make an update"),
     WHOLE("experts", "max_staleness", max_staleness, 0, 1000, 8, true, "versions after which a gradient is dropped"),
-    {"experts", "numerics", RUN_KIND_NUMERICS, offsetof(struct run, expert_numerics), 0, N_NUMERICS - 1, NUMERICS_F32, true,
+    {"experts", "numerics", RUN_KIND_NUMERICS, offsetof(struct run, expert_numerics), 0, N_NUMERICS - 1, NUMERICS_I8X2, true,
      "products of the experts: i8x2 or i8x1 (exact integers of 16 or 8 bits) or f32"},
     {"experts", "coarse", RUN_KIND_COARSE, offsetof(struct run, expert_coarse), 0, 0, 0, true,
      "for research: products of i8x2 that read only the upper 8 bits"},
