@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-extern const struct kernels avx2_kernels, avx512_kernels, vnni_kernels, amx_kernels;
+extern const struct kernels avx2_kernels, avx512_kernels, avxvnni_kernels, vnni_kernels, amx_kernels;
 
 /* These ask the operating system too: its kernel must keep the wide registers. */
 static bool runs_avx2(void)
@@ -24,6 +24,13 @@ static bool runs_avx512(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512bw") && runs_avx2();
+}
+
+/* Asked of the processor, since not every compiler knows the name: leaf 7.1, eax. */
+static bool runs_avxvnni(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return runs_avx2() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & 1u << 4);
 }
 
 static bool runs_vnni(void)
@@ -75,7 +82,8 @@ static const struct choice {
     bool (*runs)(void);
 } choices[] = {
 #ifdef __x86_64__
-    {&amx_kernels, runs_amx}, {&vnni_kernels, runs_vnni}, {&avx512_kernels, runs_avx512}, {&avx2_kernels, runs_avx2},
+    {&amx_kernels, runs_amx},         {&vnni_kernels, runs_vnni}, {&avx512_kernels, runs_avx512},
+    {&avxvnni_kernels, runs_avxvnni}, {&avx2_kernels, runs_avx2},
 #elif defined __aarch64__
     {&dotprod_kernels, runs_dotprod},
     {&neon_kernels, runs_neon},
@@ -97,7 +105,7 @@ static int choose_fastest(const struct kernels **out)
 /* Another machine's kernels are a known name that this build lacks. */
 static bool is_known(const char *isa)
 {
-    static const char *const known[] = {"avx2", "avx512", "vnni", "amx", "neon", "dotprod"};
+    static const char *const known[] = {"avx2", "avx512", "avxvnni", "vnni", "amx", "neon", "dotprod"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(isa, known[i]) == 0)
             return true;
@@ -120,6 +128,6 @@ int kernels_choose(const char *isa, const struct kernels **out)
         log_error("isa %s: this machine cannot run it; leave HANSE_ISA unset for the fastest that it can", isa);
         return HANSE_EUNSUPPORTED;
     }
-    log_error("isa %s: no such kernels; ref, avx2, avx512, vnni, amx, neon and dotprod exist", isa);
+    log_error("isa %s: no such kernels; ref, avx2, avx512, avxvnni, vnni, amx, neon and dotprod exist", isa);
     return HANSE_EINVAL;
 }

@@ -53,7 +53,7 @@ struct adam_step {
 };
 
 struct kernels {
-    const char *name; /* "ref", "avx2", "avx512", "vnni", "amx", "neon", "dotprod" */
+    const char *name; /* "ref", "avx2", "avx512", "avxvnni", "vnni", "amx", "neon", "dotprod" */
 
     /** c (M, N; rows of ldc) = [c +] a (M, K) b (K, N).  K = 0 gives 0, or c when accumulating. */
     void (*matmul)(float *c, size_t ldc, struct matrix a, struct matrix b, size_t M, size_t N, size_t K, bool accumulate);
@@ -148,7 +148,7 @@ struct kernels {
 };
 
 /**
- * Picks a set: `isa` "ref", "avx2", "avx512", "vnni", "amx", "neon", "dotprod", or NULL for the fastest that this machine runs.
+ * Picks a set by its name, or, with NULL, the fastest that this machine runs.
  * HANSE_EINVAL for an unknown name, HANSE_EUNSUPPORTED when the machine cannot; both logged.
  * The sets are constants and live for ever.
  */

@@ -33,10 +33,7 @@ static const struct tile_config config __attribute__((aligned(64))) = {
 
 static void left(struct i8_row *rows, const struct source *x, size_t n, size_t K)
 {
-    size_t n_steps = (K + 3) / 4, n_padded = (n_steps + TILE_WORDS - 1) / TILE_WORDS * TILE_WORDS;
-    quads_left(rows, x, n, K);
-    for (size_t i = 0; i < n * (x->low ? 2 : 1); i++)
-        memset(rows[i].word + n_steps, 0, (n_padded - n_steps) * sizeof *rows->word);
+    quads_left(rows, x, n, K, TILE_WORDS);
 }
 
 static void right(int32_t *panel, const struct source *x, size_t n, size_t K)

@@ -8,25 +8,43 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/quads.h"
 
+#ifdef __AVX512F__
+#define SET vnni_kernels
+#define SET_NAME "vnni"
 #define ROWS_ONE ((size_t)12) /* 24 of 32 registers hold the sums, either way */
 #define ROWS_TWO ((size_t)6)
+static inline ivec dot(ivec sum, ivec b, ivec a)
+{
+    return _mm512_dpbusd_epi32(sum, b, a);
+}
+#else
+#define SET avxvnni_kernels
+#define SET_NAME "avxvnni"
+#define ROWS_ONE ((size_t)6) /* 12 of 16 */
+#define ROWS_TWO ((size_t)3)
+static inline ivec dot(ivec sum, ivec b, ivec a)
+{
+    return _mm256_dpbusd_avx_epi32(sum, b, a);
+}
+#endif
+
 #define ADD_128 ((int32_t)0x80808080)
 
 static int32_t sum_bytes(const struct i8_row *row, size_t n_steps)
 {
-    __m512i sum = _mm512_setzero_si512(), ones = _mm512_set1_epi8(1);
-    size_t s = 0;
-    for (; s + 16 <= n_steps; s += 16)
-        sum = _mm512_dpbusd_epi32(sum, ones, _mm512_loadu_si512(row->word + s));
-    if (s < n_steps)
-        sum = _mm512_dpbusd_epi32(sum, ones, _mm512_maskz_loadu_epi32((__mmask16)((1u << (n_steps - s)) - 1), row->word + s));
-    return _mm512_reduce_add_epi32(sum);
+    int32_t lane[WIDTH], total = 0;
+    ivec sum = iv_zero(), ones = iv_all(0x01010101);
+    for (size_t s = 0; s < n_steps; s += WIDTH)
+        sum = dot(sum, ones, iv_load(row->word + s));
+    iv_store(lane, sum);
+    for (size_t i = 0; i < WIDTH; i++)
+        total += lane[i];
+    return total;
 }
 
 static void left(struct i8_row *rows, const struct source *x, size_t n, size_t K)
 {
-    size_t n_steps = (K + 3) / 4;
-    quads_left(rows, x, n, K);
+    size_t n_steps = quads_left(rows, x, n, K, WIDTH);
     for (size_t i = 0; i < n; i++, rows += x->low ? 2 : 1) {
         rows[0].start = -128 * sum_bytes(rows, n_steps);
         if (x->low) /* low times high, and high times low */
@@ -42,57 +60,64 @@ static void right(int32_t *panel, const struct source *x, size_t n, size_t K)
 static inline __attribute__((always_inline)) void run_one(int32_t *sums, const struct i8_row *rows, const int32_t *panel,
                                                           size_t n_steps, const size_t n_rows, const size_t n_vecs)
 {
-    __m512i sum[ROWS_ONE][2];
+    ivec sum[ROWS_ONE][2];
 #pragma GCC unroll 12
     for (size_t r = 0; r < n_rows; r++)
-        sum[r][0] = sum[r][1] = _mm512_set1_epi32(rows[r].start);
+        sum[r][0] = sum[r][1] = iv_all(rows[r].start);
     for (size_t s = 0; s < n_steps; s++, panel += PANEL) {
-        __m512i b[2];
+        ivec b[2];
         for (size_t v = 0; v < n_vecs; v++)
-            b[v] = _mm512_loadu_si512(panel + v * WIDTH);
+            b[v] = iv_load(panel + v * WIDTH);
 #pragma GCC unroll 12
         for (size_t r = 0; r < n_rows; r++) {
-            __m512i a = _mm512_set1_epi32(rows[r].word[s]);
+            ivec a = iv_all(rows[r].word[s]);
             for (size_t v = 0; v < n_vecs; v++)
-                sum[r][v] = _mm512_dpbusd_epi32(sum[r][v], b[v], a);
+                sum[r][v] = dot(sum[r][v], b[v], a);
         }
     }
 #pragma GCC unroll 12
     for (size_t r = 0; r < n_rows; r++)
         for (size_t v = 0; v < n_vecs; v++)
-            _mm512_storeu_si512(sums + r * PANEL + v * WIDTH, sum[r][v]);
+            iv_store(sums + r * PANEL + v * WIDTH, sum[r][v]);
 }
 
 static inline __attribute__((always_inline)) void run_two(int32_t *sums, const struct i8_row *rows, const int32_t *panel,
                                                           size_t n_steps, const size_t n_rows, const size_t n_vecs)
 {
-    __m512i sum[ROWS_TWO][2], cross[ROWS_TWO][2];
+    ivec sum[ROWS_TWO][2], cross[ROWS_TWO][2];
 #pragma GCC unroll 6
     for (size_t r = 0; r < n_rows; r++) {
-        sum[r][0] = sum[r][1] = _mm512_set1_epi32(rows[2 * r].start);
-        cross[r][0] = cross[r][1] = _mm512_set1_epi32(rows[2 * r + 1].start);
+        sum[r][0] = sum[r][1] = iv_all(rows[2 * r].start);
+        cross[r][0] = cross[r][1] = iv_all(rows[2 * r + 1].start);
     }
     for (size_t s = 0; s < n_steps; s++, panel += 2 * PANEL) {
-        __m512i high[2], low[2];
-        for (size_t v = 0; v < n_vecs; v++) {
-            high[v] = _mm512_loadu_si512(panel + v * WIDTH);
-            low[v] = _mm512_loadu_si512(panel + PANEL + v * WIDTH);
-        }
+        ivec b[2];
+        const struct i8_row *again = rows;
+        for (size_t v = 0; v < n_vecs; v++)
+            b[v] = iv_load(panel + v * WIDTH);
 #pragma GCC unroll 6
         for (size_t r = 0; r < n_rows; r++) {
-            __m512i a_high = _mm512_set1_epi32(rows[2 * r].word[s]), a_low = _mm512_set1_epi32(rows[2 * r + 1].word[s]);
+            ivec a_high = iv_all(rows[2 * r].word[s]), a_low = iv_all(rows[2 * r + 1].word[s]);
             for (size_t v = 0; v < n_vecs; v++) {
-                sum[r][v] = _mm512_dpbusd_epi32(sum[r][v], high[v], a_high);
-                cross[r][v] = _mm512_dpbusd_epi32(cross[r][v], low[v], a_high);
-                cross[r][v] = _mm512_dpbusd_epi32(cross[r][v], high[v], a_low);
+                sum[r][v] = dot(sum[r][v], b[v], a_high);
+                cross[r][v] = dot(cross[r][v], b[v], a_low);
             }
+        }
+        __asm__("" : "+r"(again)); /* high a is read twice rather than held: registers are short */
+        for (size_t v = 0; v < n_vecs; v++)
+            b[v] = iv_load(panel + PANEL + v * WIDTH);
+#pragma GCC unroll 6
+        for (size_t r = 0; r < n_rows; r++) {
+            ivec a_high = iv_all(again[2 * r].word[s]);
+            for (size_t v = 0; v < n_vecs; v++)
+                cross[r][v] = dot(cross[r][v], b[v], a_high);
         }
     }
 #pragma GCC unroll 6
     for (size_t r = 0; r < n_rows; r++)
         for (size_t v = 0; v < n_vecs; v++) {
-            _mm512_storeu_si512(sums + 2 * r * PANEL + v * WIDTH, sum[r][v]);
-            _mm512_storeu_si512(sums + (2 * r + 1) * PANEL + v * WIDTH, cross[r][v]);
+            iv_store(sums + 2 * r * PANEL + v * WIDTH, sum[r][v]);
+            iv_store(sums + (2 * r + 1) * PANEL + v * WIDTH, cross[r][v]);
         }
 }
 
@@ -113,12 +138,14 @@ static void tile_one(int32_t *sums, const struct i8_row *rows, const int32_t *pa
         TILE(one, 4)
         TILE(one, 5)
         TILE(one, 6)
+#ifdef __AVX512F__
         TILE(one, 7)
         TILE(one, 8)
         TILE(one, 9)
         TILE(one, 10)
         TILE(one, 11)
         TILE(one, 12)
+#endif
     }
 }
 
@@ -128,9 +155,11 @@ static void tile_two(int32_t *sums, const struct i8_row *rows, const int32_t *pa
         TILE(two, 1)
         TILE(two, 2)
         TILE(two, 3)
+#ifdef __AVX512F__
         TILE(two, 4)
         TILE(two, 5)
         TILE(two, 6)
+#endif
     }
 }
 
@@ -169,8 +198,8 @@ static void multiply(float *c, size_t ldc, struct slices a, const int8_t *a_expo
     CPU(i8_multiply)(&form, c, ldc, a, a_exponent, packed, b_exponent, M, N, K, accumulate);
 }
 
-const struct kernels vnni_kernels = {
-    .name = "vnni",
+const struct kernels SET = {
+    .name = SET_NAME,
     .packed_bytes = packed_bytes,
     .pack = pack,
     .multiply = multiply,

@@ -13,16 +13,21 @@ static inline struct source quads_low(const struct source *x)
     return low;
 }
 
-/** As `left` of struct i8_form; with two slices rows alternate, high and low. */
-static inline void quads_left(struct i8_row *rows, const struct source *x, size_t n, size_t K)
+/** As `left` of struct i8_form; with two slices rows alternate, high and low.  Zeros fill up each row to a multiple of so
+ * many words; returns how many it then has. */
+static inline size_t quads_left(struct i8_row *rows, const struct source *x, size_t n, size_t K, size_t multiple)
 {
-    struct words to = {rows->word, (x->low ? 2 : 1) * sizeof *rows / sizeof *rows->word, 1, true, 0};
+    size_t n_slices = x->low ? 2 : 1, n_steps = (K + 3) / 4, n_filled = (n_steps + multiple - 1) / multiple * multiple;
+    struct words to = {rows->word, n_slices * sizeof *rows / sizeof *rows->word, 1, true, 0};
     words_lay(QUAD, &to, x, n, K);
-    if (!x->low)
-        return;
-    struct source low = quads_low(x);
-    to.at = rows[1].word;
-    words_lay(QUAD, &to, &low, n, K);
+    if (x->low) {
+        struct source low = quads_low(x);
+        to.at = rows[1].word;
+        words_lay(QUAD, &to, &low, n, K);
+    }
+    for (size_t i = 0; i < n * n_slices && n_filled > n_steps; i++)
+        memset(rows[i].word + n_steps, 0, (n_filled - n_steps) * sizeof *rows->word);
+    return n_filled;
 }
 
 /** As `right`: in each step the words of high, then those of low.  `flip` is xored into all. */

@@ -330,7 +330,7 @@ int cmd_bench(int argc, char **argv)
     bench.seconds = 0.2;
     const struct options_row row[] = {
         {"isa", "NAME", OPTIONS_TEXT, &isa,
-         "ref, avx2, avx512, vnni, amx, neon or dotprod (default: the fastest here, and avx2 or neon)", 0, 0, false},
+         "ref, avx2, avx512, avxvnni, vnni, amx, neon or dotprod (default: the fastest here, and avx2 or neon)", 0, 0, false},
         {"seconds", "S", OPTIONS_DOUBLE, &bench.seconds, "time for each figure (default 0.2)", 0, 0, false},
     };
     const struct options_usage usage = {

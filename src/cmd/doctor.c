@@ -84,7 +84,7 @@ static void drop_line(void *arg, enum log_level level, const char *line)
 
 static bool check_kernels(void)
 {
-    static const char *const name[] = {"ref", "avx2", "avx512", "vnni", "amx", "neon", "dotprod"};
+    static const char *const name[] = {"ref", "avx2", "avx512", "avxvnni", "vnni", "amx", "neon", "dotprod"};
     const char *wanted = getenv("HANSE_ISA");
     const struct kernels *chosen, *other;
     char here[64] = "";

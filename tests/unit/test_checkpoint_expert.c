@@ -138,7 +138,7 @@ START_TEST(test_root)
 }
 END_TEST
 
-static const char *const isa[] = {"ref", "avx2", "avx512", "vnni", "amx", "neon", "dotprod"};
+static const char *const isa[] = {"ref", "avx2", "avx512", "avxvnni", "vnni", "amx", "neon", "dotprod"};
 
 /* A thousand updates, root after root the same on every set of kernels. */
 START_TEST(test_roots_everywhere)

@@ -391,7 +391,7 @@ START_TEST(test_order_matters)
 }
 END_TEST
 
-static const char *const isa[] = {"avx2", "avx512", "vnni", "amx", "neon", "dotprod"};
+static const char *const isa[] = {"avx2", "avx512", "avxvnni", "vnni", "amx", "neon", "dotprod"};
 
 START_TEST(test_same_bits_everywhere)
 {
