@@ -138,8 +138,10 @@ static int open_metrics(struct screen *screen, const char *file)
     if (!file)
         return 0;
     screen->metrics = fopen(file, "a");
-    if (screen->metrics)
+    if (screen->metrics) {
+        setvbuf(screen->metrics, NULL, _IOLBF, 0); /* whoever follows the file sees each step when it ends */
         return 0;
+    }
     log_error("%s: cannot be opened for metrics (%s); choose another file with --metrics", file, strerror(errno));
     return HANSE_EACCESS;
 }

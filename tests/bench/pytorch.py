@@ -14,7 +14,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -362,6 +361,16 @@ def choose_variant(args):
     return best
 
 
+def count_lines(path):
+    return open(path).read().count("\n") if os.path.exists(path) else 0
+
+
+def cpu_seconds(pid):
+    """By all threads of a process, so far (Linux)."""
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure_hanse(args, directory):
     """The same by hanse's own metrics, without its first steps, as PyTorch's warm-up is left out."""
     metrics = os.path.join(directory, "metrics.jsonl")
@@ -370,15 +379,21 @@ def measure_hanse(args, directory):
         os.remove(metrics)
     words = [args.hanse, "train", "--local", "--run", args.run, "--dir", os.path.join(directory, "run"), "--data", args.data,
              "--seconds", str(args.seconds + 1), "--workers", str(args.threads), "--metrics", metrics]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    seen = []  # steps that were in the metrics, and the CPU that it had taken
+    while process.poll() is None:
+        seen.append((count_lines(metrics), cpu_seconds(process.pid)))
+        time.sleep(0.1)
+    if process.returncode != 0:
+        sys.exit(f"{args.hanse} train: exit status {process.returncode}")
     lines = [json.loads(line) for line in open(metrics)]
-    first = min(N_WARM_UP, len(lines) // 2) - 1
-    rate = (lines[-1]["tokens"] - lines[first]["tokens"]) / (lines[-1]["seconds"] - lines[first]["seconds"])
+    first = min(N_WARM_UP, len(lines) // 2)
+    rate = (lines[-1]["tokens"] - lines[first - 1]["tokens"]) / (lines[-1]["seconds"] - lines[first - 1]["seconds"])
+    begin = next(x for x in seen if x[0] >= first)
+    end = next((x for x in seen if x[0] >= len(lines)), seen[-1])  # before it saves
+    per_cpu = (end[0] - begin[0]) * lines[0]["tokens"] / max(end[1] - begin[1], 1e-9)
     losses = [x["loss"] for x in lines[-max(1, len(lines) // 10):]]
-    return {"rate": rate, "per_cpu": lines[-1]["tokens"] / cpu, "loss": sum(losses) / len(losses)}
+    return {"rate": rate, "per_cpu": per_cpu, "loss": sum(losses) / len(losses)}
 
 
 def main():
