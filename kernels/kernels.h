@@ -145,6 +145,11 @@ struct kernels {
 
     /** p (n) = flush(kept - rate * u) with kept = p - decay * p, each one fmaf. */
     void (*descend)(float *p, const float *u, float rate, float decay, size_t n);
+
+    /** y (n) = a * x; y (n) = x / a, y may be x; y (n) = fmaf(a, x, b * y). */
+    void (*scale)(float *y, float a, const float *x, size_t n);
+    void (*divide)(float *y, const float *x, float a, size_t n);
+    void (*blend)(float *y, float a, const float *x, float b, size_t n);
 };
 
 /**

@@ -37,6 +37,9 @@ void CPU(adamw)(float *p, float *m, float *v, const float *g, const struct adam_
 void CPU(nadamw)(float *p, float *m, float *v, const float *g, const struct adam_step *step, size_t n);
 void CPU(momentum)(float *u, float *m, const float *g, float momentum, float grad_scale, size_t n);
 void CPU(descend)(float *p, const float *u, float rate, float decay, size_t n);
+void CPU(scale)(float *y, float a, const float *x, size_t n);
+void CPU(divide)(float *y, const float *x, float a, size_t n);
+void CPU(blend)(float *y, float a, const float *x, float b, size_t n);
 
 /** As ref_exp_row; e may be NULL for the sum alone, or be x. */
 float CPU(exp_row)(float *e, float *max, const float *x, size_t n);
@@ -48,7 +51,8 @@ extern const struct kernels CPU(kernels);
     .matmul = CPU(matmul), .rmsnorm = CPU(rmsnorm), .rmsnorm_grad = CPU(rmsnorm_grad), .swiglu = CPU(swiglu),                    \
     .swiglu_grad = CPU(swiglu_grad), .rope = CPU(rope), .attention = CPU(attention), .attention_grad = CPU(attention_grad),      \
     .sigmoid = CPU(sigmoid), .cross_entropy = CPU(cross_entropy), .sum_squares = CPU(sum_squares), .axpy = CPU(axpy),            \
-    .dot = CPU(dot), .adamw = CPU(adamw), .nadamw = CPU(nadamw), .momentum = CPU(momentum), .descend = CPU(descend)
+    .dot = CPU(dot), .adamw = CPU(adamw), .nadamw = CPU(nadamw), .momentum = CPU(momentum), .descend = CPU(descend),             \
+    .scale = CPU(scale), .divide = CPU(divide), .blend = CPU(blend)
 #define CPU_QUANTIZE                                                                                                             \
     .quantize_rows = CPU(quantize_rows), .quantize_columns = CPU(quantize_columns), .dequantize_rows = CPU(dequantize_rows)
 

@@ -13,6 +13,39 @@ void CPU(axpy)(float *y, float a, const float *x, size_t n)
     }
 }
 
+void CPU(scale)(float *y, float a, const float *x, size_t n)
+{
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        v_store(y + i, v_mul(v_all(a), v_load(x + i)));
+    if (i < n) {
+        mask m = v_first(n - i);
+        v_store_part(y + i, m, v_mul(v_all(a), v_load_part(x + i, m)));
+    }
+}
+
+void CPU(divide)(float *y, const float *x, float a, size_t n)
+{
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        v_store(y + i, v_div(v_load(x + i), v_all(a)));
+    if (i < n) {
+        mask m = v_first(n - i);
+        v_store_part(y + i, m, v_div(v_load_part(x + i, m), v_all(a)));
+    }
+}
+
+void CPU(blend)(float *y, float a, const float *x, float b, size_t n)
+{
+    size_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        v_store(y + i, v_fma(v_all(a), v_load(x + i), v_mul(v_all(b), v_load(y + i))));
+    if (i < n) {
+        mask m = v_first(n - i);
+        v_store_part(y + i, m, v_fma(v_all(a), v_load_part(x + i, m), v_mul(v_all(b), v_load_part(y + i, m))));
+    }
+}
+
 void CPU(sigmoid)(float *y, const float *x, size_t n)
 {
     size_t i = 0;

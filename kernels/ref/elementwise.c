@@ -10,6 +10,24 @@ void ref_axpy(float *y, float a, const float *x, size_t n)
         y[i] = fmaf(a, x[i], y[i]);
 }
 
+void ref_scale(float *y, float a, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = a * x[i];
+}
+
+void ref_divide(float *y, const float *x, float a, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] / a;
+}
+
+void ref_blend(float *y, float a, const float *x, float b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = fmaf(a, x[i], b * y[i]);
+}
+
 void ref_sigmoid_each(float *y, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)

@@ -12,6 +12,11 @@
 #define NS_B -4.7750f
 #define NS_C 2.0315f
 
+/* Rows of a symmetric product that are worked out at a time: fewer leave out more of it, and copy its right side more often. */
+#define ROWS_MIN ((size_t)32)
+#define ROWS_MAX ((size_t)96)
+#define REFLECTED ((size_t)16)
+
 static size_t lesser(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -60,12 +65,32 @@ static bool normalize(const struct kernels *k, float *u, size_t n)
     float largest = largest_of(u, n);
     if (!(largest >= REF_FLUSH))
         return false;
-    for (size_t i = 0; i < n; i++)
-        u[i] = u[i] / largest;
+    k->divide(u, u, largest, n);
     float norm = sqrtf(k->sum_squares(u, n));
-    for (size_t i = 0; i < n; i++)
-        u[i] = u[i] / norm;
+    k->divide(u, u, norm, n);
     return true;
+}
+
+/* The lower half is the upper one's reflection; in squares, so that what is read and written stays at hand. */
+static void reflect(float *s, size_t n)
+{
+    for (size_t i = 0; i < n; i += REFLECTED)
+        for (size_t j = i; j < n; j += REFLECTED)
+            for (size_t row = i; row < i + REFLECTED && row < n; row++)
+                for (size_t column = row < j ? j : row + 1; column < j + REFLECTED && column < n; column++)
+                    s[column * n + row] = s[row * n + column];
+}
+
+/* s (n, n) = a b for factors whose product is symmetric: outputs (i, j) and (j, i) are chains of the same products of the same
+ * numbers in the same order, so one of them is worked out. */
+static void symmetric(const struct kernels *k, float *s, struct matrix a, struct matrix b, size_t n, size_t K)
+{
+    size_t n_rows = n / 4 < ROWS_MIN ? ROWS_MIN : n / 4 > ROWS_MAX ? ROWS_MAX : n / 4;
+    for (size_t i = 0; i < n; i += n_rows) {
+        struct matrix rows = {a.at + i * a.row, a.row, a.col}, columns = {b.at + i * b.col, b.row, b.col};
+        k->matmul(s + i * n + i, n, rows, columns, lesser(n_rows, n - i), n - i, K, false);
+    }
+    reflect(s, n);
 }
 
 /* y = a x + (b s + c s s) x with s = x x^T, or the same from the right when x is tall; s is the smaller square. */
@@ -75,14 +100,12 @@ static void iterate(const struct kernels *k, float *y, const float *x, float *sq
     size_t s = lesser(M, N);
     struct matrix plain = matrix_of(x, N), turned = matrix_transposed(x, N);
     if (is_wide)
-        k->matmul(square, s, plain, turned, s, s, N, false);
+        symmetric(k, square, plain, turned, s, N);
     else
-        k->matmul(square, s, turned, plain, s, s, M, false);
-    k->matmul(fourth, s, matrix_of(square, s), matrix_of(square, s), s, s, s, false);
-    for (size_t i = 0; i < s * s; i++)
-        fourth[i] = fmaf(NS_B, square[i], NS_C * fourth[i]);
-    for (size_t i = 0; i < M * N; i++)
-        y[i] = NS_A * x[i];
+        symmetric(k, square, turned, plain, s, M);
+    symmetric(k, fourth, matrix_of(square, s), matrix_of(square, s), s, s);
+    k->blend(fourth, NS_B, square, NS_C, s * s);
+    k->scale(y, NS_A, x, M * N);
     if (is_wide)
         k->matmul(y, N, matrix_of(fourth, s), plain, M, N, s, true);
     else

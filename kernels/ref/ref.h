@@ -66,6 +66,9 @@ void ref_adamw(float *p, float *m, float *v, const float *g, const struct adam_s
 void ref_nadamw(float *p, float *m, float *v, const float *g, const struct adam_step *step, size_t n);
 void ref_momentum(float *u, float *m, const float *g, float momentum, float grad_scale, size_t n);
 void ref_descend(float *p, const float *u, float rate, float decay, size_t n);
+void ref_scale(float *y, float a, const float *x, size_t n);
+void ref_divide(float *y, const float *x, float a, size_t n);
+void ref_blend(float *y, float a, const float *x, float b, size_t n);
 
 extern const struct kernels ref_kernels;
 

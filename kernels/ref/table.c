@@ -26,4 +26,7 @@ const struct kernels ref_kernels = {
     .nadamw = ref_nadamw,
     .momentum = ref_momentum,
     .descend = ref_descend,
+    .scale = ref_scale,
+    .divide = ref_divide,
+    .blend = ref_blend,
 };

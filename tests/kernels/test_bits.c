@@ -28,6 +28,15 @@ static void check_elementwise(const struct kernels *k, const struct kernels *ref
     ref->axpy(want, a, x, n);
     k->axpy(got, a, x, n);
     assert_same(got, want, n, k->name, "axpy");
+    ref->blend(want, a, x, -4.775f, n);
+    k->blend(got, a, x, -4.775f, n);
+    assert_same(got, want, n, k->name, "blend");
+    ref->scale(want, a, x, n);
+    k->scale(got, a, x, n);
+    assert_same(got, want, n, k->name, "scale");
+    ref->divide(want, want, 3.7f, n);
+    k->divide(got, got, 3.7f, n);
+    assert_same(got, want, n, k->name, "divide");
     ref->sigmoid(want, x, n);
     k->sigmoid(got, x, n);
     assert_same(got, want, n, k->name, "sigmoid");

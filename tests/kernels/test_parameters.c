@@ -126,6 +126,55 @@ START_TEST(muon_has_the_same_bits_through_every_set)
 }
 END_TEST
 
+/* doc/numerics.md word by word: whole products, one after the other. */
+static void muon_by_the_book(const struct kernels *k, float *p, const float *g, float rate, size_t M, size_t N)
+{
+    size_t n = M * N, s = M <= N ? M : N;
+    float *x = malloc(n * sizeof *x), *y = malloc(n * sizeof *y), *sq = malloc(s * s * sizeof *sq),
+          *f = malloc(s * s * sizeof *f);
+    float most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = fabsf(g[i]) > most ? fabsf(g[i]) : most;
+    for (size_t i = 0; i < n; i++)
+        x[i] = g[i] / most;
+    float norm = sqrtf(k->sum_squares(x, n));
+    for (size_t i = 0; i < n; i++)
+        x[i] = x[i] / norm;
+    for (int t = 0; t < 5; t++) {
+        struct matrix plain = matrix_of(x, N), turned = matrix_transposed(x, N);
+        k->matmul(sq, s, M <= N ? plain : turned, M <= N ? turned : plain, s, s, M <= N ? N : M, false);
+        k->matmul(f, s, matrix_of(sq, s), matrix_of(sq, s), s, s, s, false);
+        for (size_t i = 0; i < s * s; i++)
+            f[i] = fmaf(-4.7750f, sq[i], 2.0315f * f[i]);
+        for (size_t i = 0; i < n; i++)
+            y[i] = 3.4445f * x[i];
+        k->matmul(y, N, M <= N ? matrix_of(f, s) : plain, M <= N ? plain : matrix_of(f, s), M, N, s, true);
+        memcpy(x, y, n * sizeof *x);
+    }
+    for (size_t i = 0; i < n; i++)
+        p[i] = fmaf(-rate * (N > M ? sqrtf((float)N / (float)M) : 1.0f), x[i], p[i]);
+    free(x), free(y), free(sq), free(f);
+}
+
+/* Shapes of one block of rows and of several, with a last one that is short. */
+START_TEST(half_of_a_symmetric_product_is_all_of_it)
+{
+    static const size_t shape[][2] = {{20, 31}, {33, 33}, {75, 140}, {130, 97}, {420, 400}};
+    size_t M = shape[_i][0], N = shape[_i][1];
+    struct dice dice = {(uint64_t)_i};
+    const struct kernels *k;
+    ck_assert_int_eq(kernels_choose(NULL, &k), 0);
+    float *g = dice_floats(&dice, PLAIN, M * N), *p = calloc(M * N, sizeof *p), *m = calloc(M * N, sizeof *m);
+    float *want = calloc(M * N, sizeof *want), *work = malloc(muon_work_floats(M, N) * sizeof *work);
+    struct muon_step step = plain_step();
+    step.lr = 0.5f;
+    muon_update(k, p, m, g, work, &step, M, N);
+    muon_by_the_book(k, want, g, step.lr, M, N);
+    assert_same(p, want, M * N, k->name, "muon");
+    free(g), free(p), free(m), free(want), free(work);
+}
+END_TEST
+
 static int n_lines;
 
 static void count_line(void *arg, enum log_level level, const char *line)
@@ -162,6 +211,7 @@ int main(void)
     tcase_add_loop_test(tc, muon_is_nearly_orthogonal_whatever_the_gradients_size, 0, 4);
     tcase_add_test(tc, muon_without_a_gradient_only_decays);
     tcase_add_loop_test(tc, muon_has_the_same_bits_through_every_set, 0, 6);
+    tcase_add_loop_test(tc, half_of_a_symmetric_product_is_all_of_it, 0, 5);
     tcase_add_test(tc, kernels_are_chosen_by_name_and_unknown_names_refused);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
