@@ -459,7 +459,209 @@ def first_value(i, key, std):
         attempt += 1
 
 
+# ---- an expert
+
+def at(x, ld):
+    """The element function of rows of ld."""
+    return lambda i, k: x[i * ld + k]
+
+
+def turned(f):
+    return lambda i, k: f(k, i)
+
+
+class Refused(Exception):
+    pass
+
+
+def groups(found):
+    if None in found:
+        raise Refused
+    return [q for q, _ in found], [e for _, e in found]
+
+
+class Layer:
+    """A matrix w(i, j) of (M, N), rounded by columns."""
+
+    def __init__(self, w, M, N, n_slices):
+        self.M, self.N, self.n_slices, self.found = M, N, n_slices, None
+        self.found = [quantize([w(i, j) for i in range(M)], n_slices) for j in range(N)]
+
+    def forward(self, x, ex, n):
+        q, e = groups(self.found)
+        return multiply(x, ex, lambda k, j: q[j][k], e, self.n_slices, n, self.N, self.M)
+
+    def grad_of_x(self, g, n, old=None):
+        q, e = groups(self.found)
+        rows, eg = groups([quantize(g[r * self.N:(r + 1) * self.N], self.n_slices, e) for r in range(n)])
+        return multiply(lambda i, k: rows[i][k], eg, lambda k, j: q[k][j], None, self.n_slices, n, self.M, self.N, old)
+
+    def grad_of_w(self, x, ex, g, n, old):
+        q, e = groups([quantize([g[r * self.N + j] for r in range(n)], self.n_slices, ex) for j in range(self.N)])
+        return multiply(turned(x), None, lambda k, j: q[j][k], e, self.n_slices, self.M, self.N, n, old)
+
+
+class Expert:
+    def __init__(self, c):
+        self.D, self.H, self.warmup, self.max_staleness = c["D"], c["H"], c["warmup"], c["max_staleness"]
+        self.n_slices = (0, 2, 1)[c["numerics"]]
+        self.lr, self.beta1, self.beta2, self.eps, self.decay, self.clip = c["config"]
+        self.param, self.version = list(c["param"]), 0
+        self.m, self.v, self.powers = [0] * len(self.param), [0] * len(self.param), [ONE, ONE]
+        self.begin()
+
+    def begin(self):
+        size, D, H, p = self.D * self.H, self.D, self.H, self.param
+        self.grad, self.slots, self.scales, self.block = [[0] * size for _ in range(3)], 0, 0, []
+        self.Wg, self.Wu, self.Wd = at(p[:size], H), at(p[size:2 * size], H), at(p[2 * size:], D)
+        if self.n_slices:
+            self.layers = [Layer(w, D, H, self.n_slices) for w in (self.Wg, self.Wu, turned(self.Wd))]
+
+    def check(self, rows):
+        """REJECT of what was sent: floats, or integers and exponents."""
+        if self.n_slices:
+            q, e, high = rows
+            bad = any(not -114 <= a <= (5 if self.n_slices == 2 else 13) for a in e) or -128 in high
+        else:
+            bad = any(magnitude(a) >= power(20) for a in rows)
+        if bad:
+            raise Refused
+
+    def hidden(self, x, n):
+        if self.n_slices:
+            q = at(x[0], self.D)
+            g, u = (layer.forward(q, x[1], n) for layer in self.layers[:2])
+        else:
+            g, u = (matmul(at(x, self.D), w, n, self.H, self.D) for w in (self.Wg, self.Wu))
+        return g, u, [swiglu(a, b) for a, b in zip(g, u)]
+
+    def forward(self, x, n):
+        self.check(x)
+        h = self.hidden(x, n)[2]
+        if self.n_slices:
+            return self.layers[2].grad_of_x(h, n)
+        y = matmul(at(h, self.H), self.Wd, n, self.D, self.H)
+        if any(magnitude(a) >= INF for a in y):
+            raise Refused
+        return y
+
+    def backward(self, x, gy, weight, n, version, lr_scale):
+        self.check(x)
+        self.check(gy)
+        D, H = self.D, self.H
+        g, u, h = self.hidden(x, n)
+        if self.n_slices:
+            gh = self.layers[2].forward(at(gy[0], D), gy[1], n)
+            if weight:
+                gh, h = ([mul(a, weight[i // H]) for i, a in enumerate(rows)] for rows in (gh, h))
+        else:
+            if weight:
+                gy = [mul(weight[i // D], a) for i, a in enumerate(gy)]
+                self.check(gy)
+            gh = matmul(at(gy, D), turned(self.Wd), n, H, D)
+        both = [swiglu_grad(*one) for one in zip(gh, g, u)]
+        gg, gu = [a for a, _ in both], [b for _, b in both]
+        if self.n_slices:
+            if any(magnitude(a) >= power(24) for a in gg + gu + h):
+                raise Refused
+            gx = self.layers[1].grad_of_x(gu, n, self.layers[0].grad_of_x(gg, n))
+            if any(magnitude(a) >= power(40) for a in gx):
+                raise Refused
+        else:
+            gx = matmul(at(gg, H), turned(self.Wg), n, D, H)
+            gx = matmul(at(gu, H), turned(self.Wu), n, D, H, gx)
+            if any(magnitude(a) >= INF for a in gx + gg + gu + h):
+                raise Refused
+        stale = abs(self.version - version)
+        if stale > self.max_staleness:
+            return gx
+        halvings = min((stale + 1) // 3, 30)
+        if halvings:
+            gg, gu, h = ([mul(a, power(-halvings)) for a in rows] for rows in (gg, gu, h))
+        for r in range(n):
+            self.slots += 1
+            self.scales = add(self.scales, lr_scale)
+            mine = [rows[r * H:(r + 1) * H] for rows in (gg, gu, h)]
+            if self.n_slices:
+                self.block.append(([(q[0][r * D:(r + 1) * D], q[1][r]) for q in (x, gy)], mine))
+                if len(self.block) == 256:
+                    self.sum_block()
+            else:
+                self.sum_row(x[r * D:(r + 1) * D], gy[r * D:(r + 1) * D], *mine)
+        return gx
+
+    def sum_row(self, x, gy, gg, gu, h):
+        D, H = self.D, self.H
+        for grad, a, b in zip(self.grad, (x, x, h), (gg, gu, gy)):
+            for i, left in enumerate(a):
+                for j, right in enumerate(b):
+                    grad[i * len(b) + j] = fma(left, right, grad[i * len(b) + j])
+
+    def sum_block(self):
+        n, D, H = len(self.block), self.D, self.H
+        sent = [([self.block[r][0][i][0] for r in range(n)], [self.block[r][0][i][1] for r in range(n)]) for i in (0, 1)]
+        (x, ex), (gy, egy) = sent
+        gg, gu, h = ([a for _, rows in self.block for a in rows[i]] for i in range(3))
+        self.grad[0] = self.layers[0].grad_of_w(lambda i, k: x[i][k], ex, gg, n, self.grad[0])
+        self.grad[1] = self.layers[1].grad_of_w(lambda i, k: x[i][k], ex, gu, n, self.grad[1])
+        old = [self.grad[2][j * D + i] for i in range(D) for j in range(H)]
+        new = self.layers[2].grad_of_w(lambda i, k: gy[i][k], egy, h, n, old)
+        self.grad[2] = [new[i * H + j] for j in range(H) for i in range(D)]
+        self.block = []
+
+    def update(self):
+        if self.block:
+            self.sum_block()
+        grad, t = sum(self.grad, []), self.version + 1
+        if self.slots:
+            mean = div(ONE, of_int(self.slots))
+            norm = mul(sqrt(dot(grad, grad)), mean)
+            if magnitude(norm) < INF:
+                scale = mul(mean, div(self.clip, norm)) if less(0, self.clip) and less(self.clip, norm) else mean
+                self.powers = [mul(self.powers[0], self.beta1), mul(self.powers[1], self.beta2)]
+                warm = div(of_int(t), of_int(self.warmup)) if t < self.warmup else ONE
+                lr = mul(mul(self.lr, warm), div(self.scales, of_int(self.slots)))
+                adam(self.param, self.m, self.v, grad, (lr, self.beta1, self.beta2, self.eps, self.decay, *self.powers, scale), True)
+        self.version = t
+        self.begin()
+
+
 # ---- cases: each gives its results by name
+
+expert = None
+
+
+def case_expert_new(c):
+    global expert
+    expert = Expert(c)
+    return {}
+
+
+def case_expert_call(c):
+    n, sent = c["n"], []
+    for key in ("x", "gy"):
+        if expert.n_slices:
+            high, low = c[key + "_high"], c[key + "_low"]
+            q = [256 * a + b for a, b in zip(high, low)] if expert.n_slices == 2 else high
+            sent.append((q, c[key + "_exponent"], high))
+        else:
+            sent.append(c[key])
+    out = {"is_refused": [0], "is_backward_refused": [0], "y": [], "gx": []}
+    try:
+        out["y"] = expert.forward(sent[0], n)
+    except Refused:
+        out["is_refused"] = [1]
+    try:
+        out["gx"] = expert.backward(*sent, c["weight"], n, c["version"], c["lr_scale"][0])
+    except Refused:
+        out["is_backward_refused"] = [1]
+    return out
+
+
+def case_expert_update(c):
+    expert.update()
+    return {"param": expert.param, "moment1": expert.m, "moment2": expert.v}
+
 
 def flat(rows):
     return [a for row in rows for a in row]
@@ -607,7 +809,8 @@ def case_first_values(c):
 
 CASES = {name[5:]: f for name, f in list(globals().items()) if name.startswith("case_")}
 CASES["adamw"] = CASES["nadamw"] = CASES.pop("adam")
-LISTS = {"high", "low", "exponent", "fold", "ah", "al", "bh", "bl", "ea", "eb", "allowed", "answered", "pick"}
+LISTS = {"high", "low", "exponent", "fold", "ah", "al", "bh", "bl", "ea", "eb", "allowed", "answered", "pick", "x_high", "x_low",
+         "x_exponent", "gy_high", "gy_low", "gy_exponent"}
 
 
 def read_cases(lines):

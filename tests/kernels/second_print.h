@@ -47,4 +47,7 @@ static inline void number(const char *key, long x)
     printf("i %s %ld\n", key, x);
 }
 
+/** Cases of whole experts. */
+void second_experts(void);
+
 #endif

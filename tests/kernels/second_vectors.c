@@ -358,5 +358,6 @@ int main(void)
     for (int i = 0; i < 12; i++)
         attention(&dice, i % N_KINDS);
     first_values(&dice);
+    second_experts();
     return 0;
 }
