@@ -18,6 +18,7 @@
 #include "kernels/ref/gate.h"
 #include "model/data.h"
 #include "model/optimizer.h"
+#include "router/rows.h"
 
 #define THREADS_MAX 16
 #define BITS_PER_NAT 1.4426950408889634
@@ -46,6 +47,7 @@ struct bench {
 /* What one thread needs to gather an expert's rows. */
 struct desk {
     float *rows, *out, *grad, *weight;
+    void *bytes[3]; /* rows, gradients and answers as they would travel */
     void *work;
     uint32_t *slot;
 };
@@ -97,6 +99,8 @@ static void desk_init(struct desk *desk, const struct bench *bench, size_t N)
     desk->rows = must(malloc(n * sizeof(float)));
     desk->out = must(malloc(n * sizeof(float)));
     desk->grad = must(malloc(n * sizeof(float)));
+    for (size_t i = 0; i < 3; i++)
+        desk->bytes[i] = must(malloc(rows_bytes(NUMERICS_I8X2, N, bench->run.latent)));
     desk->work = must(arena_aligned(1, expert_work_bytes(bench->place[0].expert, N)));
     desk->weight = must(malloc(N * sizeof(float)));
     desk->slot = must(malloc(N * sizeof(uint32_t)));
@@ -115,6 +119,26 @@ static size_t gather(struct desk *desk, const struct bench *bench, const struct 
     return n;
 }
 
+/* Rows in the run's form, rounded as a trainer does. */
+static struct rows travelling(const struct bench *bench, void *bytes, const float *from, size_t n)
+{
+    enum numerics form = bench->run.expert_numerics;
+    struct rows rows = rows_at(form, form == NUMERICS_F32 ? (const void *)from : bytes, n, bench->run.latent);
+    if (form != NUMERICS_F32)
+        rows_round(bench->kernels, &rows, from, n, bench->run.latent);
+    return rows;
+}
+
+/* What becomes of an answer on its way. */
+static void return_answer(const struct bench *bench, struct desk *desk, size_t n)
+{
+    if (bench->run.expert_numerics == NUMERICS_F32)
+        return;
+    struct rows rows = rows_at(NUMERICS_I8X2, desk->bytes[2], n, bench->run.latent);
+    rows_round(bench->kernels, &rows, desk->out, n, bench->run.latent);
+    rows_floats(bench->kernels, desk->out, &rows, n, bench->run.latent);
+}
+
 static void ask_forward(struct bench *bench, struct desk *desk, struct trunk_tape *tape, size_t moe)
 {
     size_t E = bench->run.experts, D = bench->run.latent, K = bench->run.chosen;
@@ -129,8 +153,10 @@ static void ask_forward(struct bench *bench, struct desk *desk, struct trunk_tap
         size_t n = gather(desk, bench, tape, exchange, (int32_t)e);
         pthread_mutex_lock(&place->mutex);
         bench->load[moe * E + e] += n;
-        must_be_0(n ? expert_forward(place->expert, desk->out, &(struct rows){.f32 = desk->rows}, desk->work, n) : 0);
+        struct rows rows = travelling(bench, desk->bytes[0], desk->rows, n);
+        must_be_0(n ? expert_forward(place->expert, desk->out, &rows, desk->work, n) : 0);
         pthread_mutex_unlock(&place->mutex);
+        return_answer(bench, desk, n);
         for (size_t i = 0; i < n; i++)
             memcpy(exchange->y + desk->slot[i] * D, desk->out + i * D, D * sizeof(float));
     }
@@ -148,7 +174,8 @@ static void ask_backward(struct bench *bench, struct desk *desk, struct trunk_ta
             desk->weight[i] = exchange->weight[desk->slot[i]];
             memcpy(desk->grad + i * D, exchange->gout + desk->slot[i] / K * D, D * sizeof(float));
         }
-        struct rows rows = {.f32 = desk->rows}, gy = {.f32 = desk->grad};
+        struct rows rows = travelling(bench, desk->bytes[0], desk->rows, n),
+                    gy = travelling(bench, desk->bytes[1], desk->grad, n);
         pthread_mutex_lock(&place->mutex);
         must_be_0(n ? expert_backward(place->expert, desk->out, &rows, &gy, desk->weight, desk->work, n, place->expert->version,
                                       bench->lr_scale, &staleness)
@@ -156,6 +183,7 @@ static void ask_backward(struct bench *bench, struct desk *desk, struct trunk_ta
         if (expert_update_due(place->expert))
             expert_update(place->expert);
         pthread_mutex_unlock(&place->mutex);
+        return_answer(bench, desk, n);
         for (size_t i = 0; i < n; i++)
             memcpy(exchange->gx + desk->slot[i] * D, desk->out + i * D, D * sizeof(float));
     }
