@@ -118,7 +118,7 @@ HANSE_MUST_USE int expert_forward(const struct expert *x, float *y, const struct
  * gradient chain.  `version` is that of the forward (after a host fell back to a checkpoint it may lie in our future; the distance
  * counts).  Rows staler than max_staleness give gx but add nothing; `*staleness` says how stale they were, in every case.
  * `lr_scale` in [0, 1] is the caller's point in its schedule.  HANSE_EREJECT, with the expert unchanged and gx not to be used, when
- * expert_rows_ok() is false of rows or gy (with f32: of weighted gy), when a number becomes too large (with integers: EXPERT_GRAD_MAX),
+ * expert_rows_ok() is false of rows or gy (with f32: of weighted gy), when a number becomes too large (with integers: EXPERT_GRAD_MAX, gx QUANTIZE_MAX),
  * or lr_scale is out of range; whether it is does not depend on staleness, nor on what else is in the sum.  gx must not overlap the other
  * arrays.
  */
