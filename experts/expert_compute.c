@@ -39,7 +39,11 @@ bool expert_all_below(const float *x, size_t n, float limit)
 static bool has_no_least(const int8_t *high, size_t n)
 {
     int8_t is_least = 0;
-    for (size_t i = 0; i < n; i++)
+    size_t i = 0;
+    for (; i + CHECK_LANES <= n; i += CHECK_LANES)
+        for (size_t j = 0; j < CHECK_LANES; j++)
+            is_least |= (int8_t) - (high[i + j] == INT8_MIN);
+    for (; i < n; i++)
         is_least |= (int8_t) - (high[i] == INT8_MIN);
     return !is_least;
 }
