@@ -6,9 +6,10 @@
  */
 #include "kernels/parallel.h"
 
-#define PART_FLOPS 8e6   /* 40 to 100 us of a core; to wake a helper takes 5 to 50 */
-#define PARTS_A_THREAD 8 /* the last part of all is waited for */
-#define ROW_STEP ((size_t)8)
+#define PART_FLOPS 8e6             /* 40 to 100 us of a core; to wake a helper takes 5 to 50 */
+#define INTEGER_PART_FLOPS 16e6    /* the same for products that are twice as fast and more */
+#define PARTS_A_THREAD 8           /* the last part of all is waited for */
+#define ROW_STEP ((size_t)32)      /* tiles of every set fill it, matrix units included */
 #define COLUMN_STEP ((size_t)48)   /* panels of every vector width fill it */
 #define PART_ROWS ((size_t)64)     /* of less, packing b is a large share... */
 #define PART_COLUMNS ((size_t)192) /* ...and of this, reading a again */
@@ -40,12 +41,19 @@ static size_t part_length(size_t all, size_t n, size_t shortest, size_t step)
     return ceil_div(length < shortest ? shortest : length, step) * step;
 }
 
+/* How many parts a product is worth. */
+static size_t parts_worth(unsigned width, size_t M, size_t N, size_t K, double flops)
+{
+    double n_worth = 2.0 * (double)M * (double)N * (double)K / flops;
+    size_t n_most = (size_t)width * PARTS_A_THREAD;
+    return width == 1 ? 1 : n_worth < (double)n_most ? (size_t)n_worth : n_most;
+}
+
 /* Returns the number of parts. */
 static size_t cut(struct product *p, unsigned width)
 {
-    double n_worth = 2.0 * (double)p->M * (double)p->N * (double)p->K / PART_FLOPS;
-    size_t n_most = (size_t)width * PARTS_A_THREAD, n = n_worth < (double)n_most ? (size_t)n_worth : n_most;
-    if (width == 1 || n < 2)
+    size_t n = parts_worth(width, p->M, p->N, p->K, PART_FLOPS);
+    if (n < 2)
         return 1;
     p->part_columns = part_length(p->N, n, PART_COLUMNS, COLUMN_STEP);
     p->n_across = ceil_div(p->N, p->part_columns);
@@ -73,4 +81,42 @@ void parallel_matmul(const struct kernels *k, struct team *team, float *c, size_
         team_run(team, run_part, &p, n_parts);
     else
         k->matmul(c, ldc, a, b, M, N, K, accumulate);
+}
+
+/* -- Integers -------------------------------------------------------------------------------------- */
+
+struct integer_product {
+    const struct kernels *k;
+    float *c;
+    size_t ldc;
+    struct slices a;
+    const int8_t *a_exponent;
+    const void *packed;
+    const int8_t *b_exponent;
+    size_t M, N, K;
+    bool accumulate;
+    size_t part_rows;
+};
+
+static void run_integer_part(void *arg, size_t i)
+{
+    const struct integer_product *p = arg;
+    size_t row = i * p->part_rows, skip = p->a.is_turned ? row : row * p->a.ld;
+    struct slices a = {p->a.high + skip, p->a.low ? p->a.low + skip : NULL, p->a.ld, p->a.is_turned};
+    p->k->multiply(p->c + row * p->ldc, p->ldc, a, p->a_exponent ? p->a_exponent + row : NULL, p->packed, p->b_exponent,
+                   least(p->M - row, p->part_rows), p->N, p->K, p->accumulate);
+}
+
+void parallel_multiply(const struct kernels *k, struct team *team, float *c, size_t ldc, struct slices a,
+                       const int8_t *a_exponent, const void *packed, const int8_t *b_exponent, size_t M, size_t N, size_t K,
+                       bool accumulate)
+{
+    size_t n = parts_worth(team_width(team), M, N, K, INTEGER_PART_FLOPS);
+    struct integer_product p = {k, c, ldc, a, a_exponent, packed, b_exponent, M, N, K, accumulate, M};
+    if (n > 1)
+        p.part_rows = part_length(M, n, PART_ROWS, ROW_STEP);
+    if (p.part_rows < M)
+        team_run(team, run_integer_part, &p, ceil_div(M, p.part_rows));
+    else
+        k->multiply(c, ldc, a, a_exponent, packed, b_exponent, M, N, K, accumulate);
 }

@@ -14,4 +14,9 @@
 void parallel_matmul(const struct kernels *k, struct team *team, float *c, size_t ldc, struct matrix a, struct matrix b, size_t M,
                      size_t N, size_t K, bool accumulate);
 
+/** k->multiply, shared by the team.  Rows alone are divided, since `packed` is of all columns. */
+void parallel_multiply(const struct kernels *k, struct team *team, float *c, size_t ldc, struct slices a,
+                       const int8_t *a_exponent, const void *packed, const int8_t *b_exponent, size_t M, size_t N, size_t K,
+                       bool accumulate);
+
 #endif
