@@ -1,0 +1,34 @@
+#!/bin/sh
+# tests/cmd/test_bench.sh - hanse bench prints figures for people and for programs, and says what it cannot time.
+. "$(dirname "$0")/lib.sh"
+
+# -- what it refuses
+expect 64 "'foo' is nothing to time" bench foo
+expect 64 "--shape: '3x4' is none" bench products --shape 3x4
+expect 64 "--shape: '3x4x5'' is none" bench products --shape "3x4x5'"
+expect 64 "--shape: '0x4x5' is none" bench products --shape 0x4x5
+expect 64 "--shape: '3x-4x5' is none" bench products --shape 3x-4x5
+expect 64 "--threads: '0' is neither" bench products --threads 0
+expect 64 "--threads: '2x' is neither" bench products --threads 1,2x
+expect 64 "--numerics: 'f16' is none" bench products --numerics f32,f16
+expect 64 "--isa: 'sse9' cannot be timed here" bench products --isa sse9
+expect 64 "--seconds must be" bench products --seconds 0
+
+# -- for people
+expect 0 "products M x N x K" bench products --shape 64x48x32 --seconds 0.001
+check grep -q '^product *64x48x32 *f32 ' "$out"
+check grep -q '^  *i8x1 ' "$out"
+expect 0 "3 threads" bench products --isa ref --shape "33'x21'x7" --seconds 0.001 --threads 1,3
+expect 0 "other operations" bench operations --isa ref --seconds 0.001
+
+# -- for programs: one object a line, each figure above zero, with and without OpenBLAS in the build
+expect 0 '"isa":"ref"' bench products --isa ref --shape "64x48'x32" --seconds 0.001 --json
+object='^{"op":"product","shape":"64x48.x32","numerics":"[fi0-9x]*","isa":"ref","threads":1,"gflops":[1-9][0-9.e+]*\|0\.[0-9]*[1-9]'
+check test "$(wc -l <"$out")" -eq 3
+check test "$(grep -c "$object" "$out")" -eq 3
+check test "$(grep -c '"ratio":\([0-9]\|null\).*"seconds":[0-9.e-]*}$' "$out")" -eq 3
+check test "$(grep -c '"numerics":"i8x2"' "$out")" -eq 1
+expect 0 '{"op":"axpy","shape":"65536","numerics":"f32","isa":"ref","threads":1,"ns_per_1000":' bench operations --isa ref \
+    --seconds 0.001 --json
+
+verdict
