@@ -9,7 +9,7 @@
 #include "experts/integers.h"
 
 #define DAMP_HALVINGS_MAX 30
-#define CHECK_LANES 64
+#define LANES 64
 
 _Static_assert(sizeof(float) == sizeof(int32_t), "floats are looked at as their bits");
 
@@ -27,12 +27,22 @@ bool expert_all_below(const float *x, size_t n, float limit)
     int32_t top = bits_of(limit) - 1;
     int32_t is_bad = 0;
     size_t i = 0;
-    for (; i + CHECK_LANES <= n; i += CHECK_LANES)
-        for (size_t j = 0; j < CHECK_LANES; j++)
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++)
             is_bad |= -(int32_t)((bits_of(x[i + j]) & INT32_MAX) > top);
     for (; i < n; i++)
         is_bad |= -(int32_t)((bits_of(x[i]) & INT32_MAX) > top);
     return !is_bad;
+}
+
+void expert_scale(float *x, float by, size_t n)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++)
+            x[i + j] *= by;
+    for (; i < n; i++)
+        x[i] *= by;
 }
 
 /* High slices lie in -127..127: the int32 sums of products count on it. */
@@ -40,8 +50,8 @@ static bool has_no_least(const int8_t *high, size_t n)
 {
     int8_t is_least = 0;
     size_t i = 0;
-    for (; i + CHECK_LANES <= n; i += CHECK_LANES)
-        for (size_t j = 0; j < CHECK_LANES; j++)
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++)
             is_least |= (int8_t) - (high[i + j] == INT8_MIN);
     for (; i < n; i++)
         is_least |= (int8_t) - (high[i] == INT8_MIN);
@@ -166,12 +176,6 @@ int expert_forward(const struct expert *x, float *y, const struct rows *rows, vo
     return x->integers ? integers_forward(x, y, rows, work, n) : forward(x, y, rows->f32, work, n);
 }
 
-static void scale(float *x, float by, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        x[i] *= by;
-}
-
 /* A power of two commutes with every rounding above the subnormals, so damping the small factors of the products
  * after gx is made equals damping gy, without a copy of gy. */
 static void damp(const struct expert_grad *grad, uint64_t staleness, size_t n_floats)
@@ -182,9 +186,9 @@ static void damp(const struct expert_grad *grad, uint64_t staleness, size_t n_fl
     if (halvings == 0)
         return;
     float d = 1 / (float)(1u << halvings);
-    scale(grad->gg, d, n_floats);
-    scale(grad->gu, d, n_floats);
-    scale(grad->h, d, n_floats);
+    expert_scale(grad->gg, d, n_floats);
+    expert_scale(grad->gu, d, n_floats);
+    expert_scale(grad->h, d, n_floats);
 }
 
 /* Slot by slot, so that the sum does not depend on how slots are grouped into calls. */

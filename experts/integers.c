@@ -176,8 +176,7 @@ int integers_forward(const struct expert *x, float *y, const struct rows *rows, 
 static void weigh(float *rows, const float *weight, size_t n, size_t H)
 {
     for (size_t r = 0; weight && r < n; r++)
-        for (size_t j = 0; j < H; j++)
-            rows[r * H + j] *= weight[r];
+        expert_scale(rows + r * H, weight[r], H);
 }
 
 /* gg and gu take the place of g and u. */

@@ -40,6 +40,9 @@ struct integers {
 HANSE_MUST_USE int integers_new(const struct expert_config *config, const struct kernels *kernels, struct integers **out);
 void integers_free(struct integers *integers);
 
+/** expert_compute.c: x (n) *= by, each rounded once. */
+void expert_scale(float *x, float by, size_t n);
+
 /** Rounds x->param. */
 void integers_round(struct expert *x);
 
