@@ -1,47 +1,93 @@
 /*
- * cpu/product_dotprod.c - exact-integer products by sdot: four k of int8 a lane and instruction, both signed.
+ * cpu/product_dot.c - exact-integer products by vpdpbusd or Arm's sdot: four k of int8 a lane and instruction.
  *
- * A word of a is broadcast to the columns of b.  With two slices the high products have sums of their own; the two cross
+ * vpdpbusd multiplies unsigned bytes by signed ones.  So b is packed with 128 added to each byte, and the sums of a row of a
+ * start from -128 times the sum of its bytes; with sdot, whose bytes are all signed, they start from 0.  Sums may wrap on
+ * their way: int32 is a ring, and the true sum fits.  With two slices the high products have sums of their own; the two cross
  * products share others.
  */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/quads.h"
 
+#ifdef __ARM_FEATURE_DOTPROD
+#define SET dotprod_kernels
+#define SET_NAME "dotprod"
+#define ADDED 0
+#define READS_ONCE true
 #define ROWS_ONE ((size_t)12) /* 24 of 32 registers hold the sums, either way */
 #define ROWS_TWO ((size_t)6)
+static inline ivec dot(ivec sum, ivec b, ivec a)
+{
+    return vdotq_s32(sum, vreinterpretq_s8_s32(b), vreinterpretq_s8_s32(a));
+}
+#elif defined __AVX512F__
+#define SET vnni_kernels
+#define SET_NAME "vnni"
+#define ADDED 128
+#define READS_ONCE false      /* a word broadcast from memory costs nothing */
+#define ROWS_ONE ((size_t)12) /* 24 of 32 registers hold the sums, either way */
+#define ROWS_TWO ((size_t)6)
+static inline ivec dot(ivec sum, ivec b, ivec a)
+{
+    return _mm512_dpbusd_epi32(sum, b, a);
+}
+#else
+#define SET avxvnni_kernels
+#define SET_NAME "avxvnni"
+#define ADDED 128
+#define READS_ONCE false     /* a word broadcast from memory costs nothing */
+#define ROWS_ONE ((size_t)6) /* 12 of 16 */
+#define ROWS_TWO ((size_t)3)
+static inline ivec dot(ivec sum, ivec b, ivec a)
+{
+    return _mm256_dpbusd_avx_epi32(sum, b, a);
+}
+#endif
+
+static int32_t sum_bytes(const struct i8_row *row, size_t n_steps)
+{
+    int32_t lane[WIDTH], total = 0;
+    ivec sum = iv_zero(), ones = iv_all(0x01010101);
+    for (size_t s = 0; s < n_steps; s += WIDTH)
+        sum = dot(sum, ones, iv_load(row->word + s));
+    iv_store(lane, sum);
+    for (size_t i = 0; i < WIDTH; i++)
+        total += lane[i];
+    return total;
+}
+
+static void left(struct i8_row *rows, const struct source *x, size_t n, size_t K)
+{
+    size_t n_steps = quads_left(rows, x, n, K, WIDTH);
+    for (size_t i = 0; i < n; i++, rows += x->low ? 2 : 1) {
+        rows[0].start = -ADDED * sum_bytes(rows, n_steps);
+        if (x->low) /* low times high, and high times low */
+            rows[1].start = rows[0].start - ADDED * sum_bytes(rows + 1, n_steps);
+    }
+}
 
 static void right(int32_t *panel, const struct source *x, size_t n, size_t K)
 {
-    quads_right(panel, x, n, K, 0);
+    quads_right(panel, x, n, K, (int32_t)(ADDED * 0x01010101u));
 }
 
-static inline int8x16_t load(const int32_t *words)
-{
-    return vreinterpretq_s8_s32(vld1q_s32(words));
-}
-
-/* Adds to each column's sum what four k bring: its bytes of b times those of the word. */
-static inline ivec dot(ivec sum, int8x16_t b, const int32_t *word)
-{
-    return vdotq_s32(sum, b, vreinterpretq_s8_s32(vld1q_dup_s32(word)));
-}
-
-/* Constant n_rows and n_vecs let the compiler keep the sums in registers. */
 static inline __attribute__((always_inline)) void run_one(int32_t *sums, const struct i8_row *rows, const int32_t *panel,
                                                           size_t n_steps, const size_t n_rows, const size_t n_vecs)
 {
     ivec sum[ROWS_ONE][2];
 #pragma GCC unroll 12
     for (size_t r = 0; r < n_rows; r++)
-        sum[r][0] = sum[r][1] = iv_zero();
+        sum[r][0] = sum[r][1] = iv_all(rows[r].start);
     for (size_t s = 0; s < n_steps; s++, panel += PANEL) {
-        int8x16_t b[2];
+        ivec b[2];
         for (size_t v = 0; v < n_vecs; v++)
-            b[v] = load(panel + v * WIDTH);
+            b[v] = iv_load(panel + v * WIDTH);
 #pragma GCC unroll 12
-        for (size_t r = 0; r < n_rows; r++)
+        for (size_t r = 0; r < n_rows; r++) {
+            ivec a = iv_all(rows[r].word[s]);
             for (size_t v = 0; v < n_vecs; v++)
-                sum[r][v] = dot(sum[r][v], b[v], rows[r].word + s);
+                sum[r][v] = dot(sum[r][v], b[v], a);
+        }
     }
 #pragma GCC unroll 12
     for (size_t r = 0; r < n_rows; r++)
@@ -54,22 +100,37 @@ static inline __attribute__((always_inline)) void run_two(int32_t *sums, const s
 {
     ivec sum[ROWS_TWO][2], cross[ROWS_TWO][2];
 #pragma GCC unroll 6
-    for (size_t r = 0; r < n_rows; r++)
-        sum[r][0] = sum[r][1] = cross[r][0] = cross[r][1] = iv_zero();
+    for (size_t r = 0; r < n_rows; r++) {
+        sum[r][0] = sum[r][1] = iv_all(rows[2 * r].start);
+        cross[r][0] = cross[r][1] = iv_all(rows[2 * r + 1].start);
+    }
     for (size_t s = 0; s < n_steps; s++, panel += 2 * PANEL) {
-        int8x16_t high[2], low[2];
+        ivec b[2], low[2];
+        const struct i8_row *again = rows;
         for (size_t v = 0; v < n_vecs; v++) {
-            high[v] = load(panel + v * WIDTH);
-            low[v] = load(panel + PANEL + v * WIDTH);
+            b[v] = iv_load(panel + v * WIDTH);
+            low[v] = READS_ONCE ? iv_load(panel + PANEL + v * WIDTH) : iv_zero();
         }
 #pragma GCC unroll 6
         for (size_t r = 0; r < n_rows; r++) {
-            const int32_t *a_high = rows[2 * r].word + s, *a_low = rows[2 * r + 1].word + s;
+            ivec a_high = iv_all(rows[2 * r].word[s]), a_low = iv_all(rows[2 * r + 1].word[s]);
             for (size_t v = 0; v < n_vecs; v++) {
-                sum[r][v] = dot(sum[r][v], high[v], a_high);
-                cross[r][v] = dot(cross[r][v], low[v], a_high);
-                cross[r][v] = dot(cross[r][v], high[v], a_low);
+                sum[r][v] = dot(sum[r][v], b[v], a_high);
+                cross[r][v] = dot(cross[r][v], b[v], a_low);
+                if (READS_ONCE)
+                    cross[r][v] = dot(cross[r][v], low[v], a_high);
             }
+        }
+        if (READS_ONCE)
+            continue;
+        __asm__("" : "+r"(again)); /* high a is read twice rather than held: registers are short */
+        for (size_t v = 0; v < n_vecs; v++)
+            b[v] = iv_load(panel + PANEL + v * WIDTH);
+#pragma GCC unroll 6
+        for (size_t r = 0; r < n_rows; r++) {
+            ivec a_high = iv_all(again[2 * r].word[s]);
+            for (size_t v = 0; v < n_vecs; v++)
+                cross[r][v] = dot(cross[r][v], b[v], a_high);
         }
     }
 #pragma GCC unroll 6
@@ -97,12 +158,14 @@ static void tile_one(int32_t *sums, const struct i8_row *rows, const int32_t *pa
         TILE(one, 4)
         TILE(one, 5)
         TILE(one, 6)
+#if N_REGISTERS == 32
         TILE(one, 7)
         TILE(one, 8)
         TILE(one, 9)
         TILE(one, 10)
         TILE(one, 11)
         TILE(one, 12)
+#endif
     }
 }
 
@@ -112,9 +175,11 @@ static void tile_two(int32_t *sums, const struct i8_row *rows, const int32_t *pa
         TILE(two, 1)
         TILE(two, 2)
         TILE(two, 3)
+#if N_REGISTERS == 32
         TILE(two, 4)
         TILE(two, 5)
         TILE(two, 6)
+#endif
     }
 }
 
@@ -132,7 +197,7 @@ static const struct i8_form form = {
     .n_words = {0, 1, 2},
     .n_rows = {0, ROWS_ONE, ROWS_TWO},
     .n_steps = 1,
-    .left = quads_left,
+    .left = left,
     .right = right,
     .tile = tile,
 };
@@ -153,8 +218,8 @@ static void multiply(float *c, size_t ldc, struct slices a, const int8_t *a_expo
     CPU(i8_multiply)(&form, c, ldc, a, a_exponent, packed, b_exponent, M, N, K, accumulate);
 }
 
-const struct kernels dotprod_kernels = {
-    .name = "dotprod",
+const struct kernels SET = {
+    .name = SET_NAME,
     .packed_bytes = packed_bytes,
     .pack = pack,
     .multiply = multiply,
