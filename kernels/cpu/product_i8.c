@@ -10,6 +10,7 @@
 #define ROWS_FEWEST ((size_t)24)   /* fewer would read b too often, so long rows are laid out in pieces: */
 #define LONG_ROWS ((size_t)48)     /* so many rows, */
 #define LONG_COLUMNS ((size_t)256) /* for as many columns, whose sums wait meanwhile */
+#define PACK_STEPS ((size_t)32)    /* of rows of b that are packed together */
 #define SHORT_K ((size_t)512)      /* up to here 256 times the first sum, plus the second, fits into int32 */
 
 static_assert(AREA_ROWS * sizeof(struct i8_row) + LONG_ROWS * LONG_COLUMNS * sizeof(double) <= KERNELS_SCRATCH_BYTES &&
@@ -45,16 +46,21 @@ static struct source source_of(const struct slices *m, size_t line, size_t k, bo
     };
 }
 
+/* Where rows of b lie together, some of them are packed for all panels before the next ones: a panel takes only a few bytes of
+ * each, and the rest of a line of the cache would be gone when the next panel wants it. */
 void CPU(i8_pack)(const struct i8_form *form, void *packed, struct slices b, size_t N, size_t K)
 {
-    size_t n_slices = b.low ? 2 : 1;
-    size_t n_steps = steps_of(form, K, n_slices), n_words = n_steps * form->n_words[n_slices] * PANEL;
-    int32_t *panel = packed;
-    for (size_t j = 0; j < N; j += PANEL, panel += n_words) {
-        struct source x = source_of(&b, j, 0, b.is_turned);
-        if (N - j < PANEL || n_steps * form->n_terms[n_slices] != K)
-            memset(panel, 0, n_words * sizeof *panel);
-        form->right(panel, &x, least(N - j, PANEL), K);
+    size_t n_slices = b.low ? 2 : 1, step_words = form->n_words[n_slices] * PANEL;
+    size_t n_steps = steps_of(form, K, n_slices), some = b.is_turned ? K : PACK_STEPS * form->n_terms[n_slices];
+    bool has_gaps = N % PANEL || n_steps * form->n_terms[n_slices] != K;
+    if (has_gaps)
+        memset(packed, 0, CPU(i8_packed_bytes)(form, N, K, n_slices));
+    for (size_t k = 0; k < K; k += some) {
+        int32_t *panel = (int32_t *)packed + k / form->n_terms[n_slices] * step_words;
+        for (size_t j = 0; j < N; j += PANEL, panel += n_steps * step_words) {
+            struct source x = source_of(&b, j, k, b.is_turned);
+            form->right(panel, &x, least(N - j, PANEL), least(K - k, some));
+        }
     }
 }
 

@@ -252,24 +252,34 @@ static inline __attribute__((always_inline)) void lay_straight(const enum word k
     }
 }
 
-/* They lie crosswise: blocks of 8 by 8 are turned. */
+/* Eight lines by eight steps, turned. */
+static inline __attribute__((always_inline)) void lay_block(const enum word kind, const struct words *to, const struct source *x,
+                                                            size_t i, size_t s)
+{
+    size_t n = words_k(kind);
+    __m256i r[8];
+    for (size_t t = 0; t < 8; t++)
+        r[t] = x->is_k_near ? along(kind, x, (i + t) * x->line + s * n) : across(kind, x, (s + t) * n * x->k_apart + i);
+    turn_8(r);
+    for (size_t t = 0; t < 8; t++)
+        put_8(to, x->is_k_near ? i : i + t, x->is_k_near ? s + t : s, r[t]);
+}
+
+/* They lie crosswise.  Blocks follow each other the way the source lies, so that a line of the cache is read once. */
 static inline __attribute__((always_inline)) void lay_turned(const enum word kind, const struct words *to, const struct source *x,
                                                              size_t n_lines, size_t n_whole, size_t K)
 {
-    size_t n = words_k(kind), i = 0;
-    for (; i + 8 <= n_lines; i += 8) {
-        size_t s = 0;
-        for (; s + 8 <= n_whole; s += 8) {
-            eight r[8];
-            for (size_t t = 0; t < 8; t++)
-                r[t] = x->is_k_near ? along(kind, x, (i + t) * x->line + s * n) : across(kind, x, (s + t) * n * x->k_apart + i);
-            turn_8(r);
-            for (size_t t = 0; t < 8; t++)
-                put_8(to, x->is_k_near ? i : i + t, x->is_k_near ? s + t : s, r[t]);
-        }
-        lay_singly(kind, to, x, i, i + 8, s, n_whole, K);
-    }
-    lay_singly(kind, to, x, i, n_lines, 0, n_whole, K);
+    size_t i_end = n_lines / 8 * 8, s_end = n_whole / 8 * 8;
+    if (x->is_k_near)
+        for (size_t i = 0; i < i_end; i += 8)
+            for (size_t s = 0; s < s_end; s += 8)
+                lay_block(kind, to, x, i, s);
+    else
+        for (size_t s = 0; s < s_end; s += 8)
+            for (size_t i = 0; i < i_end; i += 8)
+                lay_block(kind, to, x, i, s);
+    lay_singly(kind, to, x, 0, i_end, s_end, n_whole, K);
+    lay_singly(kind, to, x, i_end, n_lines, 0, n_whole, K);
 }
 
 /** Lays out all steps of K terms of n_lines; terms beyond K count as 0. */
