@@ -15,6 +15,7 @@
 #include "experts/integers.h"
 #include "kernels/ref/init.h"
 
+#define EPS_MIN 1e-20f              /* a first moment may outlive its second; above this the quotient stays finite */
 #define EXPERT_WIDTH_MAX (1u << 20) /* 3 D H stays far from the end of size_t */
 
 size_t expert_n_params(const struct expert_config *config)
@@ -38,8 +39,10 @@ static const char *config_fault(const struct expert_config *c)
         return "widths must be between 1 and 1048576";
     if (!is_fraction(c->beta1) || !is_fraction(c->beta2))
         return "beta1 and beta2 must be at least 0 and below 1";
-    if (!is_amount(c->lr) || !is_amount(c->eps) || !is_amount(c->weight_decay) || !is_amount(c->clip))
-        return "lr, eps, weight_decay and clip must be finite and not negative";
+    if (!(c->eps >= EPS_MIN) || !is_amount(c->eps))
+        return "eps must be at least 1e-20, lest a step divides by 0";
+    if (!is_amount(c->lr) || !is_amount(c->weight_decay) || !is_amount(c->clip))
+        return "lr, weight_decay and clip must be finite and not negative";
     if ((unsigned)c->numerics >= N_NUMERICS || (c->coarse && c->numerics != NUMERICS_I8X2))
         return "numerics must be f32, i8x2 or i8x1, and only products of i8x2 can be coarse";
     if (c->slots_per_update == 0)

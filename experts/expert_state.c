@@ -150,13 +150,34 @@ static bool adopt_block(struct expert *x, const struct state *s)
     return integers_block_ok(x);
 }
 
+/* Bounds that no expert comes near, below which the next updates stay finite: nobody else's expert may bring NaN into ours. */
+#define WEIGHT_MAX QUANTIZE_MAX
+#define MOMENT_MAX 0x1p64f
+
+static bool none_negative(const float *x, size_t n)
+{
+    bool is_negative = false;
+    for (size_t i = 0; i < n; i++)
+        is_negative |= x[i] < 0;
+    return !is_negative;
+}
+
+static bool has_sane_numbers(const struct expert *x, const struct state *s)
+{
+    size_t n = expert_n_params(&x->config);
+    return expert_all_below(s->weight, n, WEIGHT_MAX) && expert_all_below(x->moment1, n, MOMENT_MAX) &&
+           expert_all_below(x->moment2, n, __builtin_inff()) && none_negative(x->moment2, n) &&
+           expert_all_below(x->grad, n, __builtin_inff());
+}
+
 /* What was signed may still be nonsense; it must not become an expert. */
-static bool is_sane(const struct state *s, const struct checkpoint_info *info)
+static bool is_sane(const struct expert *x, const struct state *s, const struct checkpoint_info *info)
 {
     bool has_powers = s->scalar[0] >= 0 && s->scalar[0] <= 1 && s->scalar[1] >= 0 && s->scalar[1] <= 1;
     bool has_slots = s->counter[1] >= 0 && s->counter[2] >= 0 && s->counter[2] <= UINT32_MAX;
     bool has_scale = s->scalar[2] >= 0 && s->scalar[2] <= 0x1p33f;
-    return has_powers && has_slots && has_scale && s->counter[0] >= 0 && (uint64_t)s->counter[0] == info->version;
+    bool has_version = s->counter[0] >= 0 && (uint64_t)s->counter[0] == info->version;
+    return has_powers && has_slots && has_scale && has_version && has_sane_numbers(x, s);
 }
 
 static void spread(struct expert *x, const struct state *s, const struct checkpoint_info *info)
@@ -239,9 +260,8 @@ static int load(struct expert *x, const struct disk *disk, const struct hash *ru
     if (err == HANSE_EINVAL)
         log_error("checkpoint %s: this expert has D %u, H %u, numerics %s; were they changed in run.yaml?", x->name, x->config.D,
                   x->config.H, numerics_name[x->config.numerics]);
-    if (!err && (!is_sane(&s, info) || !adopt_block(loaded, &s))) {
-        log_error("checkpoint %s, version %" PRIu64 ": signed, but its counters make no sense; delete it", x->name,
-                  info->version);
+    if (!err && (!is_sane(loaded, &s, info) || !adopt_block(loaded, &s))) {
+        log_error("checkpoint %s, version %" PRIu64 ": signed, but its numbers make no sense; delete it", x->name, info->version);
         err = HANSE_ECORRUPT;
     }
     if (!err) {

@@ -186,12 +186,20 @@ START_TEST(test_load_fails_whole)
 }
 END_TEST
 
-/* Signed, and with counters that no expert can have. */
+/* Signed, and with counters or numbers that no expert can have. */
 START_TEST(test_senseless_state)
 {
+    enum { SENSIBLE = 12 };
+    static const float huge = 0x1p100f;
     struct expert *x = fresh("L3.17");
     struct checkpoint_info info;
+    size_t last = expert_n_params(&x->config) - 1;
     play_train(x, 1, 3);
+    float *const at[] = {x->param,   x->param + last,   x->moment1 + 5, x->moment1 + last,
+                         x->moment2, x->moment2 + last, x->grad + last, x->grad};
+    const float value[] = {NAN, huge, -INFINITY, -huge, -0x1p-100f, NAN, INFINITY, NAN};
+    if (_i >= 4 && _i < SENSIBLE)
+        *at[_i - 4] = value[_i - 4];
     if (_i == 0)
         x->beta1_power = 2;
     if (_i == 1)
@@ -202,9 +210,9 @@ START_TEST(test_senseless_state)
         x->beta2_power = __builtin_nanf("");
     save(x, &info);
     struct hash before = play_state(x);
-    ck_assert_int_eq(expert_load(x, &d.disk, &run, &info), _i == 4 ? 0 : HANSE_ECORRUPT);
+    ck_assert_int_eq(expert_load(x, &d.disk, &run, &info), _i == SENSIBLE ? 0 : HANSE_ECORRUPT);
     struct hash after = play_state(x);
-    ck_assert(hash_equal(&before, &after) && heard.n == (_i < 4));
+    ck_assert(hash_equal(&before, &after) && heard.n == (_i < SENSIBLE));
     expert_free(x);
 }
 END_TEST
@@ -398,7 +406,7 @@ int main(void)
     tcase_add_test(t, test_root);
     tcase_add_loop_test(t, test_roots_everywhere, 0, sizeof isa / sizeof *isa);
     tcase_add_test(t, test_load_fails_whole);
-    tcase_add_loop_test(t, test_senseless_state, 0, 5);
+    tcase_add_loop_test(t, test_senseless_state, 0, 13);
     tcase_add_loop_test(t, test_export, 0, sizeof export_name / sizeof *export_name);
     tcase_add_test(t, test_export_all);
     tcase_add_test(t, test_export_refused);

@@ -64,13 +64,16 @@ START_TEST(test_birth_refused)
     REFUSED(lr, NAN);
     REFUSED(lr, -1);
     REFUSED(clip, INFINITY);
+    REFUSED(eps, 0);
+    REFUSED(eps, NAN);
+    REFUSED(eps, INFINITY);
     REFUSED(beta1, 1);
     REFUSED(beta2, -0.1f);
     REFUSED(slots_per_update, 0);
     ck_assert_int_eq(expert_new(&good, play_kernels("ref"), &run, "", &x), HANSE_EINVAL);
     ck_assert_int_eq(expert_new(&good, play_kernels("ref"), &run, "a name of 32 bytes ............!", &x), HANSE_EINVAL);
     log_set_sink(NULL, NULL);
-    ck_assert_int_eq(n_lines, 11);
+    ck_assert_int_eq(n_lines, 14);
     ck_assert_ptr_null(x);
 }
 END_TEST
