@@ -109,8 +109,8 @@ bool expert_all_below(const float *x, size_t n, float limit);
 bool expert_rows_ok(enum numerics numerics, const struct rows *rows, size_t n, size_t D);
 
 /** y (n, D) from x (n, D), which come in the form that the config names.  HANSE_EREJECT, nothing written, when expert_rows_ok() is
- * false of the rows; also, with y not to be used, when the parameters are so large that y is not finite, or that they or h cannot be
- * rounded.  y must not overlap rows or work. */
+ * false of the rows; also, with y not to be used, when the parameters are so large that y is not below QUANTIZE_MAX, or that they or h
+ * cannot be rounded.  y must not overlap rows or work. */
 HANSE_MUST_USE int expert_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n);
 
 /**
@@ -118,8 +118,8 @@ HANSE_MUST_USE int expert_forward(const struct expert *x, float *y, const struct
  * gradient chain.  `version` is that of the forward (after a host fell back to a checkpoint it may lie in our future; the distance
  * counts).  Rows staler than max_staleness give gx but add nothing; `*staleness` says how stale they were, in every case.
  * `lr_scale` in [0, 1] is the caller's point in its schedule.  HANSE_EREJECT, with the expert unchanged and gx not to be used, when
- * expert_rows_ok() is false of rows or gy (with f32: of weighted gy), when a number becomes too large (with integers: EXPERT_GRAD_MAX, gx QUANTIZE_MAX),
- * or lr_scale is out of range; whether it is does not depend on staleness, nor on what else is in the sum.  gx must not overlap the other
+ * expert_rows_ok() is false of rows or gy (with f32: of weighted gy), when a number becomes too large (gx: QUANTIZE_MAX; with
+ * integers the others: EXPERT_GRAD_MAX), or lr_scale is out of range; whether it is does not depend on staleness, nor on what else is in the sum.  gx must not overlap the other
  * arrays.
  */
 HANSE_MUST_USE int expert_backward(struct expert *x, float *gx, const struct rows *rows, const struct rows *gy,

@@ -102,13 +102,12 @@ static void hidden(const struct expert *x, struct scratch *s, const float *rows,
     k->swiglu(s->h, s->g, s->u, n * H);
 }
 
-static int forward(const struct expert *x, float *y, const float *rows, void *work, size_t n)
+static void forward(const struct expert *x, float *y, const float *rows, void *work, size_t n)
 {
     size_t D = x->config.D, H = x->config.H;
     struct scratch s = split(x, work, n);
     hidden(x, &s, rows, n);
     x->kernels->matmul(y, D, matrix_of(s.h, H), matrix_of(x->param + 2 * D * H, D), n, D, H, false);
-    return all_finite(y, n * D) ? 0 : HANSE_EREJECT;
 }
 
 /* gy itself where nothing weighs. */
@@ -146,7 +145,8 @@ static int backward(const struct expert *x, float *gx, const float *rows, const 
     hidden(x, &s, rows, n);
     input_gradient(x, &s, gx, gy, n);
     *grad = (struct expert_grad){s.g, s.u, s.h, gy};
-    bool is_ok = all_finite(gx, n * D) && all_finite(s.h, n * H) && all_finite(s.g, n * H) && all_finite(s.u, n * H);
+    bool is_ok = expert_all_below(gx, n * D, QUANTIZE_MAX) && all_finite(s.h, n * H) && all_finite(s.g, n * H) &&
+                 all_finite(s.u, n * H);
     return is_ok ? 0 : HANSE_EREJECT;
 }
 
@@ -173,7 +173,12 @@ int expert_forward(const struct expert *x, float *y, const struct rows *rows, vo
 {
     if (!expert_rows_ok(x->config.numerics, rows, n, x->config.D))
         return HANSE_EREJECT;
-    return x->integers ? integers_forward(x, y, rows, work, n) : forward(x, y, rows->f32, work, n);
+    int err = 0;
+    if (x->integers)
+        err = integers_forward(x, y, rows, work, n);
+    else
+        forward(x, y, rows->f32, work, n);
+    return err || expert_all_below(y, n * x->config.D, QUANTIZE_MAX) ? err : HANSE_EREJECT;
 }
 
 /* A power of two commutes with every rounding above the subnormals, so damping the small factors of the products

@@ -479,13 +479,13 @@ static bool is_worth_retry(struct exchange *x, struct ask *ask, const struct mes
     return is_sync;
 }
 
-/* An honest host never says this: an expert or slots that it was not asked for, or numbers that are not finite, one of which would
- * cost the whole step. */
+/* An honest host never says this: an expert or slots that it was not asked for, or numbers that are not finite or so large that
+ * one of them would cost the whole step. */
 static bool is_false(const struct exchange *x, const struct part *part, const struct message_group *group)
 {
     if (!part)
         return true;
-    return group->status == STATUS_OK && !rows_are_finite(&group->values, part->n_slots, x->router->config.D);
+    return group->status == STATUS_OK && !rows_are_sane(&group->values, part->n_slots, x->router->config.D);
 }
 
 /* The rest of its asks is lost with the link. */
@@ -507,7 +507,7 @@ static void take_reply(struct exchange *x, struct ask *ask, const struct message
         const struct message_group *group = &reply->group[g];
         struct part *part = part_of(x, ask, group);
         if (is_false(x, part, group)) {
-            leave(router, ask->peer_i, part ? "its answer is not finite" : "it answers what it was not asked");
+            leave(router, ask->peer_i, part ? "its answer is not finite, or far too large" : "it answers what it was not asked");
             return;
         }
         if (part->is_answered)

@@ -89,18 +89,23 @@ int rows_round(const struct kernels *kernels, const struct rows *to, const float
     return kernels->quantize_rows((int8_t *)to->high, (int8_t *)to->low, (int8_t *)to->exponent, from, D, NULL, n, D);
 }
 
-static bool all_finite(const float *x, size_t n)
+/* Without the sign, floats order as their bits do, and infinities and NaNs lie above all numbers. */
+static bool all_below(const float *x, size_t n, float limit)
 {
-    float sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += x[i] - x[i]; /* 0, or not a number */
-    return sum == 0;
+    int32_t top, bits;
+    bool is_bad = false;
+    memcpy(&top, &limit, sizeof top);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&bits, &x[i], sizeof bits);
+        is_bad |= (bits & INT32_MAX) >= top;
+    }
+    return !is_bad;
 }
 
-bool rows_are_finite(const struct rows *rows, size_t n, size_t D)
+bool rows_are_sane(const struct rows *rows, size_t n, size_t D)
 {
     if (rows->f32)
-        return all_finite(rows->f32, n * D);
+        return all_below(rows->f32, n * D, ROWS_VALUE_MAX);
     for (size_t i = 0; i < n; i++)
         if (rows->exponent[i] < QUANTIZE_EXPONENT_MIN || rows->exponent[i] > QUANTIZE_EXPONENT_MAX)
             return false;

@@ -60,10 +60,14 @@ bool rows_equal(const struct rows *a, const struct rows *b, size_t n, size_t D);
 /** Rounds n rows of floats into integers.  HANSE_EREJECT when a row is refused: its exponent is QUANTIZE_BAD, its integers zeros. */
 int rows_round(const struct kernels *kernels, const struct rows *to, const float *from, size_t n, size_t D);
 
-/** False when a number is not finite.  Of integers the exponents tell: in the range of roundings nothing is beyond 2^50. */
-bool rows_are_finite(const struct rows *rows, size_t n, size_t D);
+/** Beyond any answer of a model that works, and small enough that what is made of it stays finite. */
+#define ROWS_VALUE_MAX 0x1p50f
 
-/** to (n, D) = the rows as floats; they are finite. */
+/** False when a number is not below ROWS_VALUE_MAX in magnitude, NaN among them.  Of integers the exponents tell: in the range of
+ * roundings nothing is as large. */
+bool rows_are_sane(const struct rows *rows, size_t n, size_t D);
+
+/** to (n, D) = the rows as floats; they are sane. */
 void rows_floats(const struct kernels *kernels, float *to, const struct rows *from, size_t n, size_t D);
 
 #endif

@@ -61,7 +61,7 @@ static void read_reply(const void *bytes, size_t n)
     if (message_reply_decode(&m, bytes, n))
         return;
     for (size_t g = 0; g < m.n_groups; g++) /* integers whose exponents are in range are finite numbers */
-        if (m.form != NUMERICS_F32 && group[g].status == STATUS_OK && rows_are_finite(&group[g].values, group[g].n_slots, m.D))
+        if (m.form != NUMERICS_F32 && group[g].status == STATUS_OK && rows_are_sane(&group[g].values, group[g].n_slots, m.D))
             read_values(&group[g], m.D);
     struct buf again;
     buf_init(&again, IO_MESSAGE_MAX);

@@ -541,7 +541,7 @@ class Expert:
         if self.n_slices:
             return self.layers[2].grad_of_x(h, n)
         y = matmul(at(h, self.H), self.Wd, n, self.D, self.H)
-        if any(magnitude(a) >= INF for a in y):
+        if any(magnitude(a) >= power(40) for a in y):
             raise Refused
         return y
 
@@ -570,7 +570,7 @@ class Expert:
         else:
             gx = matmul(at(gg, H), turned(self.Wg), n, D, H)
             gx = matmul(at(gu, H), turned(self.Wu), n, D, H, gx)
-            if any(magnitude(a) >= INF for a in gx + gg + gu + h):
+            if any(magnitude(a) >= power(40) for a in gx) or any(magnitude(a) >= INF for a in gg + gu + h):
                 raise Refused
         stale = abs(self.version - version)
         if stale > self.max_staleness:

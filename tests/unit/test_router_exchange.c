@@ -218,10 +218,10 @@ START_TEST(not_here_takes_the_claim_away)
 }
 END_TEST
 
-/* A number that is not finite would cost the step: such an answer is none. */
+/* A number that is not finite, or whose square is not, would cost the step: such an answer is none. */
 START_TEST(answers_that_are_not_finite_are_missing)
 {
-    static const float bad[] = {0.0f / 0.0f, 1.0f / 0.0f, -1.0f / 0.0f};
+    static const float bad[] = {0.0f / 0.0f, 1.0f / 0.0f, -1.0f / 0.0f, 1e30f};
     set_up(500 * MS);
     draw_picks(7);
     for (size_t t = 0; t < N_TOKENS; t++)
@@ -428,7 +428,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_host_that_lost_the_rows_gets_them_again, 0, N_NUMERICS);
     tcase_add_test(tcase, without_picks_or_hosts_an_exchange_still_ends);
     tcase_add_test(tcase, not_here_takes_the_claim_away);
-    tcase_add_loop_test(tcase, answers_that_are_not_finite_are_missing, 0, 3);
+    tcase_add_loop_test(tcase, answers_that_are_not_finite_are_missing, 0, 4);
     tcase_add_loop_test(tcase, answers_to_other_questions_end_the_link, 0, 2);
     tcase_add_loop_test(tcase, busy_for_ever_is_as_good_as_silent, 0, 2);
     tcase_add_test(tcase, no_two_calls_have_one_name);

@@ -118,7 +118,7 @@ START_TEST(test_floats_again)
         for (size_t i = r * WIDTH; i < (r + 1) * WIDTH; i++)
             ck_assert(fabsf(x[i] - y[i]) <= most * error[form]);
     }
-    ck_assert(rows_are_finite(&rows, N_ROWS, WIDTH));
+    ck_assert(rows_are_sane(&rows, N_ROWS, WIDTH));
 }
 END_TEST
 
@@ -133,7 +133,7 @@ START_TEST(test_rows_that_cannot_be_rounded)
         struct rows tail = rows_from(&rows, 8, WIDTH), good_tail = rows_from(&good, 8, WIDTH);
         x[7 * WIDTH + 2] = bad[i];
         ck_assert_int_eq(rows_round(kernels, &rows, x, N_ROWS, WIDTH), HANSE_EREJECT);
-        ck_assert(!rows_are_finite(&rows, N_ROWS, WIDTH));
+        ck_assert(!rows_are_sane(&rows, N_ROWS, WIDTH));
         ck_assert_int_eq(rows.exponent[7], QUANTIZE_BAD);
         for (size_t j = 0; j < WIDTH; j++)
             ck_assert_int_eq(rows.high[7 * WIDTH + j], 0);
@@ -151,15 +151,18 @@ START_TEST(test_finite_integers)
     for (int e = -128; e < 128; e++) {
         bytes[0][N_ROWS - 1] = (uint8_t)e;
         bool is_ok = e >= QUANTIZE_EXPONENT_MIN && e <= QUANTIZE_EXPONENT_MAX;
-        ck_assert_int_eq(rows_are_finite(&rows, N_ROWS, WIDTH), is_ok);
+        ck_assert_int_eq(rows_are_sane(&rows, N_ROWS, WIDTH), is_ok);
         if (is_ok)
             rows_floats(kernels, x, &rows, N_ROWS, WIDTH);
         ck_assert(fabsf(x[N_ROWS * WIDTH - 1]) < 0x1p50f);
     }
     float y[] = {1, -0.0f, NAN, INFINITY, 2};
-    ck_assert(rows_are_finite(&(struct rows){.f32 = y}, 2, 1));
-    ck_assert(!rows_are_finite(&(struct rows){.f32 = y}, 3, 1));
-    ck_assert(!rows_are_finite(&(struct rows){.f32 = y + 3}, 1, 2));
+    ck_assert(rows_are_sane(&(struct rows){.f32 = y}, 2, 1));
+    ck_assert(!rows_are_sane(&(struct rows){.f32 = y}, 3, 1));
+    ck_assert(!rows_are_sane(&(struct rows){.f32 = y + 3}, 1, 2));
+    float large[] = {0x1.fffffep49f, -0x1p50f, 3e38f};
+    ck_assert(rows_are_sane(&(struct rows){.f32 = large}, 1, 1));
+    ck_assert(!rows_are_sane(&(struct rows){.f32 = large + 1}, 1, 1) && !rows_are_sane(&(struct rows){.f32 = large + 2}, 1, 1));
 }
 END_TEST
 
