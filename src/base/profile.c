@@ -78,6 +78,11 @@ void profile_switch(enum profile_span span)
     atomic_store_explicit(&x->span, span, memory_order_relaxed);
 }
 
+enum profile_span profile_now(void)
+{
+    return mine ? (enum profile_span)atomic_load_explicit(&mine->span, memory_order_relaxed) : PROFILE_OTHER;
+}
+
 size_t profile_n_threads(void)
 {
     size_t n = atomic_load_explicit(&n_records, memory_order_relaxed);

@@ -52,6 +52,9 @@ void profile_thread(const char *name);
 /** profile_enter() when it is on. */
 void profile_switch(enum profile_span span);
 
+/** The span that the calling thread is in; PROFILE_OTHER for one that is not counted. */
+enum profile_span profile_now(void);
+
 /** From now on the calling thread is in `span`. */
 static inline void profile_enter(enum profile_span span)
 {

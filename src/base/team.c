@@ -6,11 +6,14 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/profile.h"
+
 struct job {
     team_part *run;
     void *arg;
     size_t n_parts, n_taken, n_done; /* of a team's, under its lock */
     pthread_cond_t is_done;
+    enum profile_span span; /* the caller's, which is that of its helpers, too */
     struct job *next;
 };
 
@@ -85,6 +88,7 @@ static void run_part(struct team *team, struct job *job)
     if (job->n_taken == job->n_parts)
         unlink_job(team, job);
     pthread_mutex_unlock(&team->lock);
+    profile_enter(job->span);
     job->run(job->arg, i);
     pthread_mutex_lock(&team->lock);
     if (++job->n_done == job->n_parts)
@@ -103,7 +107,7 @@ void team_run(struct team *team, team_part *run, void *arg, size_t n_parts)
         run_alone(run, arg, n_parts);
         return;
     }
-    struct job job = {.run = run, .arg = arg, .n_parts = n_parts, .is_done = PTHREAD_COND_INITIALIZER};
+    struct job job = {.run = run, .arg = arg, .n_parts = n_parts, .is_done = PTHREAD_COND_INITIALIZER, .span = profile_now()};
     pthread_mutex_lock(&team->lock);
     link_job(team, &job);
     pthread_mutex_unlock(&team->lock);

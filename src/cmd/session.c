@@ -87,6 +87,7 @@ struct client_config session_client(const struct session *session, bool is_local
 {
     struct client_config config = {.run = &session->run,
                                    .kernels = session->kernels,
+                                   .team = net_team(session->net),
                                    .key = session->key,
                                    .n_join = session->n_join,
                                    .is_explicit_join = session->is_explicit_join,

@@ -20,6 +20,7 @@
 #ifndef MODEL_TRUNK_H
 #define MODEL_TRUNK_H
 
+#include "base/team.h"
 #include "kernels/linear.h"
 #include "model/run.h"
 
@@ -42,6 +43,7 @@ struct trunk_layer; /* trunk_inside.h: where a layer's tensors start */
 struct trunk {
     const struct run *run; /* kept */
     struct kernels kernels;
+    struct team *team; /* kept; helps with large products; NULL, as trunk_new() leaves it: nobody does */
     size_t n_tensors;
     struct trunk_tensor *tensor;
     size_t n_params;

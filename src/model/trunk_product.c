@@ -1,6 +1,7 @@
 /* model/trunk_product.c - every product with a matrix of the trunk, in floats or in exact integers. */
 #include <math.h>
 
+#include "kernels/parallel.h"
 #include "model/trunk_inside.h"
 
 size_t trunk_round_bytes(const struct trunk *trunk, size_t N)
@@ -38,8 +39,8 @@ void trunk_product(const struct trunk *trunk, float *c, const struct trunk_input
                    bool accumulate)
 {
     if (!trunk_is_rounded(trunk, p->tensor)) {
-        trunk->kernels.matmul(c, p->N, matrix_of(x->f32, p->M), matrix_of(trunk->param + p->offset, p->N), N, p->N, p->M,
-                              accumulate);
+        parallel_matmul(&trunk->kernels, trunk->team, c, p->N, matrix_of(x->f32, p->M), matrix_of(trunk->param + p->offset, p->N),
+                        N, p->N, p->M, accumulate);
         return;
     }
     struct rows rows = rows_from(x, 0, p->M);
@@ -57,8 +58,8 @@ void trunk_product_grad_x(const struct trunk *trunk, const struct trunk_tape *ta
 {
     size_t N = tape->N;
     if (!trunk_is_rounded(trunk, p->tensor)) {
-        trunk->kernels.matmul(gx, p->M, matrix_of(gc, p->N), matrix_transposed(trunk->param + p->offset, p->N), N, p->M, p->N,
-                              accumulate);
+        parallel_matmul(&trunk->kernels, trunk->team, gx, p->M, matrix_of(gc, p->N),
+                        matrix_transposed(trunk->param + p->offset, p->N), N, p->M, p->N, accumulate);
         return;
     }
     if (linear_back(&trunk->linear[p->tensor], &trunk->kernels, gx, gc, tape->inside->round, N, accumulate) != 0)
@@ -72,7 +73,8 @@ void trunk_product_grad_p(const struct trunk *trunk, struct trunk_tape *tape, co
     float *gp = tape->grad + p->offset;
     size_t N = tape->N;
     if (!trunk_is_rounded(trunk, p->tensor)) {
-        trunk->kernels.matmul(gp, p->N, matrix_transposed(x->f32, p->M), matrix_of(gc, p->N), p->M, p->N, N, true);
+        parallel_matmul(&trunk->kernels, trunk->team, gp, p->N, matrix_transposed(x->f32, p->M), matrix_of(gc, p->N), p->M, p->N,
+                        N, true);
         return;
     }
     for (size_t i = 0; i < N; i += PRODUCT_K_MAX) {

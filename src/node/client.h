@@ -10,6 +10,7 @@
 #define NODE_CLIENT_H
 
 #include "base/disk.h"
+#include "base/team.h"
 #include "dht/dht.h"
 #include "kernels/kernels.h"
 #include "model/run.h"
@@ -22,6 +23,7 @@ struct client;
 struct client_config {
     const struct run *run;         /* kept */
     const struct kernels *kernels; /* kept; for the router and the local host */
+    struct team *team;             /* kept; the workers', for large products of the trunk; NULL: none */
     const struct key *key;         /* kept */
     uint8_t role;                  /* enum message_role */
     struct addr join[CLIENT_JOIN_MAX];

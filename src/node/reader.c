@@ -146,6 +146,8 @@ int reader_new(const struct reader_config *config, const struct io *io, const st
     if (!err)
         err = trunk_new(config->client.run, config->client.kernels, &reader->trunk);
     if (!err)
+        reader->trunk->team = config->client.team;
+    if (!err)
         err = load(reader, disk);
     if (err)
         goto fail;

@@ -450,6 +450,8 @@ int trainer_new(const struct trainer_config *config, const struct io *io, const 
     if (!err)
         err = trunk_new(trainer->run, config->client.kernels, &trainer->trunk);
     if (!err)
+        trainer->trunk->team = config->client.team;
+    if (!err)
         err = optimizer_new(trainer->trunk, &trainer->optimizer);
     if (!err)
         err = trunk_state_new(trainer->trunk, &trainer->state);

@@ -20,6 +20,8 @@ static void *live(void *name)
     profile_enter(PROFILE_ATTENTION);
     now += 7;
     profile_enter(PROFILE_HEAD);
+    if (profile_n_threads() > 0)
+        ck_assert_int_eq(profile_now(), PROFILE_HEAD);
     now += 6;
     profile_enter(PROFILE_HEAD);
     now += 5;
@@ -81,6 +83,7 @@ START_TEST(strangers_are_not_counted)
 {
     profile_start(read_now);
     profile_enter(PROFILE_MUON);
+    ck_assert_int_eq(profile_now(), PROFILE_OTHER);
     ck_assert_uint_eq(profile_n_threads(), 0);
 }
 END_TEST

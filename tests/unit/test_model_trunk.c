@@ -1,4 +1,6 @@
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 
 #include "tests/unit/test_model_pretend.h"
 
@@ -14,6 +16,8 @@ static const char *const shapes[] = {
     SHAPE("model: {" TINY ", layers: 1, moe_layers: [0], latent: 6, shared_hidden: 0, chosen: 1}\nrouter: {z_loss: 0.01}"),
 };
 #define N_SHAPES (int)(sizeof shapes / sizeof *shapes)
+
+static atomic_bool is_over;
 
 struct scene {
     struct run run;
@@ -278,6 +282,47 @@ START_TEST(tapes_on_threads_do_not_meet)
 }
 END_TEST
 
+static void *help(void *arg)
+{
+    struct team *team = arg;
+    while (team_width(team) == 2 && !atomic_load(&is_over))
+        if (!team_help(team))
+            sched_yield();
+    return NULL;
+}
+
+static void call_nobody(void *arg, size_t n)
+{
+    (void)arg, (void)n;
+}
+
+/* Large products are shared; who helps leaves no trace. */
+START_TEST(help_changes_no_bit)
+{
+    static const char *const yaml[] = {
+        "model: {width: 256, heads: 2, layers: 2, context: 64, hidden: 512}",
+        "model: {width: 256, heads: 2, layers: 2, context: 64, hidden: 512}\ntrainer: {trunk: i8x2}"};
+    struct scene alone, helped;
+    struct team *team;
+    pthread_t thread;
+    scene_init(&alone, yaml[_i], NULL, 4, 64);
+    scene_init(&helped, yaml[_i], NULL, 4, 64);
+    ck_assert_int_eq(team_new(2, call_nobody, NULL, &team), 0);
+    helped.trunk->team = team;
+    atomic_store(&is_over, false);
+    ck_assert_int_eq(pthread_create(&thread, NULL, help, team), 0);
+    run_tape(alone.tape);
+    run_tape(helped.tape);
+    atomic_store(&is_over, true);
+    pthread_join(thread, NULL);
+    ck_assert_mem_eq(alone.tape->loss, helped.tape->loss, alone.tape->N * sizeof(float));
+    ck_assert_mem_eq(alone.tape->grad, helped.tape->grad, alone.trunk->n_params * sizeof(float));
+    scene_fini(&alone);
+    scene_fini(&helped);
+    team_free(team);
+}
+END_TEST
+
 /* Halves of a batch at half the scale sum to the whole; which half is done first changes no bit of either. */
 START_TEST(a_batch_may_be_split)
 {
@@ -465,6 +510,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_sequence_is_the_same_in_any_batch, 0, N_SHAPES);
     tcase_add_loop_test(tcase, the_future_is_hidden, 0, N_SHAPES);
     tcase_add_loop_test(tcase, tapes_on_threads_do_not_meet, 0, 2);
+    tcase_add_loop_test(tcase, help_changes_no_bit, 0, 2);
     tcase_add_loop_test(tcase, a_batch_may_be_split, 0, N_SHAPES);
     tcase_add_loop_test(tcase, a_layer_goes_on_without_its_experts, 0, N_SHAPES);
     tcase_add_loop_test(tcase, every_instruction_set_gives_the_same_bits, 0, N_SHAPES);
