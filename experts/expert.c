@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "experts/integers.h"
+#include "kernels/parallel.h"
 #include "kernels/ref/init.h"
 
 #define EPS_MIN 1e-20f              /* a first moment may outlive its second; above this the quotient stays finite */
@@ -122,6 +123,13 @@ fail:
     return err;
 }
 
+void expert_share(struct expert *x, struct team *team)
+{
+    x->team = team;
+    if (x->integers)
+        integers_share(x->integers, team);
+}
+
 int expert_copy(const struct expert *x, struct expert **out)
 {
     size_t bytes = expert_n_params(&x->config) * sizeof(float);
@@ -131,6 +139,7 @@ int expert_copy(const struct expert *x, struct expert **out)
         goto fail;
     *copy = *x;
     copy->integers = NULL;
+    copy->team = NULL;
     err = allot(copy);
     if (err)
         goto fail;
@@ -196,7 +205,7 @@ static void step(struct expert *x, float scale)
         .beta2_power = x->beta2_power,
         .grad_scale = scale,
     };
-    x->kernels->nadamw(x->param, x->moment1, x->moment2, x->grad, &s, expert_n_params(c));
+    parallel_nadamw(x->kernels, x->team, x->param, x->moment1, x->moment2, x->grad, &s, expert_n_params(c));
 }
 
 void expert_update(struct expert *x)

@@ -32,6 +32,7 @@
 
 #include "base/hash.h"
 #include "base/key.h"
+#include "base/team.h"
 #include "kernels/kernels.h"
 
 #define EXPERT_NAME_MAX 32 /* "L3.17" with room */
@@ -70,6 +71,7 @@ struct expert {
     char name[EXPERT_NAME_MAX];
     struct expert_config config;
     const struct kernels *kernels;
+    struct team *team; /* expert_share(); NULL: nobody */
     uint64_t version;
     uint64_t n_slots;                /* token-slots whose gradient was ever accepted: the load it publishes */
     uint32_t epoch;                  /* how often it changed host */
@@ -93,7 +95,10 @@ size_t expert_n_params(const struct expert_config *config);
 HANSE_MUST_USE int expert_new(const struct expert_config *config, const struct kernels *kernels, const struct hash *run,
                               const char *name, struct expert **out);
 
-/** A copy that shares nothing, for example to save from while the original goes on.  HANSE_ENOMEM. */
+/** From now on threads of `team` that are idle help with what x computes (NULL: none do), which changes no bit.  Keeps `team`. */
+void expert_share(struct expert *x, struct team *team);
+
+/** A copy that shares nothing, not even a team, for example to save from while the original goes on.  HANSE_ENOMEM. */
 HANSE_MUST_USE int expert_copy(const struct expert *x, struct expert **out);
 void expert_free(struct expert *x);
 

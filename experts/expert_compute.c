@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "experts/integers.h"
+#include "kernels/parallel.h"
 
 #define DAMP_HALVINGS_MAX 30
 #define LANES 64
@@ -97,9 +98,9 @@ static void hidden(const struct expert *x, struct scratch *s, const float *rows,
 {
     size_t D = x->config.D, H = x->config.H;
     const struct kernels *k = x->kernels;
-    k->matmul(s->g, H, matrix_of(rows, D), matrix_of(x->param, H), n, H, D, false);
-    k->matmul(s->u, H, matrix_of(rows, D), matrix_of(x->param + D * H, H), n, H, D, false);
-    k->swiglu(s->h, s->g, s->u, n * H);
+    parallel_matmul(k, x->team, s->g, H, matrix_of(rows, D), matrix_of(x->param, H), n, H, D, false);
+    parallel_matmul(k, x->team, s->u, H, matrix_of(rows, D), matrix_of(x->param + D * H, H), n, H, D, false);
+    parallel_swiglu(k, x->team, s->h, s->g, s->u, n * H);
 }
 
 static void forward(const struct expert *x, float *y, const float *rows, void *work, size_t n)
@@ -107,7 +108,7 @@ static void forward(const struct expert *x, float *y, const float *rows, void *w
     size_t D = x->config.D, H = x->config.H;
     struct scratch s = split(x, work, n);
     hidden(x, &s, rows, n);
-    x->kernels->matmul(y, D, matrix_of(s.h, H), matrix_of(x->param + 2 * D * H, D), n, D, H, false);
+    parallel_matmul(x->kernels, x->team, y, D, matrix_of(s.h, H), matrix_of(x->param + 2 * D * H, D), n, D, H, false);
 }
 
 /* gy itself where nothing weighs. */
@@ -127,10 +128,10 @@ static void input_gradient(const struct expert *x, struct scratch *s, float *gx,
 {
     size_t D = x->config.D, H = x->config.H;
     const struct kernels *k = x->kernels;
-    k->matmul(s->gh, H, matrix_of(gy, D), matrix_transposed(x->param + 2 * D * H, D), n, H, D, false);
-    k->swiglu_grad(s->g, s->u, s->gh, s->g, s->u, n * H);
-    k->matmul(gx, D, matrix_of(s->g, H), matrix_transposed(x->param, H), n, D, H, false);
-    k->matmul(gx, D, matrix_of(s->u, H), matrix_transposed(x->param + D * H, H), n, D, H, true);
+    parallel_matmul(k, x->team, s->gh, H, matrix_of(gy, D), matrix_transposed(x->param + 2 * D * H, D), n, H, D, false);
+    parallel_swiglu_grad(k, x->team, s->g, s->u, s->gh, s->g, s->u, n * H);
+    parallel_matmul(k, x->team, gx, D, matrix_of(s->g, H), matrix_transposed(x->param, H), n, D, H, false);
+    parallel_matmul(k, x->team, gx, D, matrix_of(s->u, H), matrix_transposed(x->param + D * H, H), n, D, H, true);
 }
 
 /* gx, and what add_gradient() takes. */
@@ -155,9 +156,9 @@ static void add_gradient(struct expert *x, const float *rows, const struct exper
 {
     size_t D = x->config.D, H = x->config.H;
     const struct kernels *k = x->kernels;
-    k->matmul(x->grad, H, matrix_transposed(rows, D), matrix_of(grad->gg, H), D, H, n, true);
-    k->matmul(x->grad + D * H, H, matrix_transposed(rows, D), matrix_of(grad->gu, H), D, H, n, true);
-    k->matmul(x->grad + 2 * D * H, D, matrix_transposed(grad->h, H), matrix_of(grad->gy, D), H, D, n, true);
+    parallel_matmul(k, x->team, x->grad, H, matrix_transposed(rows, D), matrix_of(grad->gg, H), D, H, n, true);
+    parallel_matmul(k, x->team, x->grad + D * H, H, matrix_transposed(rows, D), matrix_of(grad->gu, H), D, H, n, true);
+    parallel_matmul(k, x->team, x->grad + 2 * D * H, D, matrix_transposed(grad->h, H), matrix_of(grad->gy, D), H, D, n, true);
 }
 
 /* -- Either ---------------------------------------------------------------------------------------- */

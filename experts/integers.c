@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/parallel.h"
+
 #define ALIGN ((size_t)64)
 #define SLICE_BITS 8
 
@@ -90,16 +92,26 @@ void integers_free(struct integers *integers)
     free(integers);
 }
 
-void integers_round(struct expert *x)
+void integers_share(struct integers *integers, struct team *team)
 {
+    for (int m = 0; m < INTEGERS_N; m++)
+        integers->matrix[m].team = integers->coarse[m].team = team;
+}
+
+static void round_matrix(void *arg, size_t m)
+{
+    const struct expert *x = arg;
     size_t D = x->config.D, H = x->config.H;
     const struct matrix w[INTEGERS_N] = {matrix_of(x->param, H), matrix_of(x->param + D * H, H),
                                          matrix_transposed(x->param + 2 * D * H, D)};
-    for (int m = 0; m < INTEGERS_N; m++) {
-        linear_set(&x->integers->matrix[m], x->kernels, w[m]);
-        if (is_coarse(&x->config, m))
-            linear_set(&x->integers->coarse[m], x->kernels, w[m]);
-    }
+    linear_set(&x->integers->matrix[m], x->kernels, w[m]);
+    if (is_coarse(&x->config, (int)m))
+        linear_set(&x->integers->coarse[m], x->kernels, w[m]);
+}
+
+void integers_round(struct expert *x)
+{
+    team_run(x->team, round_matrix, x, INTEGERS_N);
 }
 
 /* -- The products ---------------------------------------------------------------------------------- */
@@ -162,7 +174,7 @@ static int hidden(const struct expert *x, const struct scratch *s, const struct 
     if (!err)
         err = linear_ahead(matrix_for(x, PRODUCT_IN, INTEGERS_UP), x->kernels, s->u, &in, n, false);
     if (!err)
-        x->kernels->swiglu(s->h, s->g, s->u, n * x->config.H);
+        parallel_swiglu(x->kernels, x->team, s->h, s->g, s->u, n * x->config.H);
     return err;
 }
 
@@ -189,7 +201,7 @@ static int hidden_gradient(const struct expert *x, const struct scratch *s, cons
         return err;
     weigh(s->gh, weight, n, H);
     weigh(s->h, weight, n, H);
-    x->kernels->swiglu_grad(s->g, s->u, s->gh, s->g, s->u, n * H);
+    parallel_swiglu_grad(x->kernels, x->team, s->g, s->u, s->gh, s->g, s->u, n * H);
     bool is_ok = expert_all_below(s->g, n * H, EXPERT_GRAD_MAX) && expert_all_below(s->u, n * H, EXPERT_GRAD_MAX) &&
                  expert_all_below(s->h, n * H, EXPERT_GRAD_MAX);
     return is_ok ? 0 : HANSE_EREJECT;

@@ -43,6 +43,9 @@ void integers_free(struct integers *integers);
 /** expert_compute.c: x (n) *= by, each rounded once. */
 void expert_scale(float *x, float by, size_t n);
 
+/** Idle threads of `team` help with the products from now on. */
+void integers_share(struct integers *integers, struct team *team);
+
 /** Rounds x->param. */
 void integers_round(struct expert *x);
 

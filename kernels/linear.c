@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "kernels/parallel.h"
+
 #define ALIGN ((size_t)64)
 
 static size_t padded(size_t n_bytes)
@@ -85,7 +87,7 @@ int linear_ahead(const struct linear *l, const struct kernels *k, float *c, cons
     if (l->is_bad)
         return HANSE_EREJECT;
     struct slices a = {x->high, x->low, l->M, false};
-    k->multiply(c, l->N, a, x->exponent, l->ahead, l->exponent, n, l->N, l->M, accumulate);
+    parallel_multiply(k, l->team, c, l->N, a, x->exponent, l->ahead, l->exponent, n, l->N, l->M, accumulate);
     return 0;
 }
 
@@ -93,10 +95,10 @@ int linear_back(const struct linear *l, const struct kernels *k, float *c, const
 {
     struct work w;
     split(&w, l, work, n);
-    if (l->is_bad || k->quantize_rows(w.high, w.low, w.exponent, g, l->N, l->exponent, n, l->N) != 0)
+    if (l->is_bad || parallel_quantize_rows(k, l->team, w.high, w.low, w.exponent, g, l->N, l->exponent, n, l->N) != 0)
         return HANSE_EREJECT;
     struct slices a = {w.high, w.low, l->N, false};
-    k->multiply(c, l->M, a, w.exponent, l->back, NULL, n, l->M, l->N, accumulate);
+    parallel_multiply(k, l->team, c, l->M, a, w.exponent, l->back, NULL, n, l->M, l->N, accumulate);
     return 0;
 }
 
@@ -110,7 +112,7 @@ int linear_grad(const struct linear *l, const struct kernels *k, float *c, const
         return HANSE_EREJECT;
     struct slices a = {x->high, x->low, l->M, true}, b = {w.high, w.low, l->N, false};
     k->pack(w.packed, b, l->N, n);
-    k->multiply(c, l->N, a, NULL, w.packed, w.exponent, l->M, l->N, n, true);
+    parallel_multiply(k, l->team, c, l->N, a, NULL, w.packed, w.exponent, l->M, l->N, n, true);
     return 0;
 }
 
@@ -124,6 +126,6 @@ int linear_grad_turned(const struct linear *l, const struct kernels *k, float *c
         return HANSE_EREJECT;
     struct slices a = {w.high, w.low, l->N, true}, b = {x->high, x->low, l->M, false};
     k->pack(w.packed, b, l->M, n);
-    k->multiply(c, l->M, a, w.exponent, w.packed, NULL, l->N, l->M, n, true);
+    parallel_multiply(k, l->team, c, l->M, a, w.exponent, w.packed, NULL, l->N, l->M, n, true);
     return 0;
 }

@@ -11,6 +11,7 @@
 #ifndef KERNELS_LINEAR_H
 #define KERNELS_LINEAR_H
 
+#include "base/team.h"
 #include "kernels/kernels.h"
 
 struct linear {
@@ -19,6 +20,7 @@ struct linear {
     int8_t *high, *low; /* the integers, as W lay when it was set */
     void *ahead, *back; /* packed: W for x W, W^T for g W^T */
     bool is_bad;        /* a weight is not finite or too large: every product is refused */
+    struct team *team;  /* shares the products; NULL unless its owner sets it */
 };
 
 /** Memory for a matrix; zeros until it is set.  HANSE_ENOMEM. */

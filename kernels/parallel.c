@@ -1,10 +1,12 @@
 /*
- * kernels/parallel.c - products cut into parts.
+ * kernels/parallel.c - operations cut into parts.
  *
  * Columns are cut first: each part then packs columns of b of its own, where parts that divide rows all pack the same b.
  * Helpers come when they can and cores differ in speed, so there are more parts than threads.
  */
 #include "kernels/parallel.h"
+
+#include <stdatomic.h>
 
 #define PART_FLOPS 8e6             /* 40 to 100 us of a core; to wake a helper takes 5 to 50 */
 #define INTEGER_PART_FLOPS 16e6    /* the same for products that are twice as fast and more */
@@ -13,6 +15,8 @@
 #define COLUMN_STEP ((size_t)48)   /* panels of every vector width fill it */
 #define PART_ROWS ((size_t)64)     /* of less, packing b is a large share... */
 #define PART_COLUMNS ((size_t)192) /* ...and of this, reading a again */
+
+#define PART_ELEMENTS ((size_t)65536) /* of what goes through memory once */
 
 struct product {
     const struct kernels *k;
@@ -119,4 +123,94 @@ void parallel_multiply(const struct kernels *k, struct team *team, float *c, siz
         team_run(team, run_integer_part, &p, ceil_div(M, p.part_rows));
     else
         k->multiply(c, ldc, a, a_exponent, packed, b_exponent, M, N, K, accumulate);
+}
+
+/* -- Element by element ---------------------------------------------------------------------------- */
+
+struct rounding {
+    const struct kernels *k;
+    int8_t *high, *low, *exponent;
+    const float *x;
+    size_t ldx;
+    const int8_t *fold;
+    size_t R, C, part_rows;
+    atomic_bool is_refused;
+};
+
+static void round_part(void *arg, size_t i)
+{
+    struct rounding *r = arg;
+    size_t row = i * r->part_rows, skip = row * r->C;
+    int err = r->k->quantize_rows(r->high + skip, r->low ? r->low + skip : NULL, r->exponent + row, r->x + row * r->ldx, r->ldx,
+                                  r->fold, least(r->R - row, r->part_rows), r->C);
+    if (err)
+        atomic_store(&r->is_refused, true);
+}
+
+int parallel_quantize_rows(const struct kernels *k, struct team *team, int8_t *high, int8_t *low, int8_t *exponent,
+                           const float *x, size_t ldx, const int8_t *fold, size_t R, size_t C)
+{
+    struct rounding r = {k, high, low, exponent, x, ldx, fold, R, C, ceil_div(PART_ELEMENTS, C ? C : 1), false};
+    if (team_width(team) == 1 || R <= r.part_rows)
+        return k->quantize_rows(high, low, exponent, x, ldx, fold, R, C);
+    team_run(team, round_part, &r, ceil_div(R, r.part_rows));
+    return atomic_load(&r.is_refused) ? HANSE_EREJECT : 0;
+}
+
+/* Tensors of n elements, as many as the operation has, outputs first. */
+struct elements {
+    const struct kernels *k;
+    float *out[3];
+    const float *in[3];
+    const struct adam_step *step;
+    size_t n;
+};
+
+static void run_elements(struct team *team, team_part *run, struct elements *e)
+{
+    if (e->n > 0)
+        team_run(team, run, e, ceil_div(e->n, PART_ELEMENTS));
+}
+
+static size_t part_elements(const struct elements *e, size_t i)
+{
+    return least(e->n - i * PART_ELEMENTS, PART_ELEMENTS);
+}
+
+static void swiglu_part(void *arg, size_t i)
+{
+    const struct elements *e = arg;
+    size_t at = i * PART_ELEMENTS;
+    e->k->swiglu(e->out[0] + at, e->in[0] + at, e->in[1] + at, part_elements(e, i));
+}
+
+void parallel_swiglu(const struct kernels *k, struct team *team, float *h, const float *g, const float *u, size_t n)
+{
+    run_elements(team, swiglu_part, &(struct elements){.k = k, .out = {h}, .in = {g, u}, .n = n});
+}
+
+static void swiglu_grad_part(void *arg, size_t i)
+{
+    const struct elements *e = arg;
+    size_t at = i * PART_ELEMENTS;
+    e->k->swiglu_grad(e->out[0] + at, e->out[1] + at, e->in[0] + at, e->in[1] + at, e->in[2] + at, part_elements(e, i));
+}
+
+void parallel_swiglu_grad(const struct kernels *k, struct team *team, float *gg, float *gu, const float *gh, const float *g,
+                          const float *u, size_t n)
+{
+    run_elements(team, swiglu_grad_part, &(struct elements){.k = k, .out = {gg, gu}, .in = {gh, g, u}, .n = n});
+}
+
+static void nadamw_part(void *arg, size_t i)
+{
+    const struct elements *e = arg;
+    size_t at = i * PART_ELEMENTS;
+    e->k->nadamw(e->out[0] + at, e->out[1] + at, e->out[2] + at, e->in[0] + at, e->step, part_elements(e, i));
+}
+
+void parallel_nadamw(const struct kernels *k, struct team *team, float *p, float *m, float *v, const float *g,
+                     const struct adam_step *step, size_t n)
+{
+    run_elements(team, nadamw_part, &(struct elements){.k = k, .out = {p, m, v}, .in = {g}, .step = step, .n = n});
 }

@@ -76,6 +76,7 @@ static int candidate_init(struct candidate *c, const struct trial *trial, const 
     int err = expert_new(&config, r->k, &birth, "L0.0", &c->x);
     if (err)
         return err;
+    expert_share(c->x, r->is_blas ? NULL : trial->bench->team); /* OpenBLAS has threads of its own */
     c->work = arena_aligned(expert_work_bytes(c->x, s->n), 1);
     c->y = arena_aligned(s->n * s->D, sizeof(float));
     c->gx = arena_aligned(s->n * s->D, sizeof(float));

@@ -143,6 +143,7 @@ static int keep_experts(struct session *session, const char *experts, const stru
                                  .experts = experts,
                                  .seed = session->seed,
                                  .works_max = session->n_workers,
+                                 .team = net_team(session->net),
                                  .quiet = true};
     struct addr own = net_address(session->net);
     for (size_t i = 0; i < session->n_join && config.n_join < HOST_JOIN_MAX; i++)

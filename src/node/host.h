@@ -25,6 +25,7 @@ struct host;
 struct host_config {
     const struct run *run;         /* kept */
     const struct kernels *kernels; /* kept */
+    struct team *team;             /* whose idle threads help with an expert's work; kept; NULL: none do */
     const struct key *key;         /* kept */
     struct addr listen;            /* where we are reached, port included; ip unspecified: as others see us */
     struct addr join[HOST_JOIN_MAX];

@@ -74,6 +74,7 @@ static int make(struct host *host, const struct host_slot *slot, struct expert *
     int err = expert_new(&config, host->config.kernels, &host->config.run->birth, name, &x);
     if (err)
         goto fail;
+    expert_share(x, host->config.team);
     err = host->disk ? expert_load(x, host->disk, &host->config.run->id, &info) : HANSE_ENOENT;
     if (err && err != HANSE_ENOENT)
         goto fail;
