@@ -100,6 +100,49 @@ START_TEST(test_experts_that_are_not_here)
 }
 END_TEST
 
+/* Bytes of rows, or weights, as no trainer makes them: refused, with nothing done, whatever the form. */
+START_TEST(test_rows_that_no_rounding_gives)
+{
+    static const int8_t exponent[] = {QUANTIZE_BAD, -128, QUANTIZE_EXPONENT_MIN - 1, EXPERT_EXPONENT_MAX_I8X1 + 1,
+                                      QUANTIZE_EXPONENT_MAX};
+    static const float weight[] = {NAN, INFINITY, -INFINITY, 3e38f};
+    enum { N_EXPONENTS = sizeof exponent, N_WEIGHTS = 4, N_BAD = N_EXPONENTS + 1 + N_WEIGHTS };
+    set_form(_i);
+    start();
+    forward(1, 1, 0, 1, N_ROWS);
+    settle();
+    stage_forget_sent(node);
+    for (int bad = run.expert_numerics == NUMERICS_F32 ? N_EXPONENTS + 1 : 0; bad < N_BAD; bad++)
+        for (int is_backward = bad > N_EXPONENTS; is_backward < 2; is_backward++) {
+            struct ask *ask = make_ask(is_backward ? MESSAGE_BACKWARD : MESSAGE_FORWARD, 1, 0, 1, N_ROWS);
+            float weights_now[N_ROWS] = {1, 1, 1, bad > N_EXPONENTS ? weight[bad - N_EXPONENTS - 1] : 1};
+            ask->group[0].weight = weights_now;
+            fill_ask(ask);
+            if (bad < N_EXPONENTS)
+                ((int8_t *)ask->m.rows.exponent)[N_ROWS - 1] = exponent[bad];
+            else if (bad == N_EXPONENTS)
+                ((int8_t *)ask->m.rows.high)[N_ROWS * WIDTH - 1] = -128;
+            stage_ask(node, 1, &ask->m);
+            settle();
+            expect_statuses(STATUS_REJECT);
+        }
+    ck_assert_uint_eq(host_stats(node->host).n_backward_slots, 0);
+    struct ask *ask = make_ask(MESSAGE_BACKWARD, 1, 0, 1, N_ROWS); /* the call can still be made, and counts once */
+    send_ask(1, ask);
+    settle();
+    struct expert *x = fresh_expert("L0.0");
+    void *work = aligned_alloc(64, (expert_work_bytes(x, N_ROWS) + 63) / 64 * 64);
+    float gx[N_ROWS * WIDTH];
+    uint64_t staleness;
+    struct rows gy = travelling(ask->rows, 0), rows = travelling(ask->x, 1);
+    ck_assert_int_eq(expert_backward(x, gx, &rows, &gy, weights, work, N_ROWS, 0, 1, &staleness), 0);
+    ck_assert_int_eq(only_reply()->group[0].status, STATUS_OK);
+    expect_values(only_reply(), 0, gx);
+    free(work);
+    expert_free(x);
+}
+END_TEST
+
 START_TEST(test_numbers_that_are_not_finite)
 {
     set_form(_i);
@@ -540,6 +583,7 @@ int main(void)
     tcase_add_loop_test(tc, test_answers_are_the_experts, 0, N_NUMERICS);
     tcase_add_loop_test(tc, test_versions_rise, 0, N_NUMERICS);
     tcase_add_loop_test(tc, test_experts_that_are_not_here, 0, 2);
+    tcase_add_loop_test(tc, test_rows_that_no_rounding_gives, 0, N_NUMERICS);
     tcase_add_loop_test(tc, test_numbers_that_are_not_finite, 0, N_NUMERICS);
     tcase_add_test(tc, test_rows_not_to_be_kept_are_not);
     tcase_add_test(tc, test_busy_at_once);
