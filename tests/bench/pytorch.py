@@ -27,6 +27,7 @@ import torch.nn.functional as F
 warnings.filterwarnings("ignore")
 
 N_WARM_UP = 5  # steps that are not measured
+COMPILE_SECONDS = 10
 
 DEFAULTS = {
     "model.width": 128, "model.layers": 4, "model.heads": 4, "model.context": 128, "model.rope_theta": 1e4, "model.experts": 8,
@@ -303,6 +304,8 @@ def serve(args):
     training = Training(read_run(args.run), data, args.serve)
     for _ in range(N_WARM_UP):
         training.step()
+    if "compile" in args.serve:  # shapes that vary are compiled anew until the compiler knows which do
+        training.measure(COMPILE_SECONDS)
     for line in sys.stdin:
         print(json.dumps(training.measure(float(line))), flush=True)
 
