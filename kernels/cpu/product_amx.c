@@ -11,10 +11,6 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/quads.h"
 
-#ifdef AMX_EMULATED
-#include "tests/kernels/amx_emulated.h"
-#endif
-
 #define TILE_ROWS ((size_t)16)
 #define TILE_WORDS ((size_t)16) /* of a row */
 
