@@ -257,7 +257,7 @@ static inline __attribute__((always_inline)) void lay_block(const enum word kind
                                                             size_t i, size_t s)
 {
     size_t n = words_k(kind);
-    __m256i r[8];
+    eight r[8];
     for (size_t t = 0; t < 8; t++)
         r[t] = x->is_k_near ? along(kind, x, (i + t) * x->line + s * n) : across(kind, x, (s + t) * n * x->k_apart + i);
     turn_8(r);
