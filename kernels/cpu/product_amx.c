@@ -3,8 +3,8 @@
  *
  * All tiles have 16 rows of 64 bytes: four hold sums, two rows of a, two columns of b.  With one slice a step loads four
  * tiles for four products, 32 rows by 32 columns; with two slices six for six, 16 rows by 32 columns with high and
- * cross sums apart.  A load takes 8 cycles and a product 16, so products never wait.  Both operands are padded with zeros to
- * 64 k; rows beyond the last are multiplied and dropped.
+ * cross sums apart.  A load takes 8 cycles and a product 16, so products never wait.  b is padded with zeros to 64 k, so
+ * what lies beyond K in rows of a does not count; rows beyond the last are multiplied and dropped.
  * No machine with AMX was at hand when this was written: its bits are held to ref over tests/kernels/amx_emulated.h, which
  * follows Intel's manual, and its speed is not known.
  */
@@ -29,7 +29,7 @@ static const struct tile_config config __attribute__((aligned(64))) = {
 
 static void left(struct i8_row *rows, const struct source *x, size_t n, size_t K)
 {
-    quads_left(rows, x, n, K, TILE_WORDS);
+    quads_left(rows, x, n, K, 1);
 }
 
 static void right(int32_t *panel, const struct source *x, size_t n, size_t K)
