@@ -285,13 +285,13 @@ arm_stage() {
         grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|expert|checkpoint_expert)')
     # shellcheck disable=SC2086  # a list of words
     build build-arm $numbers || return
-    CK_EXCLUDE_TAGS=slow QEMU_CPU=max
-    export CK_EXCLUDE_TAGS QEMU_CPU
+    CK_EXCLUDE_TAGS=slow CK_TIMEOUT_MULTIPLIER=10 QEMU_CPU=max
+    export CK_EXCLUDE_TAGS CK_TIMEOUT_MULTIPLIER QEMU_CPU
     # shellcheck disable=SC2086
     check build-arm 'check-TESTS check_PROGRAMS=' TESTS="$(echo $numbers)"
     QEMU_CPU=cortex-a72 # without products of int8
     check build-arm 'check-TESTS check_PROGRAMS=' TESTS=tests/kernels/test_linear
-    unset CK_EXCLUDE_TAGS QEMU_CPU
+    unset CK_EXCLUDE_TAGS CK_TIMEOUT_MULTIPLIER QEMU_CPU
 }
 
 optimize_stage() {
