@@ -87,8 +87,8 @@ list_wanted() {
     need_command mpicc mpich
     need_command mpicc libmpich-dev
     need_module openblas libopenblas-dev
-    for needed in $arm_needs; do
-        [ -e "${needed#*:}" ] || missing="$missing ${needed%%:*}"
+    for pair in $arm_needs; do
+        [ -e "${pair#*:}" ] || missing="$missing ${pair%%:*}"
     done
 }
 
