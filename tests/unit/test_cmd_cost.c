@@ -132,7 +132,7 @@ START_TEST(an_expert_takes_what_the_plan_says)
     parse(&run, yaml);
     struct cost cost = cost_of(&run);
     struct expert_config config = {
-        .D = 96, .H = 320, .slots_per_update = 1, .numerics = run.expert_numerics, .coarse = run.expert_coarse};
+        .D = 96, .H = 320, .eps = 1e-8f, .slots_per_update = 1, .numerics = run.expert_numerics, .coarse = run.expert_coarse};
     ck_assert_int_eq(kernels_choose("ref", &kernels), 0);
     ck_assert_int_eq(expert_new(&config, kernels, &run.id, "x", &x), 0);
     double real = cost.experts_per_host * allotted(x);
