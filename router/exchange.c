@@ -479,8 +479,8 @@ static bool is_worth_retry(struct exchange *x, struct ask *ask, const struct mes
     return is_sync;
 }
 
-/* An honest host never says this: an expert or slots that it was not asked for, or numbers that are not finite or so large that
- * one of them would cost the whole step. */
+/* An honest host never says this: an expert or slots that it was not asked for, or numbers that are not finite or larger than any
+ * that an expert gives. */
 static bool is_false(const struct exchange *x, const struct part *part, const struct message_group *group)
 {
     if (!part)
@@ -512,7 +512,9 @@ static void take_reply(struct exchange *x, struct ask *ask, const struct message
         }
         if (part->is_answered)
             continue;
-        if (group->status == STATUS_OK) {
+        if (group->status == STATUS_OK && !rows_are_usable(&group->values, part->n_slots, router->config.D)) {
+            router->stats.n_reject++; /* an honest host's expert may have gone astray: do without it, as when it says REJECT */
+        } else if (group->status == STATUS_OK) {
             take(x, part, group);
             router_balance_hear(router, x->moe, group->expert, group->load);
             is_of_use = true;

@@ -102,14 +102,24 @@ static bool all_below(const float *x, size_t n, float limit)
     return !is_bad;
 }
 
-bool rows_are_sane(const struct rows *rows, size_t n, size_t D)
+static bool all_in_range(const struct rows *rows, size_t n, size_t D, float limit, int8_t most)
 {
     if (rows->f32)
-        return all_below(rows->f32, n * D, ROWS_VALUE_MAX);
+        return all_below(rows->f32, n * D, limit);
     for (size_t i = 0; i < n; i++)
-        if (rows->exponent[i] < QUANTIZE_EXPONENT_MIN || rows->exponent[i] > QUANTIZE_EXPONENT_MAX)
+        if (rows->exponent[i] < QUANTIZE_EXPONENT_MIN || rows->exponent[i] > most)
             return false;
     return true;
+}
+
+bool rows_are_sane(const struct rows *rows, size_t n, size_t D)
+{
+    return all_in_range(rows, n, D, ROWS_VALUE_MAX, QUANTIZE_EXPONENT_MAX);
+}
+
+bool rows_are_usable(const struct rows *rows, size_t n, size_t D)
+{
+    return all_in_range(rows, n, D, ROWS_USABLE_MAX, ROWS_USABLE_EXPONENT_MAX);
 }
 
 void rows_floats(const struct kernels *kernels, float *to, const struct rows *from, size_t n, size_t D)

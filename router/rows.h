@@ -60,12 +60,20 @@ bool rows_equal(const struct rows *a, const struct rows *b, size_t n, size_t D);
 /** Rounds n rows of floats into integers.  HANSE_EREJECT when a row is refused: its exponent is QUANTIZE_BAD, its integers zeros. */
 int rows_round(const struct kernels *kernels, const struct rows *to, const float *from, size_t n, size_t D);
 
-/** Beyond any answer of a model that works, and small enough that what is made of it stays finite. */
+/** Beyond any answer that an honest host gives, and small enough that what is made of it stays finite. */
 #define ROWS_VALUE_MAX 0x1p50f
 
 /** False when a number is not below ROWS_VALUE_MAX in magnitude, NaN among them.  Of integers the exponents tell: in the range of
  * roundings nothing is as large. */
 bool rows_are_sane(const struct rows *rows, size_t n, size_t D);
+
+/** Beyond any answer of a model that works, as experts have it of what they are sent.  What a trunk of integers makes of such a number
+ * soon cannot be rounded, and then the whole step is lost. */
+#define ROWS_USABLE_MAX 0x1p20f
+#define ROWS_USABLE_EXPONENT_MAX 5
+
+/** False when a number is not below ROWS_USABLE_MAX in magnitude; of integers in two slices, when an exponent says that one may be. */
+bool rows_are_usable(const struct rows *rows, size_t n, size_t D);
 
 /** to (n, D) = the rows as floats; they are sane. */
 void rows_floats(const struct kernels *kernels, float *to, const struct rows *from, size_t n, size_t D);

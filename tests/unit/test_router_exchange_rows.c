@@ -87,6 +87,32 @@ START_TEST(exponents_out_of_range_end_the_link)
 }
 END_TEST
 
+/* Numbers of which a step would die are done without, and the host stays. */
+START_TEST(answers_that_are_too_large_are_left_out)
+{
+    numerics = (enum numerics)_i;
+    set_up(500 * MS);
+    draw_picks(4);
+    for (size_t t = 0; t < N_TOKENS; t++)
+        x[t * WIDTH] = t % 2 ? 0x1p17f : 1; /* and answers are ten times as large */
+    forward();
+    for (size_t h = 0; h < N_HOSTS; h++)
+        answer(&host[h], STATUS_OK);
+    tick();
+    ck_assert_int_eq(n_done, 1);
+    size_t n_left_out = 0;
+    for (size_t s = 0; s < N_TOKENS * N_PICKS; s++) {
+        n_left_out += pick[s] >= 0 && !answered[s];
+        ck_assert(!answered[s] || y[s * WIDTH] < ROWS_USABLE_MAX);
+    }
+    ck_assert_uint_gt(n_left_out, 0);
+    ck_assert_uint_gt(router_stats(router).n_reject, 0);
+    for (size_t h = 0; h < N_HOSTS; h++)
+        ck_assert(!host[h].is_closed);
+    tear_down();
+}
+END_TEST
+
 int main(void)
 {
     if (kernels_choose(NULL, &kernels))
@@ -97,6 +123,7 @@ int main(void)
     tcase_add_loop_test(tcase, answers_in_another_form_end_the_link, 0, N_NUMERICS);
     tcase_add_loop_test(tcase, rows_travel_as_they_are, NUMERICS_I8X2, N_NUMERICS);
     tcase_add_loop_test(tcase, exponents_out_of_range_end_the_link, 0, 4);
+    tcase_add_loop_test(tcase, answers_that_are_too_large_are_left_out, 0, N_NUMERICS);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
 }

@@ -152,6 +152,7 @@ START_TEST(test_finite_integers)
         bytes[0][N_ROWS - 1] = (uint8_t)e;
         bool is_ok = e >= QUANTIZE_EXPONENT_MIN && e <= QUANTIZE_EXPONENT_MAX;
         ck_assert_int_eq(rows_are_sane(&rows, N_ROWS, WIDTH), is_ok);
+        ck_assert_int_eq(rows_are_usable(&rows, N_ROWS, WIDTH), is_ok && e <= ROWS_USABLE_EXPONENT_MAX);
         if (is_ok)
             rows_floats(kernels, x, &rows, N_ROWS, WIDTH);
         ck_assert(fabsf(x[N_ROWS * WIDTH - 1]) < 0x1p50f);
@@ -163,6 +164,9 @@ START_TEST(test_finite_integers)
     float large[] = {0x1.fffffep49f, -0x1p50f, 3e38f};
     ck_assert(rows_are_sane(&(struct rows){.f32 = large}, 1, 1));
     ck_assert(!rows_are_sane(&(struct rows){.f32 = large + 1}, 1, 1) && !rows_are_sane(&(struct rows){.f32 = large + 2}, 1, 1));
+    float usable[] = {-0x1.fffffep19f, 0x1p20f, -0x1p20f, NAN};
+    for (size_t i = 0; i < sizeof usable / sizeof *usable; i++)
+        ck_assert_int_eq(rows_are_usable(&(struct rows){.f32 = usable + i}, 1, 1), i == 0);
 }
 END_TEST
 
