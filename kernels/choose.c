@@ -125,7 +125,7 @@ int kernels_choose(const char *isa, const struct kernels **out)
         return 0;
     }
     if (is_known(isa)) {
-        log_error("isa %s: this machine cannot run it; leave HANSE_ISA unset for the fastest that it can", isa);
+        log_error("isa %s: this machine cannot run it; leave --isa and HANSE_ISA out for the fastest that it can", isa);
         return HANSE_EUNSUPPORTED;
     }
     log_error("isa %s: no such kernels; ref, avx2, avx512, avxvnni, vnni, amx, neon and dotprod exist", isa);
