@@ -281,7 +281,7 @@ arm_stage() {
         CPPFLAGS="-isystem $root/usr/include -isystem $root/usr/include/aarch64-linux-gnu" \
         LDFLAGS="-static -L$root/usr/lib/aarch64-linux-gnu" || return
     # Keys are OpenSSL's affair, and they and threads are slow under qemu.
-    numbers=$(make -s -C build-arm list-tests | grep -v -e test_base_key -e test_parallel -e '\.sh$' |
+    numbers=$(make -s -C build-arm list-tests | grep -v -e test_base_key -e test_parallel -e test_expert_share -e '\.sh$' |
         grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|expert|checkpoint_expert)')
     # shellcheck disable=SC2086  # a list of words
     build build-arm $numbers || return
