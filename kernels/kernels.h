@@ -41,6 +41,8 @@ static inline struct matrix matrix_transposed(const float *at, size_t ld)
     return (struct matrix){at, 1, ld};
 }
 
+#define SUM_PIECE ((size_t)4096) /* of sum_squares() */
+
 /** What an AdamW or NAdamW step needs besides the tensors; all of it data of the step. */
 struct adam_step {
     float lr; /* learning rate of this step */
@@ -124,7 +126,8 @@ struct kernels {
     void (*cross_entropy)(float *loss, float *glogit, const float *logit, const int32_t *target, float grad_scale, size_t R,
                           size_t V);
 
-    /** Sum of x^2 over n elements, as a row sum. */
+    /** Sum of x^2 over n elements: a row sum for each SUM_PIECE of them, and, while that is more than one value, a plain row
+     * sum for each SUM_PIECE of those.  So a long vector is no long chain. */
     float (*sum_squares)(const float *x, size_t n);
 
     /** y (n) += a * x, one fmaf an element. */

@@ -21,7 +21,7 @@ static void normalize(float *y, float s, const float *x, const float *gain, size
 void CPU(rmsnorm)(float *y, float *rstd, const float *x, const float *gain, float eps, size_t R, size_t D)
 {
     for (size_t r = 0; r < R; r++) {
-        rstd[r] = 1.0f / sqrtf(CPU(sum_squares)(x + r * D, D) / (float)D + eps);
+        rstd[r] = 1.0f / sqrtf(CPU(dot)(x + r * D, x + r * D, D) / (float)D + eps);
         normalize(y + r * D, rstd[r], x + r * D, gain, D);
     }
 }

@@ -25,9 +25,23 @@ float CPU(dot)(const float *x, const float *y, size_t n)
     return v_lanes_sum(sum);
 }
 
+/* The tree of ref/sum.c; its upper levels are a 4096th of the work. */
 float CPU(sum_squares)(const float *x, size_t n)
 {
-    return CPU(dot)(x, x, n);
+    if (n <= SUM_PIECE)
+        return CPU(dot)(x, x, n);
+    size_t piece = SUM_PIECE;
+    while ((n - 1) / piece >= SUM_PIECE)
+        piece *= SUM_PIECE;
+    float lane[SUM_VECS * WIDTH] = {0};
+    for (size_t i = 0; i * piece < n; i++) {
+        size_t rest = n - i * piece;
+        lane[i % (SUM_VECS * WIDTH)] += CPU(sum_squares)(x + i * piece, rest < piece ? rest : piece);
+    }
+    vec sum[SUM_VECS];
+    for (size_t v = 0; v < SUM_VECS; v++)
+        sum[v] = v_load(lane + v * WIDTH);
+    return v_lanes_sum(sum);
 }
 
 /* Four running maxima, so that one does not wait for the other. */

@@ -8,7 +8,7 @@ void ref_rmsnorm(float *y, float *rstd, const float *x, const float *gain, float
 {
     for (size_t r = 0; r < R; r++) {
         const float *row = x + r * D;
-        rstd[r] = ref_rsqrt(ref_sum_squares(row, D) / (float)D + eps);
+        rstd[r] = ref_rsqrt(ref_dot(row, row, D) / (float)D + eps);
         for (size_t i = 0; i < D; i++)
             y[r * D + i] = gain ? (row[i] * rstd[r]) * gain[i] : row[i] * rstd[r];
     }

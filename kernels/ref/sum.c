@@ -1,4 +1,4 @@
-/* ref/sum.c - sums over a row: 32 lanes side by side, then a tree. */
+/* ref/sum.c - sums over a row: 32 lanes side by side, then a tree; of a long vector, a tree of such sums. */
 #include <math.h>
 
 #include "kernels/ref/math.h"
@@ -20,9 +20,21 @@ float ref_dot(const float *x, const float *y, size_t n)
     return ref_lanes_sum(lane);
 }
 
+/* From the top: a piece is the greatest power of SUM_PIECE below n.  The last one may be so short that its tree has fewer levels,
+ * which does not show: the row sum of one value, never -0 here, is that value. */
 float ref_sum_squares(const float *x, size_t n)
 {
-    return ref_dot(x, x, n);
+    if (n <= SUM_PIECE)
+        return ref_dot(x, x, n);
+    size_t piece = SUM_PIECE;
+    while ((n - 1) / piece >= SUM_PIECE)
+        piece *= SUM_PIECE;
+    float lane[REF_LANES] = {0};
+    for (size_t i = 0; i * piece < n; i++) {
+        size_t rest = n - i * piece;
+        lane[i % REF_LANES] = lane[i % REF_LANES] + ref_sum_squares(x + i * piece, rest < piece ? rest : piece);
+    }
+    return ref_lanes_sum(lane);
 }
 
 /* The maximum by comparison: which of equal values wins does not show, since both give the same x - max. */

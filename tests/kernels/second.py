@@ -176,6 +176,17 @@ def plain_sum(x):
     return tree(lane)
 
 
+def pieces(x):
+    return [x[i:i + 4096] for i in range(0, len(x), 4096)] or [[]]
+
+
+def sum_squares(x):
+    values = [dot(piece, piece) for piece in pieces(x)]
+    while len(values) > 1:
+        values = [plain_sum(piece) for piece in pieces(values)]
+    return values[0]
+
+
 def horner(names, x):
     y = F[names[-1]]
     for name in reversed(names[:-1]):
@@ -373,7 +384,7 @@ def muon(p, m, g, step, n_iterations, M, N):
         p[:] = [flush(fma(neg(decay), a, a), -100) for a in p]
         return
     x = [div(a, most) for a in x]
-    norm = sqrt(dot(x, x))
+    norm = sqrt(sum_squares(x))
     x = [div(a, norm) for a in x]
     for _ in range(n_iterations):
         S = min(M, N)
@@ -615,7 +626,7 @@ class Expert:
         grad, t = sum(self.grad, []), self.version + 1
         if self.slots:
             mean = div(ONE, of_int(self.slots))
-            norm = mul(sqrt(dot(grad, grad)), mean)
+            norm = mul(sqrt(sum_squares(grad)), mean)
             if magnitude(norm) < INF:
                 scale = mul(mean, div(self.clip, norm)) if less(0, self.clip) and less(self.clip, norm) else mean
                 self.powers = [mul(self.powers[0], self.beta1), mul(self.powers[1], self.beta2)]
@@ -708,8 +719,9 @@ def case_matmul(c):
 
 
 def case_sums(c):
-    return {"dot": [dot(c["x"], c["y"])], "squares": [dot(c["x"], c["x"])],
+    return {"dot": [dot(c["x"], c["y"])], "squares": [sum_squares(c["x"])],
             "axpy": [fma(c["a"][0], x, y) for x, y in zip(c["x"], c["y"])]}
+
 
 
 def case_functions(c):

@@ -130,9 +130,8 @@ static void product(struct dice *dice, int kind)
     free(a), free(b), free(c);
 }
 
-static void sums(struct dice *dice, int kind)
+static void sums(struct dice *dice, int kind, size_t n)
 {
-    size_t n = dice_below(dice, 120);
     float *x = draw(dice, kind, n), *y = draw(dice, kind, n);
     float dot = ref_dot(x, y, n), squares = ref_sum_squares(x, n), a = y[0];
     begin("sums");
@@ -352,9 +351,13 @@ int main(void)
         integer_product(&dice, 1, 1, long_K[i], i % 2 || i == 0, i == 1);
     for (int i = 0; i < 40; i++) {
         int kind = i % N_KINDS;
-        product(&dice, kind), sums(&dice, kind), norm(&dice, kind), swiglu(&dice, kind), loss(&dice, kind), rope(&dice, kind);
+        product(&dice, kind), sums(&dice, kind, dice_below(&dice, 120)), norm(&dice, kind), swiglu(&dice, kind),
+            loss(&dice, kind), rope(&dice, kind);
         functions(&dice, kind), gate(&dice, kind), adam(&dice, kind, i / N_KINDS % 2), muon(&dice, kind, i % 9 == 0);
     }
+    static const size_t long_n[] = {4095, 4096, 4097, 8191, 8192, 8193, 12289};
+    for (int i = 0; i < 7; i++)
+        sums(&dice, i % 2 ? RANGE : PLAIN, long_n[i]);
     for (int i = 0; i < 12; i++)
         attention(&dice, i % N_KINDS);
     first_values(&dice);

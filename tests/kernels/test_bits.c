@@ -84,6 +84,97 @@ START_TEST(a_sum_that_underflows_keeps_its_sign)
 }
 END_TEST
 
+/* doc/numerics.md, level by level. */
+static float sum_squares_by_levels(const struct kernels *ref, const float *x, size_t n)
+{
+    size_t n_values = n / SUM_PIECE + (n % SUM_PIECE > 0);
+    float *value = malloc((n_values + 1) * sizeof *value);
+    ck_assert_ptr_nonnull(value);
+    value[0] = 0;
+    for (size_t i = 0; i < n_values; i++)
+        value[i] = ref->dot(x + i * SUM_PIECE, x + i * SUM_PIECE, i + 1 < n_values ? SUM_PIECE : n - i * SUM_PIECE);
+    while (n_values > 1) {
+        size_t n_before = n_values;
+        n_values = 0;
+        for (size_t at = 0; at < n_before; at += SUM_PIECE) {
+            float lane[32] = {0};
+            for (size_t i = at; i < n_before && i < at + SUM_PIECE; i++)
+                lane[i % 32] = lane[i % 32] + value[i];
+            for (size_t half = 16; half > 0; half /= 2)
+                for (size_t l = 0; l < half; l++)
+                    lane[l] = lane[l] + lane[l + half];
+            value[n_values++] = lane[0];
+        }
+    }
+    float sum = value[0];
+    free(value);
+    return sum;
+}
+
+static void check_sum_squares(const struct kernels *k, const struct kernels *ref, const float *x, size_t n)
+{
+    float sum[2] = {k->sum_squares(x, n), sum_squares_by_levels(ref, x, n)};
+    ck_assert_msg(memcmp(&sum[0], &sum[1], sizeof sum[0]) == 0 || (isnan(sum[0]) && isnan(sum[1])),
+                  "%s: %zu squares are %a, not %a", k->name, n, (double)sum[0], (double)sum[1]);
+}
+
+static void check_long_sums(const struct kernels *k, const struct kernels *ref, int seed)
+{
+    static const size_t length[] = {0, 1, 4095, 4096, 4097, 4127, 4129, 8191, 8192, 8193, 36 * 4096, 36 * 4096 + 100};
+    size_t n = length[(size_t)seed / N_KINDS];
+    struct dice dice = {(uint64_t)seed};
+    float *x = dice_floats(&dice, (enum kind)(seed % N_KINDS), n);
+    check_sum_squares(ref, ref, x, n);
+    check_sum_squares(k, ref, x, n);
+    float dot[2] = {k->dot(x, x, n), ref->dot(x, x, n)};
+    assert_same(dot, dot + 1, 1, k->name, "dot, which is no tree");
+    free(x);
+}
+
+START_TEST(a_long_sum_of_squares_is_a_tree)
+{
+    with_each_isa(check_long_sums, _i);
+}
+END_TEST
+
+/* Three levels, of which the third has two values. */
+static void check_longest_sum(const struct kernels *k, const struct kernels *ref, int seed)
+{
+    size_t n = SUM_PIECE * SUM_PIECE + 1;
+    struct dice dice = {(uint64_t)seed};
+    float *x = dice_floats(&dice, PLAIN, n);
+    check_sum_squares(ref, ref, x, n);
+    check_sum_squares(k, ref, x, n);
+    check_sum_squares(k, ref, x, n - 1);
+    free(x);
+}
+
+START_TEST(a_tree_of_three_levels)
+{
+    with_each_isa(check_longest_sum, 1);
+}
+END_TEST
+
+START_TEST(a_norm_of_a_long_row_is_a_row_sum)
+{
+    enum { D = 5000 };
+    const struct kernels *ref, *k;
+    ck_assert_int_eq(kernels_choose("ref", &ref), 0);
+    ck_assert_int_eq(kernels_choose(NULL, &k), 0);
+    struct dice dice = {1};
+    float x[D], y[2][D], rstd[2], sum;
+    do { /* until the two sums differ */
+        for (size_t i = 0; i < D; i++)
+            x[i] = dice_unit(&dice);
+        sum = ref->dot(x, x, D);
+    } while (sum == ref->sum_squares(x, D));
+    ref->rmsnorm(y[0], &rstd[0], x, NULL, 1e-5f, 1, D);
+    k->rmsnorm(y[1], &rstd[1], x, NULL, 1e-5f, 1, D);
+    ck_assert_float_eq(rstd[0], 1 / sqrtf(sum / D + 1e-5f));
+    assert_same(y[1], y[0], D, k->name, "rmsnorm of a long row");
+}
+END_TEST
+
 static void check_norm(const struct kernels *k, const struct kernels *ref, int seed)
 {
     struct dice dice = {(uint64_t)seed};
@@ -281,12 +372,19 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, elementwise_operations_and_sums_have_the_bits_of_ref, 0, 240);
     tcase_add_loop_test(tc, a_sum_that_underflows_keeps_its_sign, 0, 65);
+    tcase_add_loop_test(tc, a_long_sum_of_squares_is_a_tree, 0, 12 * N_KINDS);
+    tcase_add_test(tc, a_norm_of_a_long_row_is_a_row_sum);
     tcase_add_loop_test(tc, rmsnorm_has_the_bits_of_ref, 0, 120);
     tcase_add_loop_test(tc, rope_has_the_bits_of_ref, 0, 80);
     tcase_add_loop_test(tc, cross_entropy_has_the_bits_of_ref, 0, 120);
     tcase_add_loop_test(tc, attention_has_the_bits_of_ref, 0, 120);
     tcase_add_loop_test(tc, a_thousand_updates_have_the_bits_of_ref, 0, 3 * (N_KINDS - 1));
     tcase_add_test(tc, decaying_state_becomes_plus_zero_and_never_subnormal);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("long");
+    tcase_set_tags(tc, "slow"); /* left out under an emulator */
+    tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, a_tree_of_three_levels);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

@@ -54,7 +54,7 @@ START_TEST(test_another_version_is_refused)
     stage_link_up(node, 1, 9);
     stage_tell(node, 1, message.bytes, message.n);
     buf_fini(&message);
-    expect_refusal(HANSE_EVERSION, "you speak 1");
+    expect_refusal(HANSE_EVERSION, "this host speaks protocol version 3, you speak 2");
 }
 END_TEST
 
