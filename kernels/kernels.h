@@ -34,11 +34,13 @@ struct matrix {
 /** Rows of `ld` floats as they lie, and the same seen transposed. */
 static inline struct matrix matrix_of(const float *at, size_t ld)
 {
-    return (struct matrix){at, ld, 1};
+    struct matrix m = {at, ld, 1};
+    return m;
 }
 static inline struct matrix matrix_transposed(const float *at, size_t ld)
 {
-    return (struct matrix){at, 1, ld};
+    struct matrix m = {at, 1, ld};
+    return m;
 }
 
 #define SUM_PIECE ((size_t)4096) /* of sum_squares() */

@@ -32,7 +32,8 @@
     X(EUNSUPPORTED, 19, "this build or machine cannot do it", 69)                                                                \
     X(EINTERRUPTED, 20, "it was interrupted", 130)                                                                               \
     X(ECLOSED, 21, "the connection was closed", 69)                                                                              \
-    X(EIDENTITY, 22, "the peer is not the one expected", 76)
+    X(EIDENTITY, 22, "the peer is not the one expected", 76)                                                                     \
+    X(EDEVICE, 23, "the GPU failed", 69)
 
 enum hanse_err {
 #define X(name, value, sentence, status) HANSE_##name = -(value),

@@ -1,0 +1,9 @@
+/* kernels/cuda/table.cu - the CUDA set. */
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/device_state.h"
+#include "kernels/cuda/ops.h"
+
+/* In the order of struct kernels, which C++ demands. */
+const struct kernels cuda_kernels = {
+    .name = "cuda",
+};

@@ -1,0 +1,60 @@
+/**
+ * kernels/device.h - the GPUs of this machine, for code above kernels/: no type of CUDA in it.
+ *
+ * A program has one of three bodies of it: that of a build with CUDA (kernels/cuda/device.cu), that of one without
+ * (device_none.c), or in tests the first over an emulation.  One GPU a process is used, by any of its threads.
+ * Nothing here is done before somebody asks, so a program that does not starts as fast as without CUDA.
+ */
+#ifndef KERNELS_DEVICE_H
+#define KERNELS_DEVICE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+struct device_info {
+    int index;
+    char name[128];
+    int major, minor; /* compute capability: 7.5 is Turing */
+    int n_units;      /* multiprocessors */
+    uint64_t memory_bytes, free_bytes;
+    uint32_t clock_mhz;                       /* the highest; 0 where the driver does not say */
+    uint32_t driver_version, runtime_version; /* 1000 major + 10 minor, of CUDA */
+    char bus_id[32];                          /* "0000:01:00.0", as nvidia-smi writes it */
+    char uuid[48];                            /* "GPU-..." */
+};
+
+/**
+ * How many GPUs there are; with 0, *why_none (may be NULL) is one sentence that names cause and remedy: a build without
+ * CUDA, no driver, a driver that is too old, no GPU.  Nothing is logged.
+ */
+int device_count(const char **why_none);
+
+/** HANSE_ENOENT when there is no GPU `index`, HANSE_EDEVICE when it does not answer; both logged. */
+HANSE_MUST_USE int device_describe(int index, struct device_info *out);
+
+/**
+ * "cpu" gives -1, "cuda" 0 and "cuda:N" N.  HANSE_EINVAL for anything else, logged with what could be meant; whether
+ * there is such a GPU is not looked at.
+ */
+HANSE_MUST_USE int device_parse(const char *text, int *index);
+
+/**
+ * The set of kernels that runs on GPU `index`; opening the same again gives the same.  HANSE_ENOENT: there is none (with
+ * device_count()'s sentence), HANSE_EUNSUPPORTED: it is older than compute capability 7.5, HANSE_EBUSY: this process has
+ * opened another, HANSE_EDEVICE: it fails; all logged.
+ */
+HANSE_MUST_USE int device_open(int index, const struct kernels **out);
+
+/** For tests: everything is given back, and a GPU can be opened anew.  No other thread may be using it. */
+void device_close(void);
+
+/** Bytes of memory of the GPU that is open: free for allot(), and in all.  HANSE_EDEVICE, logged. */
+HANSE_MUST_USE int device_memory(uint64_t *free_bytes, uint64_t *total_bytes);
+
+/** Lines of text: which ways of computing products are in use on the GPU that is open, and why the others are not.  "" when
+ * none is open.  Valid until device_close(). */
+const char *device_products(void);
+
+#endif

@@ -1,0 +1,43 @@
+/* kernels/device_none.c - a build without CUDA has no GPUs. */
+#include "kernels/device.h"
+
+#include "base/log.h"
+
+static const char why[] = "this hanse was built without CUDA; build it where nvcc of the CUDA toolkit is on PATH";
+
+int device_count(const char **why_none)
+{
+    if (why_none)
+        *why_none = why;
+    return 0;
+}
+
+int device_describe(int index, struct device_info *out)
+{
+    (void)out;
+    log_error("GPU %d: %s", index, why);
+    return HANSE_ENOENT;
+}
+
+int device_open(int index, const struct kernels **out)
+{
+    (void)out;
+    log_error("GPU %d: %s", index, why);
+    return HANSE_ENOENT;
+}
+
+void device_close(void)
+{
+}
+
+int device_memory(uint64_t *free_bytes, uint64_t *total_bytes)
+{
+    *free_bytes = *total_bytes = 0;
+    log_error("GPU: %s", why);
+    return HANSE_ENOENT;
+}
+
+const char *device_products(void)
+{
+    return "";
+}
