@@ -84,15 +84,29 @@ int checkpoint_save(const struct disk *disk, const struct key *key, struct check
     return err;
 }
 
-int checkpoint_root(const struct checkpoint_tensor *tensor, size_t n_tensors, struct hash *root)
+/* All tensors are queued before the first digest is waited for. */
+static int hash_chunks(const struct kernels *k, struct manifest *m, const struct checkpoint_tensor *tensor)
+{
+    uint8_t *digest = k->allot(m->n_chunks * HASH_BYTES);
+    if (!digest)
+        return HANSE_ENOMEM;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const struct manifest_tensor *t = &m->tensor[i];
+        size_t n_last = t->n_chunks ? manifest_chunk_bytes(t, t->n_chunks - 1) : 0;
+        size_t n_bytes = t->n_chunks ? (t->n_chunks - 1) * CHUNK_BYTES + n_last : 0;
+        k->hash_leaves(digest + t->chunk_at * HASH_BYTES, tensor[i].data, n_bytes, CHUNK_BYTES);
+    }
+    int err = k->get(m->chunk, digest, m->n_chunks * HASH_BYTES);
+    k->release(digest);
+    return err;
+}
+
+int checkpoint_root(const struct kernels *k, const struct checkpoint_tensor *tensor, size_t n_tensors, struct hash *root)
 {
     struct manifest *m = NULL;
     int err = manifest_new(tensor, n_tensors, &m);
-    for (size_t i = 0; !err && i < n_tensors; i++)
-        for (size_t j = 0; j < m->tensor[i].n_chunks; j++) {
-            const uint8_t *plain = (const uint8_t *)tensor[i].data + j * CHUNK_BYTES;
-            m->chunk[m->tensor[i].chunk_at + j] = hash_bytes(plain, manifest_chunk_bytes(&m->tensor[i], j));
-        }
+    if (!err)
+        err = hash_chunks(k, m, tensor);
     if (!err)
         *root = hash_merkle(m->chunk, m->n_chunks);
     manifest_free(m);

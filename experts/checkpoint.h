@@ -20,6 +20,7 @@
 #include "base/disk.h"
 #include "base/hash.h"
 #include "base/key.h"
+#include "kernels/kernels.h"
 
 #define CHECKPOINT_CHUNK_BYTES ((size_t)1 << 20)
 #define CHECKPOINT_KEEP 3
@@ -58,8 +59,10 @@ struct checkpoint_info {
 HANSE_MUST_USE int checkpoint_save(const struct disk *disk, const struct key *key, struct checkpoint_info *info,
                                    const struct checkpoint_tensor *tensor, size_t n_tensors);
 
-/** The root that saving these would give, without a disk.  HANSE_ENOMEM, HANSE_EINVAL as checkpoint_save(). */
-HANSE_MUST_USE int checkpoint_root(const struct checkpoint_tensor *tensor, size_t n_tensors, struct hash *root);
+/** The root that saving these would give, without a disk; here their data lie in the memory of `k`.  HANSE_ENOMEM, HANSE_EINVAL as
+ * checkpoint_save(), HANSE_EDEVICE as k->get(). */
+HANSE_MUST_USE int checkpoint_root(const struct kernels *k, const struct checkpoint_tensor *tensor, size_t n_tensors,
+                                   struct hash *root);
 
 /**
  * Loads the newest manifest of `name` that verifies wholly, into tensors of exactly the shapes given; older ones are tried

@@ -59,14 +59,16 @@ static bool is_name(const char *name)
 
 static int allot(struct expert *x)
 {
-    size_t n = expert_n_params(&x->config);
-    x->param = arena_aligned(n, sizeof(float));
-    x->moment1 = arena_aligned(n, sizeof(float));
-    x->moment2 = arena_aligned(n, sizeof(float));
-    x->grad = arena_aligned(n, sizeof(float));
-    if (!x->param || !x->moment1 || !x->moment2 || !x->grad)
+    const struct kernels *k = x->kernels;
+    size_t n_bytes = expert_n_params(&x->config) * sizeof(float);
+    x->param = k->allot(n_bytes);
+    x->moment1 = k->allot(n_bytes);
+    x->moment2 = k->allot(n_bytes);
+    x->grad = k->allot(n_bytes);
+    x->is_bad = k->allot(sizeof *x->is_bad);
+    if (!x->param || !x->moment1 || !x->moment2 || !x->grad || !x->is_bad)
         return HANSE_ENOMEM;
-    return x->config.numerics == NUMERICS_F32 ? 0 : integers_new(&x->config, x->kernels, &x->integers);
+    return x->config.numerics == NUMERICS_F32 ? 0 : integers_new(&x->config, k, &x->integers);
 }
 
 void expert_params_changed(struct expert *x)
@@ -85,14 +87,39 @@ static void draw(float *w, const struct hash *run, const char *name, const char 
     ref_init_normal(w, key, std, n);
 }
 
-static void draw_params(struct expert *x, const struct hash *run)
+static void draw_matrices(const struct expert *x, float *param, const struct hash *run)
 {
     size_t n = (size_t)x->config.D * x->config.H;
     float std_in = 1 / sqrtf((float)x->config.D);
     float std_out = 0.25f / sqrtf((float)x->config.H);
-    draw(x->param, run, x->name, "Wg", std_in, n);
-    draw(x->param + n, run, x->name, "Wu", std_in, n);
-    draw(x->param + 2 * n, run, x->name, "Wd", std_out, n);
+    draw(param, run, x->name, "Wg", std_in, n);
+    draw(param + n, run, x->name, "Wu", std_in, n);
+    draw(param + 2 * n, run, x->name, "Wd", std_out, n);
+}
+
+/* On the CPU, whatever computes later. */
+static int draw_params(struct expert *x, const struct hash *run)
+{
+    size_t n = expert_n_params(&x->config);
+    if (!x->kernels->is_device) {
+        draw_matrices(x, x->param, run);
+        return 0;
+    }
+    float *param = malloc(n * sizeof *param);
+    if (!param)
+        return HANSE_ENOMEM;
+    draw_matrices(x, param, run);
+    x->kernels->put(x->param, param, n * sizeof *param);
+    free(param);
+    return 0;
+}
+
+static void clear(struct expert *x)
+{
+    size_t n_bytes = expert_n_params(&x->config) * sizeof(float);
+    x->kernels->zero(x->moment1, n_bytes);
+    x->kernels->zero(x->moment2, n_bytes);
+    x->kernels->zero(x->grad, n_bytes);
 }
 
 int expert_new(const struct expert_config *config, const struct kernels *kernels, const struct hash *run, const char *name,
@@ -112,10 +139,15 @@ int expert_new(const struct expert_config *config, const struct kernels *kernels
     x->kernels = kernels;
     x->beta1_power = x->beta2_power = 1;
     err = allot(x);
+    if (!err)
+        err = draw_params(x, run);
     if (err)
         goto fail;
-    draw_params(x, run);
+    clear(x);
     expert_params_changed(x);
+    err = kernels->wait();
+    if (err)
+        goto fail;
     *out = x;
     return 0;
 fail:
@@ -130,26 +162,51 @@ void expert_share(struct expert *x, struct team *team)
         integers_share(x->integers, team);
 }
 
+static int fetch(const struct kernels *k, void *to, const void *from, size_t n_bytes)
+{
+    return k->get(to, from, n_bytes);
+}
+
+static int store(const struct kernels *k, void *to, const void *from, size_t n_bytes)
+{
+    k->put(to, from, n_bytes);
+    return 0;
+}
+
+/* The tensors of an expert, and its block. */
+static int move_state(struct expert *to, const struct expert *from, expert_move *move, const struct kernels *k)
+{
+    size_t n_bytes = expert_n_params(&to->config) * sizeof(float);
+    int err = move(k, to->param, from->param, n_bytes);
+    if (!err)
+        err = move(k, to->moment1, from->moment1, n_bytes);
+    if (!err)
+        err = move(k, to->moment2, from->moment2, n_bytes);
+    if (!err)
+        err = move(k, to->grad, from->grad, n_bytes);
+    if (!err && to->integers)
+        err = integers_move_block(to->integers, from->integers, move, k, to->config.D, to->config.H);
+    return err;
+}
+
 int expert_copy(const struct expert *x, struct expert **out)
 {
-    size_t bytes = expert_n_params(&x->config) * sizeof(float);
     int err = HANSE_ENOMEM;
     struct expert *copy = malloc(sizeof *copy);
     if (!copy)
         goto fail;
     *copy = *x;
+    copy->param = copy->moment1 = copy->moment2 = copy->grad = NULL;
+    copy->is_bad = NULL;
     copy->integers = NULL;
     copy->team = NULL;
-    err = allot(copy);
+    err = x->kernels->is_device ? kernels_choose(NULL, &copy->kernels) : 0;
+    if (!err)
+        err = allot(copy);
+    if (!err)
+        err = move_state(copy, x, fetch, x->kernels);
     if (err)
         goto fail;
-    memcpy(copy->param, x->param, bytes);
-    memcpy(copy->moment1, x->moment1, bytes);
-    memcpy(copy->moment2, x->moment2, bytes);
-    memcpy(copy->grad, x->grad, bytes);
-    if (x->integers)
-        integers_copy_block(copy->integers, x->integers, x->config.D, x->config.H);
-    expert_params_changed(copy);
     *out = copy;
     return 0;
 fail:
@@ -157,14 +214,47 @@ fail:
     return err;
 }
 
+static void swap(float **a, float **b)
+{
+    float *old = *a;
+    *a = *b;
+    *b = old;
+}
+
+/* Where both lie in the same memory, the old tensors go with the copy. */
+static void take(struct expert *x, struct expert *copy)
+{
+    swap(&x->param, &copy->param);
+    swap(&x->moment1, &copy->moment1);
+    swap(&x->moment2, &copy->moment2);
+    swap(&x->grad, &copy->grad);
+    struct integers *old = x->integers;
+    x->integers = copy->integers;
+    copy->integers = old;
+    expert_share(x, x->team);
+}
+
+int expert_adopt(struct expert *x, struct expert *copy)
+{
+    int err = 0;
+    if (x->kernels->is_device)
+        err = move_state(x, copy, store, x->kernels);
+    else
+        take(x, copy);
+    if (!err)
+        expert_params_changed(x);
+    return err ? err : x->kernels->wait();
+}
+
 void expert_free(struct expert *x)
 {
     if (!x)
         return;
-    free(x->param);
-    free(x->moment1);
-    free(x->moment2);
-    free(x->grad);
+    x->kernels->release(x->param);
+    x->kernels->release(x->moment1);
+    x->kernels->release(x->moment2);
+    x->kernels->release(x->grad);
+    x->kernels->release(x->is_bad);
     integers_free(x->integers);
     free(x);
 }
@@ -220,7 +310,7 @@ void expert_update(struct expert *x)
             log_warn("expert %s: the gradient of update %llu is not finite and was dropped", x->name,
                      (unsigned long long)x->version + 1);
     }
-    memset(x->grad, 0, expert_n_params(&x->config) * sizeof *x->grad);
+    x->kernels->zero(x->grad, expert_n_params(&x->config) * sizeof *x->grad);
     x->grad_slots = 0;
     x->lr_scale_sum = 0;
     expert_params_changed(x);

@@ -8,6 +8,10 @@
  * Invariant: `version` counts the updates applied; grad is the sum since the last update, but for the rows of an unfinished block.
  * One thread at a time per expert; different experts are independent.  Only expert_new() and expert_copy() allot.
  *
+ * Parameters, moments, sums and the block lie in the memory of the expert's kernels, which may be a GPU's, and so must the rows, answers,
+ * weights and scratch that forward and backward are given.  What they return is known, and their answers can be fetched; the gradient that they
+ * add, and an update, may still be under way: before another thread goes on with the expert, kernels->wait().
+ *
  * One backward with f32, to the bit (x the rows, all products and swiglu through `kernels`):
  *   gy = weight gy, g = x Wg, u = x Wu, h = swiglu(g, u), gh = gy Wd^T, (gg, gu) = swiglu_grad(gh, g, u)
  *   gx = gg Wg^T, then += gu Wu^T
@@ -80,6 +84,7 @@ struct expert {
     float beta1_power, beta2_power;  /* running products */
     float *param;                    /* Wg (D, H), Wu (D, H), Wd (H, D), one block of 3 D H */
     float *moment1, *moment2, *grad; /* the same shape */
+    uint32_t *is_bad;                /* set by a number that is too large */
     struct integers *integers;       /* experts/integers.h; NULL with f32 */
     struct hash log_head;            /* experts/log.h */
 };
@@ -98,24 +103,29 @@ HANSE_MUST_USE int expert_new(const struct expert_config *config, const struct k
 /** From now on threads of `team` that are idle help with what x computes (NULL: none do), which changes no bit.  Keeps `team`. */
 void expert_share(struct expert *x, struct team *team);
 
-/** A copy that shares nothing, not even a team, for example to save from while the original goes on.  HANSE_ENOMEM. */
+/** A copy that shares nothing, not even a team, for example to save from while the original goes on.  It lies in memory of the CPU; of an
+ * expert that already does, it has the kernels.  expert_params_changed() must be called before it computes.  HANSE_ENOMEM, HANSE_EDEVICE. */
 HANSE_MUST_USE int expert_copy(const struct expert *x, struct expert **out);
+
+/** x becomes what `copy` is, a copy of it that was changed and is used up: its parameters, moments, sums and block, not its counters.
+ * HANSE_EDEVICE, with x not to be used. */
+HANSE_MUST_USE int expert_adopt(struct expert *x, struct expert *copy);
 void expert_free(struct expert *x);
 
 /** Bytes of scratch, to lie on a multiple of 64, that forward and backward need for n rows. */
 size_t expert_work_bytes(const struct expert *x, size_t n);
 
-/** False when one of n floats is not finite or not below `limit` in magnitude. */
+/** False when one of n floats, in memory of the CPU, is not finite or not below `limit` in magnitude. */
 bool expert_all_below(const float *x, size_t n, float limit);
 
-/** False when one of n rows of width D could spoil a result: a float that is not below EXPERT_VALUE_MAX, or integers with an exponent
+/** False when one of n rows of width D, in memory of the CPU, could spoil a result: a float that is not below EXPERT_VALUE_MAX, or integers with an exponent
  * that is not between QUANTIZE_EXPONENT_MIN and EXPERT_EXPONENT_MAX_..., or with a high slice of -128.  forward and backward ask
  * this of their rows; a host that joins requests asks it of each, so that one bad request does not spoil its neighbours. */
 bool expert_rows_ok(enum numerics numerics, const struct rows *rows, size_t n, size_t D);
 
 /** y (n, D) from x (n, D), which come in the form that the config names.  HANSE_EREJECT, nothing written, when expert_rows_ok() is
  * false of the rows; also, with y not to be used, when the parameters are so large that y is not below QUANTIZE_MAX, or that they or h
- * cannot be rounded.  y must not overlap rows or work. */
+ * cannot be rounded.  HANSE_EDEVICE, HANSE_ENOMEM: kernels->get().  y must not overlap rows or work. */
 HANSE_MUST_USE int expert_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n);
 
 /**
@@ -124,8 +134,8 @@ HANSE_MUST_USE int expert_forward(const struct expert *x, float *y, const struct
  * counts).  Rows staler than max_staleness give gx but add nothing; `*staleness` says how stale they were, in every case.
  * `lr_scale` in [0, 1] is the caller's point in its schedule.  HANSE_EREJECT, with the expert unchanged and gx not to be used, when
  * expert_rows_ok() is false of rows or gy (with f32: of weighted gy), when a number becomes too large (gx: QUANTIZE_MAX; with
- * integers the others: EXPERT_GRAD_MAX), or lr_scale is out of range; whether it is does not depend on staleness, nor on what else is in the sum.  gx must not overlap the other
- * arrays.
+ * integers the others: EXPERT_GRAD_MAX), or lr_scale is out of range; whether it is does not depend on staleness, nor on what else is in the sum.  HANSE_EDEVICE, HANSE_ENOMEM as
+ * expert_forward().  gx must not overlap the other arrays.
  */
 HANSE_MUST_USE int expert_backward(struct expert *x, float *gx, const struct rows *rows, const struct rows *gy,
                                    const float *weight, void *work, size_t n, uint64_t version, float lr_scale,

@@ -4,79 +4,58 @@
 #include "experts/expert.h"
 
 #include <assert.h>
-#include <string.h>
 
 #include "experts/integers.h"
 #include "kernels/parallel.h"
+#include "kernels/ref/check.h"
 
 #define DAMP_HALVINGS_MAX 30
-#define LANES 64
 
-_Static_assert(sizeof(float) == sizeof(int32_t), "floats are looked at as their bits");
-
-static int32_t bits_of(float x)
-{
-    int32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-/* Without the sign, floats order as their bits do, and infinities and NaNs lie above all numbers; so one integer comparison
- * an element finds everything that is too large.  Blocks of fixed length let the compiler use vectors. */
 bool expert_all_below(const float *x, size_t n, float limit)
 {
-    int32_t top = bits_of(limit) - 1;
-    int32_t is_bad = 0;
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++)
-            is_bad |= -(int32_t)((bits_of(x[i + j]) & INT32_MAX) > top);
-    for (; i < n; i++)
-        is_bad |= -(int32_t)((bits_of(x[i]) & INT32_MAX) > top);
+    uint32_t is_bad = 0;
+    ref_check_below(&is_bad, x, n, limit);
     return !is_bad;
 }
 
-void expert_scale(float *x, float by, size_t n)
+static int8_t exponent_max(enum numerics numerics)
 {
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++)
-            x[i + j] *= by;
-    for (; i < n; i++)
-        x[i] *= by;
-}
-
-/* High slices lie in -127..127: the int32 sums of products count on it. */
-static bool has_no_least(const int8_t *high, size_t n)
-{
-    int8_t is_least = 0;
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++)
-            is_least |= (int8_t) - (high[i + j] == INT8_MIN);
-    for (; i < n; i++)
-        is_least |= (int8_t) - (high[i] == INT8_MIN);
-    return !is_least;
+    return numerics == NUMERICS_I8X2 ? EXPERT_EXPONENT_MAX_I8X2 : EXPERT_EXPONENT_MAX_I8X1;
 }
 
 bool expert_rows_ok(enum numerics numerics, const struct rows *rows, size_t n, size_t D)
 {
-    if (numerics == NUMERICS_F32) {
-        assert(rows->f32 || n == 0);
+    uint32_t is_bad = 0;
+    if (numerics == NUMERICS_F32)
         return expert_all_below(rows->f32, n * D, EXPERT_VALUE_MAX);
-    }
-    bool is_double = numerics == NUMERICS_I8X2;
-    int8_t most = is_double ? EXPERT_EXPONENT_MAX_I8X2 : EXPERT_EXPONENT_MAX_I8X1;
-    assert(n == 0 || (rows->exponent && rows->high && is_double == (rows->low != NULL)));
-    for (size_t r = 0; r < n; r++)
-        if (rows->exponent[r] < QUANTIZE_EXPONENT_MIN || rows->exponent[r] > most)
-            return false;
-    return has_no_least(rows->high, n * D);
+    ref_check_rows(&is_bad, rows, n, D, exponent_max(numerics));
+    return !is_bad;
 }
 
-static bool all_finite(const float *x, size_t n)
+/* The same of rows in the expert's memory, into x->is_bad. */
+static void check_rows(const struct expert *x, const struct rows *rows, size_t n)
 {
-    return expert_all_below(x, n, __builtin_inff());
+    size_t D = x->config.D;
+    enum numerics numerics = x->config.numerics;
+    assert(n == 0 || (numerics == NUMERICS_F32 ? rows->f32 != NULL : rows->exponent && rows->high));
+    assert(n == 0 || (numerics == NUMERICS_I8X2) == (rows->low != NULL));
+    if (numerics == NUMERICS_F32)
+        x->kernels->check_below(x->is_bad, rows->f32, n * D, EXPERT_VALUE_MAX);
+    else
+        x->kernels->check_rows(x->is_bad, rows, n, D, exponent_max(numerics));
+}
+
+/* Known at once on a CPU, which need not compute with bad rows. */
+static bool is_refused_already(const struct expert *x)
+{
+    return !x->kernels->is_device && *x->is_bad;
+}
+
+static int verdict(const struct expert *x)
+{
+    uint32_t is_bad = 0;
+    int err = x->kernels->get(&is_bad, x->is_bad, sizeof is_bad);
+    return err ? err : is_bad ? HANSE_EREJECT : 0;
 }
 
 /* -- Floats ---------------------------------------------------------------------------------------- */
@@ -114,12 +93,9 @@ static void forward(const struct expert *x, float *y, const float *rows, void *w
 /* gy itself where nothing weighs. */
 static const float *weighted(const struct expert *x, const struct scratch *s, const float *gy, const float *weight, size_t n)
 {
-    size_t D = x->config.D;
     if (!weight)
         return gy;
-    for (size_t r = 0; r < n; r++)
-        for (size_t i = 0; i < D; i++)
-            s->gy[r * D + i] = weight[r] * gy[r * D + i];
+    x->kernels->weigh(s->gy, weight, gy, n, x->config.D);
     return s->gy;
 }
 
@@ -135,20 +111,21 @@ static void input_gradient(const struct expert *x, struct scratch *s, float *gx,
 }
 
 /* gx, and what add_gradient() takes. */
-static int backward(const struct expert *x, float *gx, const float *rows, const float *gy, const float *weight, void *work,
-                    size_t n, struct expert_grad *grad)
+static void backward(const struct expert *x, float *gx, const float *rows, const float *gy, const float *weight, void *work,
+                     size_t n, struct expert_grad *grad)
 {
-    size_t D = x->config.D, H = x->config.H;
+    size_t n_rows = n * x->config.D, n_hidden = n * x->config.H;
+    const struct kernels *k = x->kernels;
     struct scratch s = split(x, work, n);
     gy = weighted(x, &s, gy, weight, n);
-    if (!expert_all_below(gy, n * D, EXPERT_VALUE_MAX))
-        return HANSE_EREJECT;
     hidden(x, &s, rows, n);
     input_gradient(x, &s, gx, gy, n);
     *grad = (struct expert_grad){s.g, s.u, s.h, gy};
-    bool is_ok = expert_all_below(gx, n * D, QUANTIZE_MAX) && all_finite(s.h, n * H) && all_finite(s.g, n * H) &&
-                 all_finite(s.u, n * H);
-    return is_ok ? 0 : HANSE_EREJECT;
+    k->check_below(x->is_bad, gy, n_rows, EXPERT_VALUE_MAX);
+    k->check_below(x->is_bad, gx, n_rows, QUANTIZE_MAX);
+    k->check_below(x->is_bad, s.h, n_hidden, __builtin_inff());
+    k->check_below(x->is_bad, s.g, n_hidden, __builtin_inff());
+    k->check_below(x->is_bad, s.u, n_hidden, __builtin_inff());
 }
 
 /* The three products over rows: one chain per parameter, carried on from call to call. */
@@ -172,19 +149,22 @@ size_t expert_work_bytes(const struct expert *x, size_t n)
 
 int expert_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n)
 {
-    if (!expert_rows_ok(x->config.numerics, rows, n, x->config.D))
+    const struct kernels *k = x->kernels;
+    k->zero(x->is_bad, sizeof *x->is_bad);
+    check_rows(x, rows, n);
+    if (is_refused_already(x))
         return HANSE_EREJECT;
-    int err = 0;
     if (x->integers)
-        err = integers_forward(x, y, rows, work, n);
+        integers_forward(x, y, rows, work, n);
     else
         forward(x, y, rows->f32, work, n);
-    return err || expert_all_below(y, n * x->config.D, QUANTIZE_MAX) ? err : HANSE_EREJECT;
+    k->check_below(x->is_bad, y, n * x->config.D, QUANTIZE_MAX);
+    return verdict(x);
 }
 
 /* A power of two commutes with every rounding above the subnormals, so damping the small factors of the products
  * after gx is made equals damping gy, without a copy of gy. */
-static void damp(const struct expert_grad *grad, uint64_t staleness, size_t n_floats)
+static void damp(const struct kernels *k, const struct expert_grad *grad, uint64_t staleness, size_t n_floats)
 {
     uint64_t halvings = staleness / 3 + (staleness % 3 == 2); /* (s + 1) / 3, which cannot overflow */
     if (halvings > DAMP_HALVINGS_MAX)
@@ -192,9 +172,9 @@ static void damp(const struct expert_grad *grad, uint64_t staleness, size_t n_fl
     if (halvings == 0)
         return;
     float d = 1 / (float)(1u << halvings);
-    expert_scale(grad->gg, d, n_floats);
-    expert_scale(grad->gu, d, n_floats);
-    expert_scale(grad->h, d, n_floats);
+    k->scale(grad->gg, d, grad->gg, n_floats);
+    k->scale(grad->gu, d, grad->gu, n_floats);
+    k->scale(grad->h, d, grad->h, n_floats);
 }
 
 /* Slot by slot, so that the sum does not depend on how slots are grouped into calls. */
@@ -210,17 +190,24 @@ static void count_slots(struct expert *x, size_t n, float lr_scale)
 int expert_backward(struct expert *x, float *gx, const struct rows *rows, const struct rows *gy, const float *weight, void *work,
                     size_t n, uint64_t version, float lr_scale, uint64_t *staleness)
 {
-    size_t D = x->config.D, H = x->config.H;
+    size_t H = x->config.H;
     struct expert_grad grad;
     *staleness = x->version > version ? x->version - version : version - x->version;
-    bool is_scale = lr_scale >= 0 && lr_scale <= 1;
-    if (!is_scale || !expert_rows_ok(x->config.numerics, rows, n, D) || !expert_rows_ok(x->config.numerics, gy, n, D))
+    if (!(lr_scale >= 0 && lr_scale <= 1))
         return HANSE_EREJECT;
-    int err = x->integers ? integers_backward(x, gx, rows, gy, weight, work, n, &grad)
-                          : backward(x, gx, rows->f32, gy->f32, weight, work, n, &grad);
+    x->kernels->zero(x->is_bad, sizeof *x->is_bad);
+    check_rows(x, rows, n);
+    check_rows(x, gy, n);
+    if (is_refused_already(x))
+        return HANSE_EREJECT;
+    if (x->integers)
+        integers_backward(x, gx, rows, gy, weight, work, n, &grad);
+    else
+        backward(x, gx, rows->f32, gy->f32, weight, work, n, &grad);
+    int err = verdict(x);
     if (err || *staleness > x->config.max_staleness)
         return err;
-    damp(&grad, *staleness, n * H);
+    damp(x->kernels, &grad, *staleness, n * H);
     if (x->integers)
         integers_add(x, rows, gy, &grad, n);
     else

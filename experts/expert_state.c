@@ -17,13 +17,14 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the state's bytes are little-endian");
 _Static_assert(EXPERT_NAME_MAX == CHECKPOINT_NAME_MAX, "an expert's checkpoint is called as the expert is");
 
-enum { N_WEIGHTS = 3, N_TENSORS = 8, N_PENDING = 9 };
+enum { N_WEIGHTS = 3, N_TENSORS = 8, N_PENDING = 9, N_VECTOR = 3 };
 
 struct state {
+    const struct kernels *kernels; /* in whose memory the tensors lie */
     char name[N_WEIGHTS][MANIFEST_TENSOR_NAME_MAX];
-    float *weight; /* Wg^T, Wu^T, Wd^T, one block */
-    float scalar[3];
-    int64_t counter[3];
+    float *weight;    /* Wg^T, Wu^T, Wd^T, one block */
+    float *scalar;    /* (3) */
+    int64_t *counter; /* (3), in the same block as scalar */
     size_t n_tensors, n_loaded[N_PENDING];
     struct checkpoint_tensor tensor[N_TENSORS + N_PENDING];
 };
@@ -84,10 +85,13 @@ static int state_init(struct state *s, const struct expert *x, size_t n_pending)
 {
     const struct expert_config *c = &x->config;
     size_t n = (size_t)c->D * c->H;
+    s->kernels = x->kernels;
     name_weights(s, x->name, c);
-    s->weight = malloc(expert_n_params(c) * sizeof(float));
-    if (!s->weight)
+    s->weight = x->kernels->allot(expert_n_params(c) * sizeof(float));
+    s->counter = x->kernels->allot(N_VECTOR * (sizeof *s->counter + sizeof *s->scalar));
+    if (!s->weight || !s->counter)
         return HANSE_ENOMEM;
+    s->scalar = (float *)(s->counter + N_VECTOR);
     for (size_t i = 0; i < N_WEIGHTS; i++) {
         bool is_down = i == 2;
         s->tensor[i] = (struct checkpoint_tensor){
@@ -104,37 +108,33 @@ static int state_init(struct state *s, const struct expert *x, size_t n_pending)
     return 0;
 }
 
-/* out (N, M) = in (M, N) transposed, in squares that stay in the cache. */
-static void transpose(float *out, const float *in, size_t M, size_t N)
+static void state_fini(struct state *s)
 {
-    const size_t side = 16;
-    for (size_t r = 0; r < M; r += side)
-        for (size_t c = 0; c < N; c += side)
-            for (size_t i = r; i < M && i < r + side; i++)
-                for (size_t j = c; j < N && j < c + side; j++)
-                    out[j * M + i] = in[i * N + j];
+    if (!s->kernels)
+        return;
+    s->kernels->release(s->weight);
+    s->kernels->release(s->counter);
 }
 
 static void collect(struct state *s, const struct expert *x)
 {
     size_t D = x->config.D, H = x->config.H;
-    transpose(s->weight, x->param, D, H);
-    transpose(s->weight + D * H, x->param + D * H, D, H);
-    transpose(s->weight + 2 * D * H, x->param + 2 * D * H, H, D);
-    s->scalar[0] = x->beta1_power;
-    s->scalar[1] = x->beta2_power;
-    s->scalar[2] = x->lr_scale_sum;
-    s->counter[0] = (int64_t)x->version;
-    s->counter[1] = (int64_t)x->n_slots;
-    s->counter[2] = x->grad_slots;
+    const struct kernels *k = s->kernels;
+    const float scalar[N_VECTOR] = {x->beta1_power, x->beta2_power, x->lr_scale_sum};
+    const int64_t counter[N_VECTOR] = {(int64_t)x->version, (int64_t)x->n_slots, x->grad_slots};
+    k->transpose(s->weight, x->param, D, H);
+    k->transpose(s->weight + D * H, x->param + D * H, D, H);
+    k->transpose(s->weight + 2 * D * H, x->param + 2 * D * H, H, D);
+    k->put(s->scalar, scalar, sizeof scalar);
+    k->put(s->counter, counter, sizeof counter);
 }
 
 static void put_weights(struct expert *x, const float *weight)
 {
     size_t D = x->config.D, H = x->config.H;
-    transpose(x->param, weight, H, D);
-    transpose(x->param + D * H, weight + D * H, H, D);
-    transpose(x->param + 2 * D * H, weight + 2 * D * H, D, H);
+    x->kernels->transpose(x->param, weight, H, D);
+    x->kernels->transpose(x->param + D * H, weight + D * H, H, D);
+    x->kernels->transpose(x->param + 2 * D * H, weight + 2 * D * H, D, H);
 }
 
 /* Takes over how many rows of a block were loaded; false when there cannot be that many, or such. */
@@ -182,8 +182,6 @@ static bool is_sane(const struct expert *x, const struct state *s, const struct 
 
 static void spread(struct expert *x, const struct state *s, const struct checkpoint_info *info)
 {
-    put_weights(x, s->weight);
-    expert_params_changed(x);
     x->beta1_power = s->scalar[0];
     x->beta2_power = s->scalar[1];
     x->lr_scale_sum = s->scalar[2];
@@ -199,9 +197,9 @@ static size_t n_pending(const struct expert *x)
     return x->integers ? x->integers->block.n : 0;
 }
 
-int expert_save(const struct expert *x, const struct disk *disk, const struct key *key, struct checkpoint_info *info)
+static int save(const struct expert *x, const struct disk *disk, const struct key *key, struct checkpoint_info *info)
 {
-    struct state s;
+    struct state s = {0};
     int err = state_init(&s, x, n_pending(x));
     if (!err) {
         collect(&s, x);
@@ -211,45 +209,41 @@ int expert_save(const struct expert *x, const struct disk *disk, const struct ke
         info->log_head = x->log_head;
         err = checkpoint_save(disk, key, info, s.tensor, s.n_tensors);
     }
-    free(s.weight);
+    state_fini(&s);
+    return err;
+}
+
+int expert_save(const struct expert *x, const struct disk *disk, const struct key *key, struct checkpoint_info *info)
+{
+    if (!x->kernels->is_device)
+        return save(x, disk, key, info);
+    struct expert *copy;
+    int err = expert_copy(x, &copy);
+    if (err)
+        return err;
+    err = save(copy, disk, key, info);
+    expert_free(copy);
     return err;
 }
 
 int expert_root(const struct expert *x, struct hash *root)
 {
-    struct state s;
+    struct state s = {0};
     int err = state_init(&s, x, n_pending(x));
     if (!err) {
         collect(&s, x);
-        err = checkpoint_root(s.tensor, s.n_tensors, root);
+        err = checkpoint_root(x->kernels, s.tensor, s.n_tensors, root);
     }
-    free(s.weight);
+    state_fini(&s);
     return err;
 }
 
-static void swap(float **a, float **b)
-{
-    float *old = *a;
-    *a = *b;
-    *b = old;
-}
-
-/* The loaded blocks take the place of the old ones, which go with the copy. */
-static void replace(struct expert *x, struct expert *loaded)
-{
-    swap(&x->moment1, &loaded->moment1);
-    swap(&x->moment2, &loaded->moment2);
-    swap(&x->grad, &loaded->grad);
-    struct integers *old = x->integers;
-    x->integers = loaded->integers;
-    loaded->integers = old;
-}
-
+/* Into a copy of x, which takes its place in the end. */
 static int load(struct expert *x, const struct disk *disk, const struct hash *run, const uint64_t *version,
                 struct checkpoint_info *info)
 {
     struct expert *loaded = NULL;
-    struct state s = {.weight = NULL};
+    struct state s = {0};
     int err = expert_copy(x, &loaded);
     if (!err)
         err = state_init(&s, loaded, EXPERT_BLOCK);
@@ -265,10 +259,12 @@ static int load(struct expert *x, const struct disk *disk, const struct hash *ru
         err = HANSE_ECORRUPT;
     }
     if (!err) {
-        replace(x, loaded);
-        spread(x, &s, info);
+        put_weights(loaded, s.weight);
+        err = expert_adopt(x, loaded);
     }
-    free(s.weight);
+    if (!err)
+        spread(x, &s, info);
+    state_fini(&s);
     expert_free(loaded);
     return err;
 }
@@ -303,21 +299,26 @@ static int import_weights(struct expert *x, const struct state *s, const struct 
     if (!expert_rows_ok(NUMERICS_F32, &weights, 1, expert_n_params(&x->config)))
         return HANSE_EREJECT;
     put_weights(x, s->weight);
-    expert_params_changed(x);
     return 0;
 }
 
 int expert_import(struct expert *x, const void *bytes, size_t n)
 {
-    struct state s = {.weight = NULL};
+    struct expert *copy = NULL;
+    struct state s = {0};
     struct safetensors file;
     int err = safetensors_open(&file, bytes, n);
     if (err)
         return err;
-    err = state_init(&s, x, n_pending(x));
+    err = expert_copy(x, &copy);
     if (!err)
-        err = import_weights(x, &s, &file);
+        err = state_init(&s, copy, n_pending(copy));
+    if (!err)
+        err = import_weights(copy, &s, &file);
+    if (!err)
+        err = expert_adopt(x, copy);
     safetensors_close(&file);
-    free(s.weight);
+    state_fini(&s);
+    expert_free(copy);
     return err;
 }

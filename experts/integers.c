@@ -44,8 +44,8 @@ static int allot_block(struct integers *i, const struct expert_config *c, const 
 {
     size_t n_slices = numerics_slices(c->numerics), rows = padded(EXPERT_BLOCK * (size_t)c->D);
     size_t hidden = padded(EXPERT_BLOCK * (size_t)c->H * sizeof(float)), exponents = padded(EXPERT_BLOCK);
-    int8_t *at = i->memory = aligned_alloc(ALIGN, 3 * hidden + 2 * n_slices * rows + 2 * exponents);
-    i->work = aligned_alloc(ALIGN, padded(linear_work_bytes(&i->matrix[0], k, EXPERT_BLOCK)));
+    int8_t *at = i->memory = k->allot(3 * hidden + 2 * n_slices * rows + 3 * exponents);
+    i->work = k->allot(linear_work_bytes(&i->matrix[0], EXPERT_BLOCK));
     if (!i->memory || !i->work)
         return HANSE_ENOMEM;
     float *gg = (float *)at, *gu = (float *)(at + hidden), *h = (float *)(at + 2 * hidden);
@@ -58,6 +58,7 @@ static int allot_block(struct integers *i, const struct expert_config *c, const 
                                        .gy_high = gy,
                                        .gy_low = n_slices == 2 ? gy + rows : NULL,
                                        .grad = {gg, gu, h, NULL}};
+    i->exponent = exponent + 2 * exponents;
     return 0;
 }
 
@@ -83,12 +84,15 @@ void integers_free(struct integers *integers)
 {
     if (!integers)
         return;
+    const struct kernels *k = integers->matrix[0].kernels;
+    if (k) {
+        k->release(integers->memory);
+        k->release(integers->work);
+    }
     for (int m = 0; m < INTEGERS_N; m++) {
         linear_fini(&integers->matrix[m]);
         linear_fini(&integers->coarse[m]);
     }
-    free(integers->memory);
-    free(integers->work);
     free(integers);
 }
 
@@ -104,9 +108,9 @@ static void round_matrix(void *arg, size_t m)
     size_t D = x->config.D, H = x->config.H;
     const struct matrix w[INTEGERS_N] = {matrix_of(x->param, H), matrix_of(x->param + D * H, H),
                                          matrix_transposed(x->param + 2 * D * H, D)};
-    linear_set(&x->integers->matrix[m], x->kernels, w[m]);
+    linear_set(&x->integers->matrix[m], w[m]);
     if (is_coarse(&x->config, (int)m))
-        linear_set(&x->integers->coarse[m], x->kernels, w[m]);
+        linear_set(&x->integers->coarse[m], w[m]);
 }
 
 void integers_round(struct expert *x)
@@ -132,8 +136,7 @@ static struct rows rows_for(const struct expert *x, enum expert_product product,
 {
     if (!in_one_slice(x, product))
         return *rows;
-    for (size_t r = 0; r < n; r++)
-        exponent[r] = (int8_t)(rows->exponent[r] + SLICE_BITS);
+    x->kernels->shift_exponents(exponent, rows->exponent, SLICE_BITS, n);
     return (struct rows){.exponent = exponent, .high = rows->high};
 }
 
@@ -151,7 +154,7 @@ static size_t hidden_bytes(const struct expert *x, size_t n)
 
 size_t integers_work_bytes(const struct expert *x, size_t n)
 {
-    return 4 * hidden_bytes(x, n) + padded(n) + linear_work_bytes(&x->integers->matrix[0], x->kernels, n);
+    return 4 * hidden_bytes(x, n) + padded(n) + linear_work_bytes(&x->integers->matrix[0], n);
 }
 
 static struct scratch split(const struct expert *x, void *work, size_t n)
@@ -166,62 +169,52 @@ static struct scratch split(const struct expert *x, void *work, size_t n)
                             .work = at + 4 * block + padded(n)};
 }
 
-/* h = swiglu(x Wg, x Wu) */
-static int hidden(const struct expert *x, const struct scratch *s, const struct rows *rows, size_t n)
+/* g = x Wg, u = x Wu */
+static void hidden(const struct expert *x, const struct scratch *s, const struct rows *rows, size_t n)
 {
     struct rows in = rows_for(x, PRODUCT_IN, rows, s->exponent, n);
-    int err = linear_ahead(matrix_for(x, PRODUCT_IN, INTEGERS_GATE), x->kernels, s->g, &in, n, false);
-    if (!err)
-        err = linear_ahead(matrix_for(x, PRODUCT_IN, INTEGERS_UP), x->kernels, s->u, &in, n, false);
-    if (!err)
-        parallel_swiglu(x->kernels, x->team, s->h, s->g, s->u, n * x->config.H);
-    return err;
+    linear_ahead(matrix_for(x, PRODUCT_IN, INTEGERS_GATE), s->g, &in, n, false);
+    linear_ahead(matrix_for(x, PRODUCT_IN, INTEGERS_UP), s->u, &in, n, false);
 }
 
-int integers_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n)
+void integers_forward(const struct expert *x, float *y, const struct rows *rows, void *work, size_t n)
 {
     struct scratch s = split(x, work, n);
-    int err = hidden(x, &s, rows, n);
-    return err ? err : linear_back(matrix_for(x, PRODUCT_OUT, INTEGERS_DOWN), x->kernels, y, s.h, s.work, n, false);
-}
-
-static void weigh(float *rows, const float *weight, size_t n, size_t H)
-{
-    for (size_t r = 0; weight && r < n; r++)
-        expert_scale(rows + r * H, weight[r], H);
+    hidden(x, &s, rows, n);
+    linear_back_swiglu(matrix_for(x, PRODUCT_OUT, INTEGERS_DOWN), y, s.g, s.u, s.h, s.work, n);
 }
 
 /* gg and gu take the place of g and u. */
-static int hidden_gradient(const struct expert *x, const struct scratch *s, const struct rows *gy, const float *weight, size_t n)
+static void hidden_gradient(const struct expert *x, const struct scratch *s, const struct rows *gy, const float *weight, size_t n)
 {
     size_t H = x->config.H;
+    const struct kernels *k = x->kernels;
     struct rows in = rows_for(x, PRODUCT_GRAD_HIDDEN, gy, s->exponent, n);
-    int err = linear_ahead(matrix_for(x, PRODUCT_GRAD_HIDDEN, INTEGERS_DOWN), x->kernels, s->gh, &in, n, false);
-    if (err)
-        return err;
-    weigh(s->gh, weight, n, H);
-    weigh(s->h, weight, n, H);
-    parallel_swiglu_grad(x->kernels, x->team, s->g, s->u, s->gh, s->g, s->u, n * H);
-    bool is_ok = expert_all_below(s->g, n * H, EXPERT_GRAD_MAX) && expert_all_below(s->u, n * H, EXPERT_GRAD_MAX) &&
-                 expert_all_below(s->h, n * H, EXPERT_GRAD_MAX);
-    return is_ok ? 0 : HANSE_EREJECT;
+    linear_ahead(matrix_for(x, PRODUCT_GRAD_HIDDEN, INTEGERS_DOWN), s->gh, &in, n, false);
+    parallel_swiglu(k, x->team, s->h, s->g, s->u, n * H);
+    if (weight) {
+        k->weigh(s->gh, weight, s->gh, n, H);
+        k->weigh(s->h, weight, s->h, n, H);
+    }
+    parallel_swiglu_grad(k, x->team, s->g, s->u, s->gh, s->g, s->u, n * H);
 }
 
-int integers_backward(const struct expert *x, float *gx, const struct rows *rows, const struct rows *gy, const float *weight,
-                      void *work, size_t n, struct expert_grad *grad)
+/* gx could not travel if it were too large, and a refused backward must not count. */
+void integers_backward(const struct expert *x, float *gx, const struct rows *rows, const struct rows *gy, const float *weight,
+                       void *work, size_t n, struct expert_grad *grad)
 {
     struct scratch s = split(x, work, n);
-    int err = hidden(x, &s, rows, n);
-    if (!err)
-        err = hidden_gradient(x, &s, gy, weight, n);
-    if (!err)
-        err = linear_back(matrix_for(x, PRODUCT_GRAD_IN, INTEGERS_GATE), x->kernels, gx, s.g, s.work, n, false);
-    if (!err)
-        err = linear_back(matrix_for(x, PRODUCT_GRAD_IN, INTEGERS_UP), x->kernels, gx, s.u, s.work, n, true);
-    if (!err && !expert_all_below(gx, n * x->config.D, QUANTIZE_MAX))
-        err = HANSE_EREJECT; /* it could not travel, and a refused backward must not count */
+    size_t n_hidden = n * x->config.H;
+    uint32_t *is_bad = x->is_bad;
+    hidden(x, &s, rows, n);
+    hidden_gradient(x, &s, gy, weight, n);
+    linear_back(matrix_for(x, PRODUCT_GRAD_IN, INTEGERS_GATE), gx, s.g, s.work, n, false);
+    linear_back(matrix_for(x, PRODUCT_GRAD_IN, INTEGERS_UP), gx, s.u, s.work, n, true);
+    x->kernels->check_below(is_bad, s.g, n_hidden, EXPERT_GRAD_MAX);
+    x->kernels->check_below(is_bad, s.u, n_hidden, EXPERT_GRAD_MAX);
+    x->kernels->check_below(is_bad, s.h, n_hidden, EXPERT_GRAD_MAX);
+    x->kernels->check_below(is_bad, gx, n * x->config.D, QUANTIZE_MAX);
     *grad = (struct expert_grad){s.g, s.u, s.h, NULL};
-    return err;
 }
 
 /* -- The block ------------------------------------------------------------------------------------- */
@@ -236,21 +229,17 @@ static struct rows block_gy(const struct integers_block *b)
     return (struct rows){.exponent = b->gy_exponent, .high = b->gy_high, .low = b->gy_low};
 }
 
-/* Cannot be refused: no value is EXPERT_GRAD_MAX or more, and no exponent that it is folded with above EXPERT_EXPONENT_MAX. */
+/* Nothing is refused: no value is EXPERT_GRAD_MAX or more, and no exponent that it is folded with above EXPERT_EXPONENT_MAX. */
 static void sum(struct expert *x, const struct rows *rows, const struct rows *gy, const struct expert_grad *g, size_t n)
 {
     size_t D = x->config.D, H = x->config.H;
-    int8_t exponent[EXPERT_BLOCK];
-    void *work = x->integers->work;
-    const struct kernels *k = x->kernels;
-    struct rows in = rows_for(x, PRODUCT_GRAD_WEIGHTS_IN, rows, exponent, n);
-    int err = linear_grad(matrix_for(x, PRODUCT_GRAD_WEIGHTS_IN, INTEGERS_GATE), k, x->grad, &in, g->gg, work, n);
-    assert(!err);
-    err = linear_grad(matrix_for(x, PRODUCT_GRAD_WEIGHTS_IN, INTEGERS_UP), k, x->grad + D * H, &in, g->gu, work, n);
-    assert(!err);
-    in = rows_for(x, PRODUCT_GRAD_WEIGHTS_OUT, gy, exponent, n);
-    err = linear_grad_turned(matrix_for(x, PRODUCT_GRAD_WEIGHTS_OUT, INTEGERS_DOWN), k, x->grad + 2 * D * H, &in, g->h, work, n);
-    assert(!err);
+    struct integers *i = x->integers;
+    struct rows in = rows_for(x, PRODUCT_GRAD_WEIGHTS_IN, rows, i->exponent, n);
+    linear_grad(matrix_for(x, PRODUCT_GRAD_WEIGHTS_IN, INTEGERS_GATE), x->grad, &in, g->gg, i->work, n, EXPERT_BLOCK);
+    linear_grad(matrix_for(x, PRODUCT_GRAD_WEIGHTS_IN, INTEGERS_UP), x->grad + D * H, &in, g->gu, i->work, n, EXPERT_BLOCK);
+    in = rows_for(x, PRODUCT_GRAD_WEIGHTS_OUT, gy, i->exponent, n);
+    linear_grad_turned(matrix_for(x, PRODUCT_GRAD_WEIGHTS_OUT, INTEGERS_DOWN), x->grad + 2 * D * H, &in, g->h, i->work, n,
+                       EXPERT_BLOCK);
 }
 
 void integers_sum(struct expert *x)
@@ -263,44 +252,60 @@ void integers_sum(struct expert *x)
     b->n = 0;
 }
 
-static struct rows rows_from(const struct rows *rows, size_t first, size_t D)
-{
-    return (struct rows){
-        .exponent = rows->exponent + first, .high = rows->high + first * D, .low = rows->low ? rows->low + first * D : NULL};
-}
-
 static struct expert_grad grad_from(const struct expert_grad *g, size_t first, size_t H)
 {
     return (struct expert_grad){g->gg + first * H, g->gu + first * H, g->h + first * H, NULL};
 }
 
-static void append_rows(int8_t *exponent, int8_t *high, int8_t *low, const struct rows *from, size_t at, size_t n, size_t D)
+static void append_rows(const struct kernels *k, int8_t *exponent, int8_t *high, int8_t *low, const struct rows *from, size_t at,
+                        size_t n, size_t D)
 {
-    memcpy(exponent + at, from->exponent, n);
-    memcpy(high + at * D, from->high, n * D);
+    k->copy(exponent + at, from->exponent, n);
+    k->copy(high + at * D, from->high, n * D);
     if (low)
-        memcpy(low + at * D, from->low, n * D);
+        k->copy(low + at * D, from->low, n * D);
 }
 
-static void append(struct integers_block *b, const struct rows *rows, const struct rows *gy, const struct expert_grad *g,
-                   size_t n, size_t D, size_t H)
+static void append(const struct kernels *k, struct integers_block *b, const struct rows *rows, const struct rows *gy,
+                   const struct expert_grad *g, size_t n, size_t D, size_t H)
 {
-    append_rows(b->x_exponent, b->x_high, b->x_low, rows, b->n, n, D);
-    append_rows(b->gy_exponent, b->gy_high, b->gy_low, gy, b->n, n, D);
-    memcpy(b->grad.gg + b->n * H, g->gg, n * H * sizeof(float));
-    memcpy(b->grad.gu + b->n * H, g->gu, n * H * sizeof(float));
-    memcpy(b->grad.h + b->n * H, g->h, n * H * sizeof(float));
+    append_rows(k, b->x_exponent, b->x_high, b->x_low, rows, b->n, n, D);
+    append_rows(k, b->gy_exponent, b->gy_high, b->gy_low, gy, b->n, n, D);
+    k->copy(b->grad.gg + b->n * H, g->gg, n * H * sizeof(float));
+    k->copy(b->grad.gu + b->n * H, g->gu, n * H * sizeof(float));
+    k->copy(b->grad.h + b->n * H, g->h, n * H * sizeof(float));
     b->n += n;
 }
 
-void integers_copy_block(struct integers *to, const struct integers *from, size_t D, size_t H)
+int integers_move_block(struct integers *to, const struct integers *from, expert_move *move, const struct kernels *k, size_t D,
+                        size_t H)
 {
-    struct rows rows = block_x(&from->block), gy = block_gy(&from->block);
-    to->block.n = 0;
-    append(&to->block, &rows, &gy, &from->block.grad, from->block.n, D, H);
+    struct integers_block *a = &to->block;
+    const struct integers_block *b = &from->block;
+    const struct {
+        void *to;
+        const void *from;
+        size_t n_bytes;
+    } part[] = {{a->x_exponent, b->x_exponent, 1},   {a->x_high, b->x_high, D},       {a->x_low, b->x_low, D},
+                {a->gy_exponent, b->gy_exponent, 1}, {a->gy_high, b->gy_high, D},     {a->gy_low, b->gy_low, D},
+                {a->grad.gg, b->grad.gg, 4 * H},     {a->grad.gu, b->grad.gu, 4 * H}, {a->grad.h, b->grad.h, 4 * H}};
+    int err = 0;
+    for (size_t i = 0; !err && i < sizeof part / sizeof *part; i++)
+        if (part[i].to)
+            err = move(k, part[i].to, part[i].from, b->n * part[i].n_bytes);
+    a->n = b->n;
+    return err;
 }
 
-/* A whole block of rows that finds the block empty is summed where it lies. */
+/* How many rows go together now: whole blocks that find the block empty are summed where they lie. */
+static size_t next_rows(const struct expert *x, size_t n_left)
+{
+    size_t n_block = x->integers->block.n;
+    if (n_block > 0 || n_left < EXPERT_BLOCK)
+        return n_left < EXPERT_BLOCK - n_block ? n_left : EXPERT_BLOCK - n_block;
+    return x->config.coarse ? EXPERT_BLOCK : n_left / EXPERT_BLOCK * EXPERT_BLOCK;
+}
+
 void integers_add(struct expert *x, const struct rows *rows, const struct rows *gy, const struct expert_grad *grad, size_t n)
 {
     size_t D = x->config.D, H = x->config.H;
@@ -308,12 +313,12 @@ void integers_add(struct expert *x, const struct rows *rows, const struct rows *
     for (size_t at = 0, n_now; at < n; at += n_now) {
         struct rows x_now = rows_from(rows, at, D), gy_now = rows_from(gy, at, D);
         struct expert_grad grad_now = grad_from(grad, at, H);
-        n_now = n - at < EXPERT_BLOCK - b->n ? n - at : EXPERT_BLOCK - b->n;
-        if (n_now == EXPERT_BLOCK) {
+        n_now = next_rows(x, n - at);
+        if (n_now >= EXPERT_BLOCK) {
             sum(x, &x_now, &gy_now, &grad_now, n_now);
             continue;
         }
-        append(b, &x_now, &gy_now, &grad_now, n_now, D, H);
+        append(x->kernels, b, &x_now, &gy_now, &grad_now, n_now, D, H);
         if (b->n == EXPERT_BLOCK)
             integers_sum(x);
     }

@@ -65,4 +65,18 @@ struct rows {
     const int8_t *low;      /* (n, D); NULL with one slice */
 };
 
+/** The rows from `first` on. */
+static inline struct rows rows_from(const struct rows *rows, size_t first, size_t D)
+{
+    struct rows r = {0};
+    if (rows->f32) {
+        r.f32 = rows->f32 + first * D;
+        return r;
+    }
+    r.exponent = rows->exponent + first;
+    r.high = rows->high + first * D;
+    r.low = rows->low ? rows->low + first * D : NULL;
+    return r;
+}
+
 #endif

@@ -6,8 +6,6 @@
  */
 #include "kernels/parallel.h"
 
-#include <stdatomic.h>
-
 #define PART_FLOPS 8e6             /* 40 to 100 us of a core; to wake a helper takes 5 to 50 */
 #define INTEGER_PART_FLOPS 16e6    /* the same for products that are twice as fast and more */
 #define PARTS_A_THREAD 8           /* the last part of all is waited for */
@@ -134,27 +132,24 @@ struct rounding {
     size_t ldx;
     const int8_t *fold;
     size_t R, C, part_rows;
-    atomic_bool is_refused;
 };
 
 static void round_part(void *arg, size_t i)
 {
     struct rounding *r = arg;
     size_t row = i * r->part_rows, skip = row * r->C;
-    int err = r->k->quantize_rows(r->high + skip, r->low ? r->low + skip : NULL, r->exponent + row, r->x + row * r->ldx, r->ldx,
-                                  r->fold, least(r->R - row, r->part_rows), r->C);
-    if (err)
-        atomic_store(&r->is_refused, true);
+    r->k->quantize_rows(r->high + skip, r->low ? r->low + skip : NULL, r->exponent + row, r->x + row * r->ldx, r->ldx, r->fold,
+                        least(r->R - row, r->part_rows), r->C);
 }
 
-int parallel_quantize_rows(const struct kernels *k, struct team *team, int8_t *high, int8_t *low, int8_t *exponent,
-                           const float *x, size_t ldx, const int8_t *fold, size_t R, size_t C)
+void parallel_quantize_rows(const struct kernels *k, struct team *team, int8_t *high, int8_t *low, int8_t *exponent,
+                            const float *x, size_t ldx, const int8_t *fold, size_t R, size_t C)
 {
-    struct rounding r = {k, high, low, exponent, x, ldx, fold, R, C, ceil_div(PART_ELEMENTS, C ? C : 1), false};
+    struct rounding r = {k, high, low, exponent, x, ldx, fold, R, C, ceil_div(PART_ELEMENTS, C ? C : 1)};
     if (team_width(team) == 1 || R <= r.part_rows)
-        return k->quantize_rows(high, low, exponent, x, ldx, fold, R, C);
-    team_run(team, round_part, &r, ceil_div(R, r.part_rows));
-    return atomic_load(&r.is_refused) ? HANSE_EREJECT : 0;
+        k->quantize_rows(high, low, exponent, x, ldx, fold, R, C);
+    else
+        team_run(team, round_part, &r, ceil_div(R, r.part_rows));
 }
 
 /* Tensors of n elements, as many as the operation has, outputs first. */
@@ -163,24 +158,25 @@ struct elements {
     float *out[3];
     const float *in[3];
     const struct adam_step *step;
-    size_t n;
+    size_t n, part;
 };
 
 static void run_elements(struct team *team, team_part *run, struct elements *e)
 {
+    e->part = team_width(team) == 1 ? e->n : PART_ELEMENTS;
     if (e->n > 0)
-        team_run(team, run, e, ceil_div(e->n, PART_ELEMENTS));
+        team_run(team, run, e, ceil_div(e->n, e->part));
 }
 
 static size_t part_elements(const struct elements *e, size_t i)
 {
-    return least(e->n - i * PART_ELEMENTS, PART_ELEMENTS);
+    return least(e->n - i * e->part, e->part);
 }
 
 static void swiglu_part(void *arg, size_t i)
 {
     const struct elements *e = arg;
-    size_t at = i * PART_ELEMENTS;
+    size_t at = i * e->part;
     e->k->swiglu(e->out[0] + at, e->in[0] + at, e->in[1] + at, part_elements(e, i));
 }
 
@@ -192,7 +188,7 @@ void parallel_swiglu(const struct kernels *k, struct team *team, float *h, const
 static void swiglu_grad_part(void *arg, size_t i)
 {
     const struct elements *e = arg;
-    size_t at = i * PART_ELEMENTS;
+    size_t at = i * e->part;
     e->k->swiglu_grad(e->out[0] + at, e->out[1] + at, e->in[0] + at, e->in[1] + at, e->in[2] + at, part_elements(e, i));
 }
 
@@ -205,7 +201,7 @@ void parallel_swiglu_grad(const struct kernels *k, struct team *team, float *gg,
 static void nadamw_part(void *arg, size_t i)
 {
     const struct elements *e = arg;
-    size_t at = i * PART_ELEMENTS;
+    size_t at = i * e->part;
     e->k->nadamw(e->out[0] + at, e->out[1] + at, e->out[2] + at, e->in[0] + at, e->step, part_elements(e, i));
 }
 

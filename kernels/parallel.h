@@ -18,8 +18,8 @@ void parallel_multiply(const struct kernels *k, struct team *team, float *c, siz
                        const int8_t *a_exponent, const void *packed, const int8_t *b_exponent, size_t M, size_t N, size_t K,
                        bool accumulate);
 
-HANSE_MUST_USE int parallel_quantize_rows(const struct kernels *k, struct team *team, int8_t *high, int8_t *low, int8_t *exponent,
-                                          const float *x, size_t ldx, const int8_t *fold, size_t R, size_t C);
+void parallel_quantize_rows(const struct kernels *k, struct team *team, int8_t *high, int8_t *low, int8_t *exponent,
+                            const float *x, size_t ldx, const int8_t *fold, size_t R, size_t C);
 
 void parallel_swiglu(const struct kernels *k, struct team *team, float *h, const float *g, const float *u, size_t n);
 void parallel_swiglu_grad(const struct kernels *k, struct team *team, float *gg, float *gu, const float *gh, const float *g,

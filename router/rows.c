@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "kernels/ref/check.h"
+
 #define PAD 8
 
 static size_t padded(size_t n)
@@ -48,14 +50,6 @@ void rows_append(struct buf *out, const struct rows *rows, size_t n, size_t D)
         buf_append(out, rows->low, n * D);
 }
 
-struct rows rows_from(const struct rows *rows, size_t first, size_t D)
-{
-    if (rows->f32)
-        return (struct rows){.f32 = rows->f32 + first * D};
-    return (struct rows){
-        .exponent = rows->exponent + first, .high = rows->high + first * D, .low = rows->low ? rows->low + first * D : NULL};
-}
-
 void rows_copy(const struct rows *to, const struct rows *from, size_t n, size_t D)
 {
     if (from->f32) {
@@ -86,19 +80,14 @@ bool rows_equal(const struct rows *a, const struct rows *b, size_t n, size_t D)
 
 int rows_round(const struct kernels *kernels, const struct rows *to, const float *from, size_t n, size_t D)
 {
-    return kernels->quantize_rows((int8_t *)to->high, (int8_t *)to->low, (int8_t *)to->exponent, from, D, NULL, n, D);
+    kernels->quantize_rows((int8_t *)to->high, (int8_t *)to->low, (int8_t *)to->exponent, from, D, NULL, n, D);
+    return memchr(to->exponent, QUANTIZE_BAD, n) ? HANSE_EREJECT : 0;
 }
 
-/* Without the sign, floats order as their bits do, and infinities and NaNs lie above all numbers. */
 static bool all_below(const float *x, size_t n, float limit)
 {
-    int32_t top, bits;
-    bool is_bad = false;
-    memcpy(&top, &limit, sizeof top);
-    for (size_t i = 0; i < n; i++) {
-        memcpy(&bits, &x[i], sizeof bits);
-        is_bad |= (bits & INT32_MAX) >= top;
-    }
+    uint32_t is_bad = 0;
+    ref_check_below(&is_bad, x, n, limit);
     return !is_bad;
 }
 

@@ -45,9 +45,6 @@ void rows_pad(enum numerics form, void *bytes, size_t n);
 /** Appends n rows. */
 void rows_append(struct buf *out, const struct rows *rows, size_t n, size_t D);
 
-/** The rows from `first` on. */
-struct rows rows_from(const struct rows *rows, size_t first, size_t D);
-
 /** Copies n rows of the same form. */
 void rows_copy(const struct rows *to, const struct rows *from, size_t n, size_t D);
 

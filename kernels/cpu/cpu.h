@@ -6,12 +6,13 @@
 
 #include "kernels/cpu/vec.h"
 #include "kernels/kernels.h"
+#include "kernels/ref/ref.h"
 
 void CPU(matmul)(float *c, size_t ldc, struct matrix a, struct matrix b, size_t M, size_t N, size_t K, bool accumulate);
-int CPU(quantize_rows)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
-                       size_t C);
-int CPU(quantize_columns)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
-                          size_t C);
+void CPU(quantize_rows)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                        size_t C);
+void CPU(quantize_columns)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                           size_t C);
 void CPU(dequantize_rows)(float *x, const int8_t *high, const int8_t *low, const int8_t *exponent, size_t R, size_t C);
 size_t CPU(packed_bytes)(size_t N, size_t K, size_t n_slices);
 void CPU(pack)(void *packed, struct slices b, size_t N, size_t K);
@@ -41,6 +42,11 @@ void CPU(scale)(float *y, float a, const float *x, size_t n);
 void CPU(divide)(float *y, const float *x, float a, size_t n);
 void CPU(blend)(float *y, float a, const float *x, float b, size_t n);
 
+void CPU(gate_combine)(float *out, const float *weight, const float *y, size_t T, size_t K, size_t D);
+void CPU(gate_combine_grad)(float *gweight, const float *gout, const float *y, const int32_t *pick, const uint8_t *answered,
+                            size_t T, size_t K, size_t D);
+void CPU(gate_scatter)(float *out, const float *gx, const int32_t *pick, const uint8_t *answered, size_t T, size_t K, size_t D);
+
 /** As ref_exp_row; e may be NULL for the sum alone, or be x. */
 float CPU(exp_row)(float *e, float *max, const float *x, size_t n);
 
@@ -52,7 +58,8 @@ extern const struct kernels CPU(kernels);
     .swiglu_grad = CPU(swiglu_grad), .rope = CPU(rope), .attention = CPU(attention), .attention_grad = CPU(attention_grad),      \
     .sigmoid = CPU(sigmoid), .cross_entropy = CPU(cross_entropy), .sum_squares = CPU(sum_squares), .axpy = CPU(axpy),            \
     .dot = CPU(dot), .adamw = CPU(adamw), .nadamw = CPU(nadamw), .momentum = CPU(momentum), .descend = CPU(descend),             \
-    .scale = CPU(scale), .divide = CPU(divide), .blend = CPU(blend)
+    .scale = CPU(scale), .divide = CPU(divide), .blend = CPU(blend), .gate_combine = CPU(gate_combine),                          \
+    .gate_combine_grad = CPU(gate_combine_grad), .gate_scatter = CPU(gate_scatter), REF_SHARED_KERNELS
 #define CPU_QUANTIZE                                                                                                             \
     .quantize_rows = CPU(quantize_rows), .quantize_columns = CPU(quantize_columns), .dequantize_rows = CPU(dequantize_rows)
 

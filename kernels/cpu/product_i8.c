@@ -120,16 +120,19 @@ struct tile {
     double *wait;            /* (n_rows, n_columns of the part): sums of earlier blocks */
 };
 
-/* 2^e; 0 below the floor.  Only the zeros of a refused row reach beyond 127. */
+#define REFUSED 1024 /* what QUANTIZE_BAD counts as, so that no sum with another exponent looks like a number's */
+
+/* 2^e; 0 below the floor.  What was refused becomes the exponent of infinity, and with a fraction that is NaN. */
 static inline vec scale_of(ivec e)
 {
-    e = iv_min(e, iv_all(127));
-    return v_of_bits(iv_if_greater(e, iv_all(-101), iv_bits(v_power(e))));
+    e = iv_min(e, iv_all(128));
+    ivec fraction = iv_if_greater(e, iv_all(127), iv_all(1 << 22));
+    return v_of_bits(iv_add(iv_if_greater(e, iv_all(-101), iv_bits(v_power(e))), fraction));
 }
 
-static inline int32_t row_exponent(const struct part *x, size_t i)
+static inline int32_t exponent_at(const int8_t *exponent, size_t i)
 {
-    return x->a_exponent ? x->a_exponent[i] : 0;
+    return !exponent ? 0 : exponent[i] == QUANTIZE_BAD ? REFUSED : exponent[i];
 }
 
 /* float(Z) of a part that is one block. */
@@ -175,7 +178,7 @@ static void end_any(const struct part *x, const struct tile *t, const int32_t *s
                 continue;
             float *c = x->c + (t->i + r) * x->ldc + t->j + v;
             mask some = v_first(t->n_columns - v);
-            vec scale = scale_of(iv_add(iv_load(t->exponent + v), iv_all(row_exponent(x, t->i + r))));
+            vec scale = scale_of(iv_add(iv_load(t->exponent + v), iv_all(exponent_at(x->a_exponent, t->i + r))));
             v_store_part(c, some, v_fma(z, scale, x->accumulate ? v_load_part(c, some) : v_zero()));
         }
 }
@@ -187,7 +190,7 @@ static inline __attribute__((always_inline)) void end_whole(const struct part *x
     ivec left = iv_load(t->exponent), right = iv_load(t->exponent + WIDTH);
     float *c = x->c + t->i * x->ldc + t->j;
     for (size_t r = 0; r < t->n_rows; r++, c += x->ldc, sum += n_words * PANEL) {
-        ivec e = iv_all(row_exponent(x, t->i + r));
+        ivec e = iv_all(exponent_at(x->a_exponent, t->i + r));
         vec z[2] = {whole_sum(sum, n_words, is_short), whole_sum(sum + WIDTH, n_words, is_short)};
         v_store(c, v_fma(z[0], scale_of(iv_add(left, e)), accumulate ? v_load(c) : v_zero()));
         v_store(c + WIDTH, v_fma(z[1], scale_of(iv_add(right, e)), accumulate ? v_load(c + WIDTH) : v_zero()));
@@ -225,7 +228,7 @@ static void run_panel(const struct part *x, size_t i, size_t n, size_t j, size_t
     size_t n_columns = least(x->N - j, PANEL), n_tiles = (n + x->tile_rows - 1) / x->tile_rows;
     size_t height = (n + n_tiles - 1) / n_tiles; /* tiles of about equal height */
     for (size_t c = 0; c < n_columns; c++)
-        exponent[c] = (x->b_exponent ? x->b_exponent[j + c] : 0) + (x->n_slices == 2 ? 8 : 0);
+        exponent[c] = exponent_at(x->b_exponent, j + c) + (x->n_slices == 2 ? 8 : 0);
     const struct i8_row *rows = x->area;
     for (size_t b = first; b < end; b++, rows += n * x->n_words) {
         const int32_t *panel = x->b + j / PANEL * x->panel_words + b * I8_STEPS * x->n_words * PANEL;

@@ -13,11 +13,21 @@
 
 #define STRIP ((size_t)4096) /* columns that are treated at once: their scales stay in the first-level cache */
 
+_Static_assert(QUANTIZE_BAD == 127, "one more is the exponent of infinity, which makes of any number what is refused");
+
 /* Elements i..i+n-1 of x, n <= WIDTH, times 2^fold; lanes beyond are +0. */
 static inline vec take(const float *x, const int8_t *fold, size_t i, size_t n)
 {
     vec y = n < WIDTH ? v_load_part(x + i, v_first(n)) : v_load(x + i);
-    return fold ? v_mul(y, v_power(iv_of_bytes(fold + i, n))) : y;
+    if (!fold)
+        return y;
+    ivec e = iv_of_bytes(fold + i, n);
+    return v_mul(y, v_power(iv_add(e, iv_if_greater(e, iv_all(QUANTIZE_BAD - 1), iv_all(1)))));
+}
+
+static inline vec factor_of(const int8_t *fold, size_t r)
+{
+    return v_all(!fold ? 1.0f : fold[r] == QUANTIZE_BAD ? __builtin_inff() : ref_power(fold[r]));
 }
 
 /* Low is what is left of q after the nearest multiple of 256, which is its lowest byte read as signed. */
@@ -51,7 +61,7 @@ static inline __attribute__((always_inline)) void round_row(int8_t *high, int8_t
         put(high, low, c, iv_rint(v_mul(take(x, fold, c, C - c), scale)), C - c);
 }
 
-static inline __attribute__((always_inline)) bool quantize_row(int8_t *high, int8_t *low, int8_t *exponent, const float *x,
+static inline __attribute__((always_inline)) void quantize_row(int8_t *high, int8_t *low, int8_t *exponent, const float *x,
                                                                const int8_t *fold, size_t C)
 {
     uint32_t most = row_most(x, fold, C);
@@ -65,28 +75,25 @@ static inline __attribute__((always_inline)) bool quantize_row(int8_t *high, int
     }
     if (!is_ok)
         *exponent = QUANTIZE_BAD;
-    return is_ok;
 }
 
-int CPU(quantize_rows)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
-                       size_t C)
+void CPU(quantize_rows)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                        size_t C)
 {
-    bool is_ok = true;
     for (size_t r = 0; r < R; r++) {
         int8_t *l = low ? low + r * C : NULL;
         if (fold)
-            is_ok &= quantize_row(high + r * C, l, exponent + r, x + r * ldx, fold, C);
+            quantize_row(high + r * C, l, exponent + r, x + r * ldx, fold, C);
         else
-            is_ok &= quantize_row(high + r * C, l, exponent + r, x + r * ldx, NULL, C);
+            quantize_row(high + r * C, l, exponent + r, x + r * ldx, NULL, C);
     }
-    return is_ok ? 0 : HANSE_EREJECT;
 }
 
 static void strip_most(int32_t *most, const float *x, size_t ldx, const int8_t *fold, size_t R, size_t n)
 {
     memset(most, 0, n * sizeof *most);
     for (size_t r = 0; r < R; r++) {
-        vec factor = v_all(fold ? ref_power(fold[r]) : 1.0f);
+        vec factor = factor_of(fold, r);
         for (size_t c = 0; c < n; c += WIDTH) {
             vec y = v_mul(take(x + r * ldx, NULL, c, n - c), factor);
             iv_store(most + c, iv_max(iv_load(most + c), iv_magnitude(y)));
@@ -94,14 +101,16 @@ static void strip_most(int32_t *most, const float *x, size_t ldx, const int8_t *
     }
 }
 
-/* A column of zeros has scale 0, so that what lies below the floor is rounded to 0. */
+/* A column of zeros has scale 0, so that what lies below the floor is rounded to 0.  False when a column is refused. */
 static bool strip_scales(float *scale, int8_t *exponent, const int32_t *most, bool has_two, size_t n)
 {
     bool is_ok = true;
     for (size_t c = 0; c < n; c++) {
         uint32_t bits = (uint32_t)most[c];
-        is_ok &= ref_group_exponent(exponent + c, bits, has_two);
+        bool is_good = ref_group_exponent(exponent + c, bits, has_two);
         scale[c] = bits < REF_FLOOR_BITS ? 0.0f : ref_power(-exponent[c]);
+        exponent[c] = is_good ? exponent[c] : QUANTIZE_BAD;
+        is_ok &= is_good;
     }
     return is_ok;
 }
@@ -110,7 +119,7 @@ static void strip_round(int8_t *high, int8_t *low, size_t ld, const float *scale
                         size_t R, size_t n)
 {
     for (size_t r = 0; r < R; r++) {
-        vec factor = v_all(fold ? ref_power(fold[r]) : 1.0f);
+        vec factor = factor_of(fold, r);
         int8_t *l = low ? low + r * ld : NULL;
         for (size_t c = 0; c < n; c += WIDTH) {
             vec y = v_mul(take(x + r * ldx, NULL, c, n - c), factor);
@@ -119,8 +128,19 @@ static void strip_round(int8_t *high, int8_t *low, size_t ld, const float *scale
     }
 }
 
-int CPU(quantize_columns)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
-                          size_t C)
+/* Zeros for what was refused, whatever infinities and NaN became. */
+static void strip_clear(int8_t *high, int8_t *low, size_t ld, const int8_t *exponent, size_t R, size_t n)
+{
+    for (size_t c = 0; c < n; c++)
+        for (size_t r = 0; exponent[c] == QUANTIZE_BAD && r < R; r++) {
+            high[r * ld + c] = 0;
+            if (low)
+                low[r * ld + c] = 0;
+        }
+}
+
+void CPU(quantize_columns)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                           size_t C)
 {
     int32_t *most = (int32_t *)(void *)kernels_scratch;
     float *scale = (float *)(void *)kernels_scratch + STRIP;
@@ -128,11 +148,11 @@ int CPU(quantize_columns)(int8_t *high, int8_t *low, int8_t *exponent, const flo
     for (size_t c = 0; c < C; c += STRIP) {
         size_t n = C - c < STRIP ? C - c : STRIP;
         strip_most(most, x + c, ldx, fold, R, n);
-        if (!strip_scales(scale, exponent + c, most, low != NULL, n))
-            return HANSE_EREJECT;
+        bool is_ok = strip_scales(scale, exponent + c, most, low != NULL, n);
         strip_round(high + c, low ? low + c : NULL, C, scale, x + c, ldx, fold, R, n);
+        if (!is_ok)
+            strip_clear(high + c, low ? low + c : NULL, C, exponent + c, R, n);
     }
-    return 0;
 }
 
 void CPU(dequantize_rows)(float *x, const int8_t *high, const int8_t *low, const int8_t *exponent, size_t R, size_t C)

@@ -34,6 +34,19 @@ void ref_sigmoid_each(float *y, const float *x, size_t n)
         y[i] = ref_sigmoid(x[i]);
 }
 
+void ref_sigmoid_grad(float *g, const float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        g[i] = g[i] * (y[i] * (1.0f - y[i]));
+}
+
+void ref_weigh(float *y, const float *weight, const float *x, size_t R, size_t C)
+{
+    for (size_t r = 0; r < R; r++)
+        for (size_t c = 0; c < C; c++)
+            y[r * C + c] = weight[r] * x[r * C + c];
+}
+
 void ref_swiglu(float *h, const float *g, const float *u, size_t n)
 {
     for (size_t i = 0; i < n; i++)

@@ -11,6 +11,6 @@
 void ref_embed(float *x, const float *table, const int32_t *token, size_t R, size_t D);
 
 /** gtable (V, D) += gx (R, D), rows ascending. */
-void ref_embed_grad(float *gtable, const float *gx, const int32_t *token, size_t R, size_t D);
+void ref_embed_grad(float *gtable, const float *gx, const int32_t *token, size_t R, size_t D, size_t V);
 
 #endif

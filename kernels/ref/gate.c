@@ -82,25 +82,23 @@ void ref_gate_weight_grad(float *gscore, const float *gweight, const float *weig
 /* A weight of 0 stands for no answer: what lies in y there is not looked at. */
 void ref_gate_combine(float *out, const float *weight, const float *y, size_t T, size_t K, size_t D)
 {
-    for (size_t t = 0; t < T; t++) {
-        float *row = out + t * D;
-        for (size_t i = 0; i < D; i++)
-            row[i] = 0.0f;
-        for (size_t k = 0; k < K; k++) {
-            if (weight[t * K + k] == 0.0f)
-                continue;
-            for (size_t i = 0; i < D; i++)
-                row[i] = fmaf(weight[t * K + k], y[(t * K + k) * D + i], row[i]);
-        }
-    }
+    for (size_t slot = 0; slot < T * K; slot++)
+        if (weight[slot] != 0.0f)
+            ref_axpy(out + slot / K * D, weight[slot], y + slot * D, D);
 }
 
-void ref_gate_combine_grad(float *gweight, const float *gout, const float *y, const uint8_t *answered, size_t T, size_t K,
-                           size_t D)
+void ref_gate_combine_grad(float *gweight, const float *gout, const float *y, const int32_t *pick, const uint8_t *answered,
+                           size_t T, size_t K, size_t D)
 {
-    for (size_t t = 0; t < T; t++)
-        for (size_t k = 0; k < K; k++)
-            gweight[t * K + k] = answered[t * K + k] ? ref_dot(gout + t * D, y + (t * K + k) * D, D) : 0.0f;
+    for (size_t slot = 0; slot < T * K; slot++)
+        gweight[slot] = counts(pick, answered, slot) ? ref_dot(gout + slot / K * D, y + slot * D, D) : 0.0f;
+}
+
+void ref_gate_scatter(float *out, const float *gx, const int32_t *pick, const uint8_t *answered, size_t T, size_t K, size_t D)
+{
+    for (size_t slot = 0; slot < T * K; slot++)
+        if (counts(pick, answered, slot))
+            ref_axpy(out + slot / K * D, 1.0f, gx + slot * D, D);
 }
 
 /* The gradient of lse^2 is 2 lse softmax.  Two passes of exp, so that no scratch is needed. */
@@ -116,18 +114,21 @@ static float log_sum_exp(float *max, float *sum, const float *x, size_t E)
     return ref_log(*sum) + *max;
 }
 
-float ref_gate_zloss(float *glogit, const float *logit, float scale, size_t T, size_t E)
+void ref_gate_zloss(float *lse, float *glogit, const float *logit, float scale, size_t T, size_t E)
 {
-    float total = 0.0f;
-    if (E == 0)
-        return 0.0f;
     for (size_t t = 0; t < T; t++) {
         float max, sum;
-        float lse = log_sum_exp(&max, &sum, logit + t * E, E);
-        float slope = ((2.0f * scale) * lse) / sum;
+        lse[t] = log_sum_exp(&max, &sum, logit + t * E, E);
+        float slope = ((2.0f * scale) * lse[t]) / sum;
         for (size_t e = 0; e < E; e++)
             glogit[t * E + e] = fmaf(slope, ref_exp(logit[t * E + e] - max), glogit[t * E + e]);
-        total = fmaf(lse, lse, total);
     }
+}
+
+float ref_gate_zloss_sum(const float *lse, float scale, size_t T)
+{
+    float total = 0.0f;
+    for (size_t t = 0; t < T; t++)
+        total = fmaf(lse[t], lse[t], total);
     return total * scale;
 }

@@ -28,18 +28,24 @@ void ref_gate_weight(float *weight, const float *score, const int32_t *pick, con
 void ref_gate_weight_grad(float *gscore, const float *gweight, const float *weight, const float *score, const int32_t *pick,
                           const uint8_t *answered, size_t T, size_t K, size_t E);
 
-/** out (T, D) = sum over k ascending of weight (T, K) * y (T, K, D), one fmaf each, from +0.
+/** out (T, D) += sum over k ascending of weight (T, K) * y (T, K, D), one fmaf each.
  * Slots of weight 0 are left out and their y is not read. */
 void ref_gate_combine(float *out, const float *weight, const float *y, size_t T, size_t K, size_t D);
 
-/** gweight (T, K) = <gout, y> as row sums (0 where not answered). */
-void ref_gate_combine_grad(float *gweight, const float *gout, const float *y, const uint8_t *answered, size_t T, size_t K,
-                           size_t D);
+/** gweight (T, K) = <gout, y> as row sums, 0 where there was no answer. */
+void ref_gate_combine_grad(float *gweight, const float *gout, const float *y, const int32_t *pick, const uint8_t *answered,
+                           size_t T, size_t K, size_t D);
+
+/** out (T, D) += the gradients gx (T, K, D) of the slots that were answered, k ascending. */
+void ref_gate_scatter(float *out, const float *gx, const int32_t *pick, const uint8_t *answered, size_t T, size_t K, size_t D);
 
 /**
- * Router z-loss: adds to glogit (T, E) the gradient of scale * sum over tokens of logsumexp(logit)^2 and returns
- * that sum times scale.  Zoph et al., "ST-MoE", 2022, equation 5.
+ * Router z-loss: adds to glogit (T, E) the gradient of scale * sum over tokens of lse^2, lse (T) = logsumexp(logit).
+ * Zoph et al., "ST-MoE", 2022, equation 5.
  */
-float ref_gate_zloss(float *glogit, const float *logit, float scale, size_t T, size_t E);
+void ref_gate_zloss(float *lse, float *glogit, const float *logit, float scale, size_t T, size_t E);
+
+/** That sum times scale: one chain over tokens. */
+float ref_gate_zloss_sum(const float *lse, float scale, size_t T);
 
 #endif

@@ -40,10 +40,17 @@ static int64_t sum(const struct slices *a, const int8_t *b_high, const int8_t *b
     return a->low ? 256 * (int64_t)high + cross : high;
 }
 
-/* 2^e, or 0 where that is below the floor, so that no output is subnormal.  Only the zeros of a refused row have an
- * exponent that reaches 127. */
-static float scale_of(int e)
+static int exponent_at(const int8_t *exponent, size_t i)
 {
+    return exponent ? exponent[i] : 0;
+}
+
+/* 2^(left + right + more), or 0 where that is below the floor, so that no output is subnormal. */
+static float scale_of(int left, int right, int more)
+{
+    if (left == QUANTIZE_BAD || right == QUANTIZE_BAD)
+        return NAN;
+    int e = left + right + more;
     return e < -100 ? 0.0f : ref_power(e < 127 ? e : 127);
 }
 
@@ -53,11 +60,11 @@ void ref_multiply(float *c, size_t ldc, struct slices a, const int8_t *a_exponen
     const int8_t *high = packed, *low = high + K * N;
     for (size_t i = 0; i < M; i++)
         for (size_t j = 0; j < N; j++) {
-            int e = (a_exponent ? a_exponent[i] : 0) + (b_exponent ? b_exponent[j] : 0) + (a.low ? 8 : 0);
+            float scale = scale_of(exponent_at(a_exponent, i), exponent_at(b_exponent, j), a.low ? 8 : 0);
             float y = accumulate ? c[i * ldc + j] : 0.0f;
             for (size_t k = 0; k < K; k += PRODUCT_K_MAX) {
                 size_t end = K - k < PRODUCT_K_MAX ? K : k + PRODUCT_K_MAX;
-                y = fmaf((float)sum(&a, high, low, N, i, j, k, end), scale_of(e), y);
+                y = fmaf((float)sum(&a, high, low, N, i, j, k, end), scale, y);
             }
             c[i * ldc + j] = y;
         }

@@ -71,10 +71,10 @@ struct group {
 static float folded(const struct group *g, size_t i)
 {
     float x = g->x[i * g->step_x];
-    return g->fold ? x * ref_power(g->fold[i]) : x;
+    return !g->fold ? x : g->fold[i] == QUANTIZE_BAD ? NAN : x * ref_power(g->fold[i]);
 }
 
-static bool quantize(int8_t *high, int8_t *low, size_t step, int8_t *exponent, const struct group *g)
+static void quantize(int8_t *high, int8_t *low, size_t step, int8_t *exponent, const struct group *g)
 {
     uint32_t most = 0;
     for (size_t i = 0; i < g->n; i++) {
@@ -88,29 +88,30 @@ static bool quantize(int8_t *high, int8_t *low, size_t step, int8_t *exponent, c
         split(high, low, i * step, is_zero ? 0 : (int)rintf(folded(g, i) * scale));
     if (!is_ok)
         *exponent = QUANTIZE_BAD;
-    return is_ok;
 }
 
-int ref_quantize_rows(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
-                      size_t C)
+void ref_quantize_rows(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                       size_t C)
 {
-    bool is_ok = true;
     for (size_t r = 0; r < R; r++) {
         struct group g = {x + r * ldx, 1, fold, C};
-        is_ok &= quantize(high + r * C, low ? low + r * C : NULL, 1, exponent + r, &g);
+        quantize(high + r * C, low ? low + r * C : NULL, 1, exponent + r, &g);
     }
-    return is_ok ? 0 : HANSE_EREJECT;
 }
 
-int ref_quantize_columns(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
-                         size_t C)
+void ref_quantize_columns(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
+                          size_t C)
 {
-    bool is_ok = true;
     for (size_t c = 0; c < C; c++) {
         struct group g = {x + c, ldx, fold, R};
-        is_ok &= quantize(high + c, low ? low + c : NULL, C, exponent + c, &g);
+        quantize(high + c, low ? low + c : NULL, C, exponent + c, &g);
     }
-    return is_ok ? 0 : HANSE_EREJECT;
+}
+
+void ref_shift_exponents(int8_t *to, const int8_t *from, int by, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = (int8_t)(from[i] + by);
 }
 
 void ref_dequantize_rows(float *x, const int8_t *high, const int8_t *low, const int8_t *exponent, size_t R, size_t C)

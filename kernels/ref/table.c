@@ -3,6 +3,10 @@
 
 const struct kernels ref_kernels = {
     .name = "ref",
+    REF_SHARED_KERNELS,
+    .gate_combine = ref_gate_combine,
+    .gate_combine_grad = ref_gate_combine_grad,
+    .gate_scatter = ref_gate_scatter,
     .matmul = ref_matmul,
     .quantize_rows = ref_quantize_rows,
     .quantize_columns = ref_quantize_columns,

@@ -54,17 +54,17 @@ static struct expert_config config_of(const struct shape *s, enum numerics numer
 }
 
 /* Rows as they come from the wire: floats, or rounded. */
-static int set_rows(struct rows *rows, const float *x, int8_t *bytes, const struct kernels *k, const struct shape *s,
-                    size_t n_slices)
+static void set_rows(struct rows *rows, const float *x, int8_t *bytes, const struct kernels *k, const struct shape *s,
+                     size_t n_slices)
 {
     size_t n = s->n * s->D;
     if (n_slices == 0) {
         *rows = (struct rows){.f32 = x};
-        return 0;
+        return;
     }
     int8_t *low = n_slices == 2 ? bytes + n : NULL, *exponent = bytes + n_slices * n;
     *rows = (struct rows){.exponent = exponent, .high = bytes, .low = low};
-    return k->quantize_rows(bytes, low, exponent, x, s->D, NULL, s->n, s->D);
+    k->quantize_rows(bytes, low, exponent, x, s->D, NULL, s->n, s->D);
 }
 
 static int candidate_init(struct candidate *c, const struct trial *trial, const struct bench_runner *r)
@@ -83,8 +83,9 @@ static int candidate_init(struct candidate *c, const struct trial *trial, const 
     c->bytes = malloc(2 * row_bytes);
     if (!c->work || !c->y || !c->gx || !c->bytes)
         return HANSE_ENOMEM;
-    err = set_rows(&c->rows, trial->rows, c->bytes, r->k, s, n_slices);
-    return err ? err : set_rows(&c->gy, trial->gy, c->bytes + row_bytes, r->k, s, n_slices);
+    set_rows(&c->rows, trial->rows, c->bytes, r->k, s, n_slices);
+    set_rows(&c->gy, trial->gy, c->bytes + row_bytes, r->k, s, n_slices);
+    return 0;
 }
 
 static void candidate_fini(struct candidate *c)

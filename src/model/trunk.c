@@ -38,7 +38,7 @@ void trunk_pack(struct trunk *trunk, size_t tensor)
     if (!trunk_is_rounded(trunk, tensor))
         return;
     profile_enter(PROFILE_ROUND);
-    linear_set(&trunk->linear[tensor], &trunk->kernels, matrix_of(trunk->param + x->offset, x->N));
+    linear_set(&trunk->linear[tensor], matrix_of(trunk->param + x->offset, x->N));
 }
 
 void trunk_pack_all(struct trunk *trunk)

@@ -1,17 +1,17 @@
 /* model/trunk_head.c - from bytes to the stream, and from the stream to a loss. */
-#include "kernels/ref/embed.h"
 #include "model/trunk_inside.h"
 
 void trunk_embed_forward(const struct trunk *trunk, struct trunk_tape *tape)
 {
     profile_enter(PROFILE_EMBED_NORM);
-    ref_embed(tape->inside->h[0], trunk->param + trunk->embed, tape->token, tape->N, trunk->run->width);
+    trunk->kernels.embed(tape->inside->h[0], trunk->param + trunk->embed, tape->token, tape->N, trunk->run->width);
 }
 
 void trunk_embed_backward(const struct trunk *trunk, struct trunk_tape *tape)
 {
     profile_enter(PROFILE_EMBED_NORM);
-    ref_embed_grad(tape->grad + trunk->embed, tape->inside->gh, tape->token, tape->N, trunk->run->width);
+    trunk->kernels.embed_grad(tape->grad + trunk->embed, tape->inside->gh, tape->token, tape->N, trunk->run->width,
+                              TRUNK_VOCABULARY);
 }
 
 static struct trunk_matrix head_of(const struct trunk *trunk)

@@ -82,6 +82,7 @@ struct trunk_inside {
     float *grows;        /* (N, latent) gradient of the rows sent to the experts */
     float *gweight;      /* (N, K) */
     float *gscore;       /* (N, E) */
+    float *lse;          /* (N) of a gate's logits */
     float *square;       /* (T, T) */
     void *round;         /* where gradients are rounded and packed; with integer products alone */
 };

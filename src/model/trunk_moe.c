@@ -25,15 +25,6 @@ void trunk_moe_ask(const struct trunk *trunk, struct trunk_tape *tape, size_t la
     trunk->kernels.sigmoid(exchange->score, exchange->logit, N * E);
 }
 
-/* As ref_gate_combine, a vector at a time: axpy is one fmaf an element.  Starts from +0, or adds to `out`. */
-static void combine(const struct trunk *trunk, const struct trunk_exchange *exchange, float *out, size_t N)
-{
-    size_t K = trunk->run->chosen, D = trunk->run->latent;
-    for (size_t slot = 0; slot < N * K; slot++)
-        if (exchange->weight[slot] != 0.0f)
-            trunk->kernels.axpy(out + slot / K * D, exchange->weight[slot], exchange->y + slot * D, D);
-}
-
 void trunk_moe_join(const struct trunk *trunk, struct trunk_tape *tape, size_t layer)
 {
     const struct trunk_layer *at = &trunk->layer[layer];
@@ -47,27 +38,17 @@ void trunk_moe_join(const struct trunk *trunk, struct trunk_tape *tape, size_t l
     if (at->mlp.H > 0)
         trunk_swiglu_forward(trunk, &at->mlp, &act->mlp, out, &act->b, N);
     profile_enter(PROFILE_COMBINE);
-    ref_gate_weight(exchange->weight, exchange->score, exchange->pick, exchange->answered, N, run->chosen, run->experts);
+    const struct kernels *k = &trunk->kernels;
+    k->gate_weight(exchange->weight, exchange->score, exchange->pick, exchange->answered, N, run->chosen, run->experts);
     if (!at->has_latent) {
-        combine(trunk, exchange, out, N);
+        k->gate_combine(out, exchange->weight, exchange->y, N, run->chosen, run->latent);
         return;
     }
-    memset(act->combined.f32, 0, N * run->latent * sizeof *act->combined.f32);
-    combine(trunk, exchange, act->combined.f32, N);
+    k->zero(act->combined.f32, N * run->latent * sizeof *act->combined.f32);
+    k->gate_combine(act->combined.f32, exchange->weight, exchange->y, N, run->chosen, run->latent);
     trunk_round(trunk, &act->combined, N, run->latent);
     profile_enter(PROFILE_COMBINE);
     trunk_product(trunk, out, &act->combined, &at->to_width, N, true);
-}
-
-/* The gradient of the weights, as ref_gate_combine_grad. */
-static void weight_backward(const struct trunk *trunk, const struct trunk_tape *tape, const struct trunk_exchange *exchange)
-{
-    size_t K = trunk->run->chosen, D = trunk->run->latent;
-    float *gweight = tape->inside->gweight;
-    for (size_t slot = 0; slot < tape->N * K; slot++) {
-        bool counts = exchange->pick[slot] >= 0 && exchange->answered[slot];
-        gweight[slot] = counts ? trunk->kernels.dot(exchange->gout + slot / K * D, exchange->y + slot * D, D) : 0.0f;
-    }
 }
 
 /* From the gradient of the weights to that of the gate and of what it read. */
@@ -78,13 +59,14 @@ static void gate_backward(const struct trunk *trunk, struct trunk_tape *tape, si
     struct trunk_inside *in = tape->inside;
     const struct trunk_exchange *exchange = &tape->exchange[at->moe];
     size_t N = tape->N, E = run->experts;
-    ref_gate_weight_grad(in->gscore, in->gweight, exchange->weight, exchange->score, exchange->pick, exchange->answered, N,
-                         run->chosen, E);
-    for (size_t i = 0; i < N * E; i++)
-        in->gscore[i] = in->gscore[i] * (exchange->score[i] * (1.0f - exchange->score[i]));
+    const struct kernels *k = &trunk->kernels;
+    k->gate_weight_grad(in->gscore, in->gweight, exchange->weight, exchange->score, exchange->pick, exchange->answered, N,
+                        run->chosen, E);
+    k->sigmoid_grad(in->gscore, exchange->score, N * E);
     if (run->z_loss > 0.0f && grad_scale > 0.0f) {
         float scale = run->z_loss * grad_scale / (float)N;
-        tape->zloss += (double)ref_gate_zloss(in->gscore, exchange->logit, scale, N, E) / (double)grad_scale;
+        k->gate_zloss(in->lse, in->gscore, exchange->logit, scale, N, E);
+        tape->zloss += (double)ref_gate_zloss_sum(in->lse, scale, N) / (double)grad_scale;
     }
     trunk_product_grad_p(trunk, tape, &at->gate, &in->layer[layer].b, in->gscore);
     trunk_product_grad_x(trunk, tape, in->gb, in->gscore, &at->gate, true);
@@ -111,17 +93,9 @@ void trunk_moe_join_backward(const struct trunk *trunk, struct trunk_tape *tape,
     else
         memset(in->gb, 0, N * D * sizeof *in->gb);
     profile_enter(PROFILE_GATE);
-    weight_backward(trunk, tape, exchange);
+    trunk->kernels.gate_combine_grad(in->gweight, exchange->gout, exchange->y, exchange->pick, exchange->answered, N, run->chosen,
+                                     run->latent);
     gate_backward(trunk, tape, layer, grad_scale);
-}
-
-/* out (N, D) += the gradients of a token's slots, k ascending. */
-static void add_slots(const struct trunk *trunk, const struct trunk_exchange *exchange, float *out, size_t N)
-{
-    size_t K = trunk->run->chosen, D = trunk->run->latent;
-    for (size_t slot = 0; slot < N * K; slot++)
-        if (exchange->pick[slot] >= 0 && exchange->answered[slot])
-            trunk->kernels.axpy(out + slot / K * D, 1.0f, exchange->gx + slot * D, D);
 }
 
 void trunk_moe_ask_backward(const struct trunk *trunk, struct trunk_tape *tape, size_t layer)
@@ -134,12 +108,12 @@ void trunk_moe_ask_backward(const struct trunk *trunk, struct trunk_tape *tape, 
     size_t N = tape->N;
     profile_enter(PROFILE_COMBINE);
     if (at->has_latent) {
-        memset(in->grows, 0, N * run->latent * sizeof *in->grows);
-        add_slots(trunk, exchange, in->grows, N);
+        trunk->kernels.zero(in->grows, N * run->latent * sizeof *in->grows);
+        trunk->kernels.gate_scatter(in->grows, exchange->gx, exchange->pick, exchange->answered, N, run->chosen, run->latent);
         trunk_product_grad_p(trunk, tape, &at->to_latent, &act->b, in->grows);
         trunk_product_grad_x(trunk, tape, in->gb, in->grows, &at->to_latent, true);
     } else {
-        add_slots(trunk, exchange, in->gb, N);
+        trunk->kernels.gate_scatter(in->gb, exchange->gx, exchange->pick, exchange->answered, N, run->chosen, run->latent);
     }
     trunk_norm_backward(trunk, tape, in->gb, 2 * layer + 1, act->rstd_b, at->norm_b);
 }

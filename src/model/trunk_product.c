@@ -1,6 +1,4 @@
 /* model/trunk_product.c - every product with a matrix of the trunk, in floats or in exact integers. */
-#include <math.h>
-
 #include "kernels/parallel.h"
 #include "model/trunk_inside.h"
 
@@ -8,7 +6,7 @@ size_t trunk_round_bytes(const struct trunk *trunk, size_t N)
 {
     size_t most = 0;
     for (size_t i = 0; i < trunk->n_tensors; i++) {
-        size_t n = trunk_is_rounded(trunk, i) ? linear_work_bytes(&trunk->linear[i], &trunk->kernels, N) : 0;
+        size_t n = trunk_is_rounded(trunk, i) ? linear_work_bytes(&trunk->linear[i], N) : 0;
         most = n > most ? n : most;
     }
     return most;
@@ -20,19 +18,12 @@ void trunk_round(const struct trunk *trunk, const struct trunk_input *x, size_t 
     if (!trunk->linear)
         return;
     profile_enter(PROFILE_ROUND);
-    int err = trunk->kernels.quantize_rows(x->high, x->low, x->exponent, x->f32, D, NULL, N, D);
-    (void)err;
+    trunk->kernels.quantize_rows(x->high, x->low, x->exponent, x->f32, D, NULL, N, D);
 }
 
-static struct rows rows_from(const struct trunk_input *x, size_t first, size_t D)
+static struct rows integers_of(const struct trunk_input *x)
 {
-    return (struct rows){.exponent = x->exponent + first, .high = x->high + first * D, .low = x->low + first * D};
-}
-
-static void spoil(float *c, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        c[i] = NAN;
+    return (struct rows){.exponent = x->exponent, .high = x->high, .low = x->low};
 }
 
 void trunk_product(const struct trunk *trunk, float *c, const struct trunk_input *x, const struct trunk_matrix *p, size_t N,
@@ -43,30 +34,21 @@ void trunk_product(const struct trunk *trunk, float *c, const struct trunk_input
                         N, p->N, p->M, accumulate);
         return;
     }
-    struct rows rows = rows_from(x, 0, p->M);
-    if (linear_ahead(&trunk->linear[p->tensor], &trunk->kernels, c, &rows, N, accumulate) != 0) {
-        spoil(c, N * p->N);
-        return;
-    }
-    for (size_t i = 0; i < N; i++)
-        if (x->exponent[i] == QUANTIZE_BAD)
-            spoil(c + i * p->N, p->N);
+    struct rows rows = integers_of(x);
+    linear_ahead(&trunk->linear[p->tensor], c, &rows, N, accumulate);
 }
 
 void trunk_product_grad_x(const struct trunk *trunk, const struct trunk_tape *tape, float *gx, const float *gc,
                           const struct trunk_matrix *p, bool accumulate)
 {
     size_t N = tape->N;
-    if (!trunk_is_rounded(trunk, p->tensor)) {
+    if (trunk_is_rounded(trunk, p->tensor))
+        linear_back(&trunk->linear[p->tensor], gx, gc, tape->inside->round, N, accumulate);
+    else
         parallel_matmul(&trunk->kernels, trunk->team, gx, p->M, matrix_of(gc, p->N),
                         matrix_transposed(trunk->param + p->offset, p->N), N, p->M, p->N, accumulate);
-        return;
-    }
-    if (linear_back(&trunk->linear[p->tensor], &trunk->kernels, gx, gc, tape->inside->round, N, accumulate) != 0)
-        spoil(gx, N * p->M);
 }
 
-/* Sums of integers have a greatest length; beyond it one follows the other. */
 void trunk_product_grad_p(const struct trunk *trunk, struct trunk_tape *tape, const struct trunk_matrix *p,
                           const struct trunk_input *x, const float *gc)
 {
@@ -77,10 +59,6 @@ void trunk_product_grad_p(const struct trunk *trunk, struct trunk_tape *tape, co
                         N, true);
         return;
     }
-    for (size_t i = 0; i < N; i += PRODUCT_K_MAX) {
-        struct rows rows = rows_from(x, i, p->M);
-        size_t n = N - i < PRODUCT_K_MAX ? N - i : PRODUCT_K_MAX;
-        if (linear_grad(&trunk->linear[p->tensor], &trunk->kernels, gp, &rows, gc + i * p->N, tape->inside->round, n) != 0)
-            spoil(gp, p->M * p->N);
-    }
+    struct rows rows = integers_of(x);
+    linear_grad(&trunk->linear[p->tensor], gp, &rows, gc, tape->inside->round, N, PRODUCT_K_MAX);
 }

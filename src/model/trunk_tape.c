@@ -125,6 +125,7 @@ static void lay_backward(struct layout *layout, const struct trunk *trunk, struc
     in->grows = take(layout, N * run->latent);
     in->gweight = take(layout, N * run->chosen);
     in->gscore = take(layout, N * run->experts);
+    in->lse = take(layout, N);
     in->round = take(layout, floats_for(trunk_round_bytes(trunk, N)));
     in->square = take(layout, tape->T * tape->T);
     tape->grad = take(layout, trunk->n_params);

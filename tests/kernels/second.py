@@ -798,7 +798,7 @@ def case_gate(c):
     for k in range(K):
         total = add(total, score[pick[k]]) if answered[k] else total
     counts = [a and less(0, total) for a in answered]
-    weight = [div(score[pick[k]], total) if counts[k] else 0 for k in range(K)]
+    weight = [div(score[pick[k]], total) if answered[k] else 0 for k in range(K)]
     m = chain([g for k, g in enumerate(c["gweight"]) if counts[k]], [w for k, w in enumerate(weight) if counts[k]])
     gscore = [0] * len(score)
     for k in range(K):
@@ -807,7 +807,7 @@ def case_gate(c):
     used = [k for k in range(K) if not is_zero(weight[k])]
     y = [c["y"][k * D:(k + 1) * D] for k in range(K)]
     out = [chain([weight[k] for k in used], [y[k][i] for k in used]) for i in range(D)]
-    back = [dot(c["gout"], y[k]) if c["answered"][k] else 0 for k in range(K)]
+    back = [dot(c["gout"], y[k]) if answered[k] else 0 for k in range(K)]
     e, total, most = exp_row(c["logit"])
     lse = add(log(total), most)
     slope = div(mul(mul(constant("2"), c["scale"][0]), lse), total)

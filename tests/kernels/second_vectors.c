@@ -59,12 +59,13 @@ static void quantizer(struct dice *dice, int kind, bool has_two, bool is_rows)
     bool has_fold = dice_below(dice, 2);
     for (size_t i = 0; i < n_folds; i++)
         fold[i] = (int8_t)((int)dice_below(dice, 149) - 114);
-    int err = (is_rows ? ref_quantize_rows : ref_quantize_columns)(high, has_two ? low : NULL, exponent, x, C,
-                                                                   has_fold ? fold : NULL, R, C);
+    (is_rows ? ref_quantize_rows : ref_quantize_columns)(high, has_two ? low : NULL, exponent, x, C, has_fold ? fold : NULL, R,
+                                                         C);
+    bool err = memchr(exponent, QUANTIZE_BAD, n_groups) != NULL;
     begin(is_rows ? "quantize_rows" : "quantize_columns");
     number("R", (long)R), number("C", (long)C), number("slices", has_two ? 2 : 1);
     floats("x", x, R * C), bytes("fold", fold, has_fold ? n_folds : 0);
-    number("=is_refused", err != 0);
+    number("=is_refused", err);
     if (is_rows || !err) {
         bytes("=exponent", exponent, n_groups), bytes("=high", high, R * C);
         if (has_two)
@@ -310,9 +311,12 @@ static void gate(struct dice *dice, int kind)
     ref_gate_topk(pick, score, bias, allowed, 1, K, E);
     ref_gate_weight(weight, score, pick, answered, 1, K, E);
     ref_gate_weight_grad(gscore, gweight, weight, score, pick, answered, 1, K, E);
+    memset(out, 0, sizeof(float) * D);
     ref_gate_combine(out, weight, y, 1, K, D);
-    ref_gate_combine_grad(back, gout, y, answered, 1, K, D);
-    z = ref_gate_zloss(glogit, logit, scale, 1, E);
+    ref_gate_combine_grad(back, gout, y, pick, answered, 1, K, D);
+    float lse;
+    ref_gate_zloss(&lse, glogit, logit, scale, 1, E);
+    z = ref_gate_zloss_sum(&lse, scale, 1);
     begin("gate");
     floats("logit", logit, E), floats("score", score, E), floats("bias", bias, E), floats("gweight", gweight, K);
     floats("y", y, K * D), floats("gout", gout, D), floats("scale", &scale, 1);

@@ -87,7 +87,7 @@ START_TEST(a_token_without_answers_gets_nothing_and_gives_no_gradient)
     static const float score[E] = {0.2f, 0.6f, 0.3f, 0.1f, 0.5f, 0.4f}, gweight[2] = {1.0f, -1.0f};
     static const int32_t pick[2] = {1, 4};
     static const uint8_t answered[2];
-    float weight[2] = {9, 9}, gscore[E], y[2 * 3], out[3] = {9, 9, 9};
+    float weight[2] = {9, 9}, gscore[E], y[2 * 3], out[3] = {0};
     for (int i = 0; i < 6; i++)
         y[i] = NAN; /* must not be looked at */
     ref_gate_weight(weight, score, pick, answered, 1, 2, E);
@@ -98,7 +98,7 @@ START_TEST(a_token_without_answers_gets_nothing_and_gives_no_gradient)
     for (int e = 0; e < E; e++)
         ck_assert(gscore[e] == 0.0f);
     float gout[3] = {1, 1, 1}, gw[2] = {9, 9};
-    ref_gate_combine_grad(gw, gout, y, answered, 1, 2, 3);
+    ref_gate_combine_grad(gw, gout, y, pick, answered, 1, 2, 3);
     ck_assert(gw[0] == 0.0f && gw[1] == 0.0f);
 }
 END_TEST

@@ -328,14 +328,15 @@ START_TEST(gate_combine_is_the_slope)
     enum { N = GATE_T * GATE_K };
     struct dice dice = {(uint64_t)_i};
     float *x = dice_floats(&dice, PLAIN, N + N * GATE_D), *w = dice_floats(&dice, PLAIN, GATE_T * GATE_D);
-    float out[GATE_T * GATE_D], g[N];
+    float out[GATE_T * GATE_D] = {0}, g[N];
+    int32_t pick[N] = {0};
     uint8_t answered[N];
     double wide[N + N * GATE_D];
     memset(answered, 1, sizeof answered);
     widen(wide, x, N + N * GATE_D);
     ref_gate_combine(out, x, x + N, GATE_T, GATE_K, GATE_D);
     assert_value(combine_formula, NULL, wide, out, GATE_T * GATE_D);
-    ref_gate_combine_grad(g, w, x + N, answered, GATE_T, GATE_K, GATE_D);
+    ref_gate_combine_grad(g, w, x + N, pick, answered, GATE_T, GATE_K, GATE_D);
     assert_gradient(combine_formula, NULL, wide, 0, g, N, w, GATE_T * GATE_D);
     free(x), free(w);
 }
@@ -357,12 +358,13 @@ START_TEST(zloss_is_the_slope_and_adds)
 {
     enum { N = GATE_T * GATE_E };
     struct dice dice = {(uint64_t)_i};
-    float *x = dice_floats(&dice, PLAIN, N), g[N], one = 1.0f;
+    float *x = dice_floats(&dice, PLAIN, N), g[N], lse[GATE_T], one = 1.0f;
     double wide[N];
     widen(wide, x, N);
     for (int i = 0; i < N; i++)
         g[i] = 3.0f;
-    float loss = ref_gate_zloss(g, x, 0.1f, GATE_T, GATE_E);
+    ref_gate_zloss(lse, g, x, 0.1f, GATE_T, GATE_E);
+    float loss = ref_gate_zloss_sum(lse, 0.1f, GATE_T);
     assert_value(zloss_formula, NULL, wide, &loss, 1);
     for (int i = 0; i < N; i++)
         g[i] -= 3.0f;
@@ -378,7 +380,7 @@ START_TEST(embedding_gradient_adds_rows_of_the_same_token)
     ref_embed(x, table, token, 3, 2);
     static const float rows[] = {5, 6, 1, 2, 5, 6}, want[] = {1, 2, 10, 20, 10, 12};
     ck_assert_mem_eq(x, rows, sizeof x);
-    ref_embed_grad(g, x, token, 3, 2);
+    ref_embed_grad(g, x, token, 3, 2, 3);
     ck_assert_mem_eq(g, want, sizeof g);
 }
 END_TEST

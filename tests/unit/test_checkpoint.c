@@ -1,5 +1,6 @@
 /* tests/unit/test_checkpoint.c - what was saved is what is loaded, whatever the disk did in between. */
 #include "checkpoint_play.h"
+#include "kernels/ref/ref.h"
 
 static struct play_state s;
 static struct memory_disk d, broken;
@@ -87,10 +88,10 @@ START_TEST(test_root)
     leaf[3] = hash_bytes(s.counter, sizeof s.counter);
     root = hash_merkle(leaf, 4);
     ck_assert(hash_equal(&root, &a.root) && hash_equal(&root, &b.root));
-    ck_assert_int_eq(checkpoint_root(s.tensor, 3, &root), 0);
+    ck_assert_int_eq(checkpoint_root(&ref_kernels, s.tensor, 3, &root), 0);
     ck_assert(hash_equal(&root, &a.root));
     s.counter[1]++;
-    ck_assert_int_eq(checkpoint_root(s.tensor, 3, &root), 0);
+    ck_assert_int_eq(checkpoint_root(&ref_kernels, s.tensor, 3, &root), 0);
     ck_assert(!hash_equal(&root, &a.root));
     key_free(key[0]);
     key_free(key[1]);

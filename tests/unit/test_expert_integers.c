@@ -52,8 +52,7 @@ static void draw(struct scene *s, const struct expert *x, uint64_t seed)
         if (x->config.numerics == NUMERICS_F32)
             continue;
         *to = (struct rows){.exponent = s->exponent[i], .high = s->high[i], .low = is_double ? s->low[i] : NULL};
-        ck_assert_int_eq(x->kernels->quantize_rows(s->high[i], is_double ? s->low[i] : NULL, s->exponent[i], from, D, NULL, N, D),
-                         0);
+        x->kernels->quantize_rows(s->high[i], is_double ? s->low[i] : NULL, s->exponent[i], from, D, NULL, N, D);
     }
 }
 
@@ -227,6 +226,7 @@ START_TEST(test_to_the_bit)
     ck_assert_mem_eq(x->grad, hand.grad, sizeof hand.grad);
     ck_assert_uint_eq(x->integers->block.n, N % EXPERT_BLOCK);
     ck_assert_int_eq(expert_copy(x, &before), 0);
+    expert_params_changed(before);
     hand_sums(&hand); /* an update takes in a short block */
     expert_update(x);
     ck_assert_uint_eq(x->integers->block.n, 0);
@@ -493,6 +493,7 @@ START_TEST(test_copy)
     draw(&scene, x, 1);
     ck_assert_int_eq(backward(x, &scene, 0, _i < 2 ? 270 : 256, 0), 0);
     ck_assert_int_eq(expert_copy(x, &copy), 0);
+    expert_params_changed(copy);
     struct hash a = play_state(x), b = play_state(copy);
     ck_assert(hash_equal(&a, &b));
     go_on(copy);

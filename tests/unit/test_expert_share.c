@@ -93,7 +93,7 @@ static void input_init(struct input *in, enum numerics numerics, const struct ke
         return;
     int8_t *low = n_slices == 2 ? in->bytes + N_ROWS * WIDTH : NULL, *exponent = in->bytes + 2 * N_ROWS * WIDTH;
     in->rows = (struct rows){.exponent = exponent, .high = in->bytes, .low = low};
-    ck_assert_int_eq(k->quantize_rows(in->bytes, low, exponent, in->f32, WIDTH, NULL, N_ROWS, WIDTH), 0);
+    k->quantize_rows(in->bytes, low, exponent, in->f32, WIDTH, NULL, N_ROWS, WIDTH);
 }
 
 static void input_fini(struct input *in)
@@ -150,6 +150,7 @@ START_TEST(shared_work_has_the_same_bits)
     }
     ck_assert_uint_gt(atomic_load(&helpers.n_helped), 0);
     ck_assert_int_eq(expert_copy(shared, &copy), 0);
+    expert_params_changed(copy);
     helpers_end(&helpers);
     live(copy, got, &rows.rows, &gy.rows); /* which never knew of the team */
     live(alone, want, &rows.rows, &gy.rows);

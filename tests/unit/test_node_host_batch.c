@@ -151,6 +151,7 @@ static void expect_same_expert(const struct expert *a, const struct expert *b)
     expect_same_state(a, b);
     ck_assert_int_eq(expert_copy(a, &later[0]), 0);
     ck_assert_int_eq(expert_copy(b, &later[1]), 0);
+    expert_params_changed(later[0]), expert_params_changed(later[1]);
     for (int i = 0; i < 2; i++)
         expert_update(later[i]);
     expect_same_state(later[0], later[1]);
