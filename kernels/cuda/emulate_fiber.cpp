@@ -62,7 +62,7 @@ emulate_fiber_jump:
 static void prepare(struct fiber *fiber, void (*entry)(void))
 {
     uintptr_t top = ((uintptr_t)fiber->stack + fiber->stack_bytes) & ~(uintptr_t)63;
-    void **at = (void **)top - 2; /* as after a call: eight bytes off a multiple of 16 */
+    void **at = (void **)top - 1; /* as after a call: eight bytes off a multiple of 16 */
     *--at = (void *)entry;
     memset(at - 6, 0, 6 * sizeof *at);
     fiber->context = at - 6;
