@@ -56,6 +56,7 @@ static struct {
     unsigned thread_order[BLOCK_THREADS_MAX];
     struct gathering barrier, named[N_NAMED];
     struct meeting meetings[N_WARPS][N_MEETINGS];
+    unsigned n_meetings;       /* that somebody waits in */
     uint32_t is_gone[N_WARPS]; /* lanes that have returned, or never were */
     int count;
     unsigned char *shared, *shared_mapped;
@@ -365,6 +366,7 @@ static struct meeting *find_meeting(struct meeting *of_warp, unsigned n, unsigne
         fprintf(stderr, "%s: lanes of one warp wait with more than %d masks\n", now.name, N_MEETINGS);
         abort();
     }
+    now.n_meetings++;
     room->n = n;
     room->mask = mask;
     room->all = NULL;
@@ -385,6 +387,7 @@ static void hold(struct meeting *m)
 {
     m->all(m->of_lane, m->n);
     m->n = 0;
+    now.n_meetings--;
 }
 
 static void meet(unsigned n, unsigned mask, void *mine, void (*all)(void *const *of_lane, size_t n), const char *file, int line)
@@ -452,7 +455,7 @@ static void end_thread(void)
     now.is_gone[warp] |= 1u << self->thread % WARP;
     if (now.barrier.n > 0 && now.barrier.n == now.n_alive)
         release(&now.barrier);
-    if (now.n_alive == 0)
+    if (now.n_meetings == 0)
         return;
     for (unsigned first = warp & ~(GROUP_MAX / WARP - 1); first <= warp; first++)
         for (int i = 0; i < N_MEETINGS; i++) {

@@ -46,51 +46,6 @@ static inline void device_order(int i)
 #endif
 }
 
-/** A copy on the device of n_bytes; the set's release() frees.  n_bytes may be 0. */
-static inline void *device_copy(const struct kernels *k, const void *from, size_t n_bytes)
-{
-    void *at = k->allot(n_bytes);
-    ck_assert_ptr_nonnull(at);
-    k->put(at, from, n_bytes);
-    return at;
-}
-
-/** Memory on the device that holds nothing in particular. */
-static inline void *device_room(const struct kernels *k, size_t n_bytes)
-{
-    void *at = k->allot(n_bytes);
-    ck_assert_ptr_nonnull(at);
-    return at;
-}
-
-/** Copies n_bytes back into memory that the caller frees, exactly as much. */
-static inline void *device_back(const struct kernels *k, const void *at, size_t n_bytes)
-{
-    void *to = malloc(n_bytes ? n_bytes : 1);
-    ck_assert_ptr_nonnull(to);
-    ck_assert_int_eq(k->get(to, at, n_bytes), 0);
-    return to;
-}
-
-/** n floats on the device have the bits of `want`; NaN is NaN. */
-static inline void device_same(const struct kernels *k, const float *at, const float *want, size_t n, const char *what)
-{
-    float *got = device_back(k, at, n * sizeof *got);
-    assert_same(got, want, n, k->name, what);
-    free(got);
-}
-
-/** n_bytes on the device are those of `want`. */
-static inline void device_same_bytes(const struct kernels *k, const void *at, const void *want, size_t n_bytes, const char *what)
-{
-    unsigned char *got = device_back(k, at, n_bytes);
-    for (size_t i = 0; i < n_bytes; i++)
-        if (got[i] != ((const unsigned char *)want)[i])
-            ck_abort_msg("%s %s: byte %zu of %zu is %d, ref says %d", k->name, what, i, n_bytes, got[i],
-                         ((const unsigned char *)want)[i]);
-    free(got);
-}
-
 /** Runs the suite, or says why it cannot and ends with 77. */
 static inline int device_run(Suite *suite)
 {
