@@ -75,4 +75,17 @@ void cuda_descend(float *p, const float *u, float rate, float decay, size_t n);
 /* hash.cu */
 void cuda_hash_leaves(uint8_t *digest, const void *bytes, size_t n_bytes, size_t leaf_bytes);
 
+/* gate.cu */
+void cuda_embed(float *x, const float *table, const int32_t *token, size_t R, size_t D);
+void cuda_embed_grad(float *gtable, const float *gx, const int32_t *token, size_t R, size_t D, size_t V);
+void cuda_gate_weight(float *weight, const float *score, const int32_t *pick, const uint8_t *answered, size_t T, size_t K,
+                      size_t E);
+void cuda_gate_weight_grad(float *gscore, const float *gweight, const float *weight, const float *score, const int32_t *pick,
+                           const uint8_t *answered, size_t T, size_t K, size_t E);
+void cuda_gate_combine(float *out, const float *weight, const float *y, size_t T, size_t K, size_t D);
+void cuda_gate_combine_grad(float *gweight, const float *gout, const float *y, const int32_t *pick, const uint8_t *answered,
+                            size_t T, size_t K, size_t D);
+void cuda_gate_scatter(float *out, const float *gx, const int32_t *pick, const uint8_t *answered, size_t T, size_t K, size_t D);
+void cuda_gate_zloss(float *lse, float *glogit, const float *logit, float scale, size_t T, size_t E);
+
 #endif

@@ -6,4 +6,12 @@
 /* In the order of struct kernels, which C++ demands. */
 const struct kernels cuda_kernels = {
     .name = "cuda",
+    .is_device = true,
+    .allot = cuda_allot,
+    .release = cuda_release,
+    .put = cuda_put,
+    .get = cuda_get,
+    .copy = cuda_copy,
+    .zero = cuda_zero,
+    .wait = cuda_wait,
 };

@@ -6,8 +6,8 @@
  *
  *     int main(void) { return device_run(suite()); }
  *
- * Tests call device_set() for the set and ref_set() for the definition, device_floats() and its like for tensors on the
- * device, device_same() to compare.
+ * kernels/module.am has both for each source (EMULATED_TESTS, DEVICE_TESTS).  Tests call device_set() for the set and
+ * ref_set() for the definition, device_copy() and device_room() for tensors on the device, device_same() to compare.
  */
 #ifndef TESTS_KERNELS_DEVICE_TEST_H
 #define TESTS_KERNELS_DEVICE_TEST_H
@@ -35,6 +35,13 @@ static inline const struct kernels *device_set(void)
     return k;
 }
 
+/** Over the emulation it is: then shapes are small. */
+#ifdef CUDA_EMULATED
+#define DEVICE_IS_REAL 0
+#else
+#define DEVICE_IS_REAL 1
+#endif
+
 /** Orders of threads that a loop test goes through: _i = 0 forward, 1 reversed, others shuffled.  Nothing on a real GPU. */
 #define DEVICE_ORDERS 4
 static inline void device_order(int i)
@@ -44,6 +51,51 @@ static inline void device_order(int i)
 #else
     (void)i;
 #endif
+}
+
+/** A copy on the device of n_bytes; the set's release() frees.  n_bytes may be 0. */
+static inline void *device_copy(const struct kernels *k, const void *from, size_t n_bytes)
+{
+    void *at = k->allot(n_bytes);
+    ck_assert_ptr_nonnull(at);
+    k->put(at, from, n_bytes);
+    return at;
+}
+
+/** Memory on the device that holds nothing in particular. */
+static inline void *device_room(const struct kernels *k, size_t n_bytes)
+{
+    void *at = k->allot(n_bytes);
+    ck_assert_ptr_nonnull(at);
+    return at;
+}
+
+/** Copies n_bytes back into memory that the caller frees, exactly as much. */
+static inline void *device_back(const struct kernels *k, const void *at, size_t n_bytes)
+{
+    void *to = malloc(n_bytes ? n_bytes : 1);
+    ck_assert_ptr_nonnull(to);
+    ck_assert_int_eq(k->get(to, at, n_bytes), 0);
+    return to;
+}
+
+/** n floats on the device have the bits of `want`; NaN is NaN. */
+static inline void device_same(const struct kernels *k, const float *at, const float *want, size_t n, const char *what)
+{
+    float *got = device_back(k, at, n * sizeof *got);
+    assert_same(got, want, n, k->name, what);
+    free(got);
+}
+
+/** n_bytes on the device are those of `want`. */
+static inline void device_same_bytes(const struct kernels *k, const void *at, const void *want, size_t n_bytes, const char *what)
+{
+    unsigned char *got = device_back(k, at, n_bytes);
+    for (size_t i = 0; i < n_bytes; i++)
+        if (got[i] != ((const unsigned char *)want)[i])
+            ck_abort_msg("%s %s: byte %zu of %zu is %d, ref says %d", k->name, what, i, n_bytes, got[i],
+                         ((const unsigned char *)want)[i]);
+    free(got);
 }
 
 /** Runs the suite, or says why it cannot and ends with 77. */
