@@ -1,59 +1,8 @@
 /* tests/kernels/test_quantize.c - floats into integers and back: the definition by hand, and every set against it. */
+#include "tests/kernels/groups.h"
 #include "tests/kernels/kernels_test.h"
 
 #define SLACK 5
-
-/* Data of one group after the other, each of a kind of its own. */
-enum group {
-    UNIT,       /* in [-1, 1) */
-    ZEROS,      /* of both signs */
-    DENORMAL,   /* all below the floor */
-    FLOOR,      /* about 2^-100, some above */
-    MIXED,      /* 1e-30 beside 1e11 */
-    HUGE_ONES,  /* about 2^40, some above: refused */
-    NOT_FINITE, /* refused */
-    THRESHOLDS, /* the largest magnitude is where the exponent changes */
-    TIES,       /* integers and a half, exactly */
-    N_GROUPS
-};
-
-static float above(float x, int n_ulps)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    bits += (uint32_t)n_ulps;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static float draw(struct dice *dice, enum group group, size_t i)
-{
-    static const float not_finite[] = {INFINITY, -INFINITY, NAN};
-    float x = dice_unit(dice), sign = dice_below(dice, 2) ? 1.0f : -1.0f;
-    size_t r = dice_below(dice, 1000);
-    switch (group) {
-    case ZEROS:
-        return 0.0f * sign;
-    case DENORMAL:
-        return dice_float(dice, TINY) * 0x1p-64f;
-    case FLOOR:
-        return r < 3 ? above(0x1p-100f, (int)dice_below(dice, 3) - 1) * sign : x * 0x1p-100f;
-    case MIXED:
-        return x * (r % 3 == 0 ? 1e-30f : r % 3 == 1 ? 1e11f : 1.0f);
-    case HUGE_ONES:
-        return r < 20 ? above(0x1p40f, (int)dice_below(dice, 3) - 1) * sign : x * 0x1p39f;
-    case NOT_FINITE:
-        return r < 10 || i == 0 ? not_finite[r % 3] : x;
-    case THRESHOLDS:
-        /* 127.5 and 32639.5 are the least that would round beyond the range */
-        return i == 3 ? above(r % 2 ? 127.5f / 64 : 32639.5f / 16384, (int)dice_below(dice, 5) - 2) * sign : x;
-    case TIES:
-        /* under one slice the unit is 2^-6, under two 2^-14; 1.5 sets the exponent */
-        return i == 0 ? 1.5f : ((float)(int)(x * (r % 2 ? 95 : 24000)) + 0.5f) * (r % 2 ? 0x1p-6f : 0x1p-14f);
-    default:
-        return x;
-    }
-}
 
 /* R groups of C as rows of ldx, or as columns; the kinds change from group to group. */
 static float *groups(struct dice *dice, size_t n_groups, size_t n, size_t step_group, size_t step, size_t n_floats, int kind)
@@ -64,18 +13,9 @@ static float *groups(struct dice *dice, size_t n_groups, size_t n, size_t step_g
     for (size_t g = 0; g < n_groups; g++) {
         enum group group = kind < N_GROUPS ? (enum group)kind : (enum group)dice_below(dice, N_GROUPS);
         for (size_t i = 0; i < n; i++)
-            x[g * step_group + i * step] = draw(dice, group, i);
+            x[g * step_group + i * step] = group_float(dice, group, i);
     }
     return x;
-}
-
-static int8_t *folds(struct dice *dice, size_t n)
-{
-    int8_t *fold = malloc(n ? n : 1);
-    int spread = dice_below(dice, 2) ? 8 : 149;
-    for (size_t i = 0; i < n; i++)
-        fold[i] = (int8_t)(QUANTIZE_EXPONENT_MAX - (int)dice_below(dice, (size_t)spread));
-    return fold;
 }
 
 struct result {
@@ -115,7 +55,7 @@ static void check_way(const struct kernels *k, const struct kernels *ref, struct
     bool is_column = way & 8;
     size_t n_groups = is_column ? C : R, length = is_column ? R : C;
     float *x = groups(dice, n_groups, length, is_column ? 1 : ldx, is_column ? ldx : 1, n_floats, kind);
-    int8_t *fold = way & 2 ? folds(dice, length) : NULL;
+    int8_t *fold = way & 2 ? group_folds(dice, length) : NULL;
     struct result got = result_new(R * C, n_groups, way & 1), want = result_new(R * C, n_groups, way & 1);
     if (is_column) {
         ref->quantize_columns(want.high, want.low, want.exponent, x, ldx, fold, R, C);
@@ -197,7 +137,7 @@ START_TEST(a_group_uses_its_range_and_no_integer_is_cut_off)
     for (int two = 0; two < 2; two++)
         for (int i = 0; i < 500; i++) {
             int8_t high, low = 0, e;
-            float x = draw(&dice, i % 2 ? THRESHOLDS : MIXED, 3);
+            float x = group_float(&dice, i % 2 ? THRESHOLDS : MIXED, 3);
             ref->quantize_rows(&high, two ? &low : NULL, &e, &x, 1, NULL, 1, 1);
             int q = two ? 256 * high + low : high, most = two ? 32639 : 127;
             ck_assert_int_le(abs(q), most);
