@@ -53,7 +53,7 @@ void cuda_divide(float *y, const float *x, float a, size_t n);
 void cuda_blend(float *y, float a, const float *x, float b, size_t n);
 void cuda_weigh(float *y, const float *weight, const float *x, size_t R, size_t C);
 void cuda_gather(void *to, const void *from, const uint32_t *row, size_t n, size_t row_bytes);
-void cuda_transpose(float *out, const float *in, size_t M, size_t N);
+void cuda_transpose(float *out, const float *x, size_t M, size_t N);
 
 /* rows.cu */
 void cuda_rmsnorm(float *y, float *rstd, const float *x, const float *gain, float eps, size_t R, size_t D);
@@ -71,6 +71,21 @@ void cuda_adamw(float *p, float *m, float *v, const float *g, const struct adam_
 void cuda_nadamw(float *p, float *m, float *v, const float *g, const struct adam_step *step, size_t n);
 void cuda_momentum(float *u, float *m, const float *g, float momentum, float grad_scale, size_t n);
 void cuda_descend(float *p, const float *u, float rate, float decay, size_t n);
+
+/* embed.cu */
+void cuda_embed(float *x, const float *table, const int32_t *token, size_t R, size_t D);
+void cuda_embed_grad(float *gtable, const float *gx, const int32_t *token, size_t R, size_t D, size_t V);
+
+/* gate.cu */
+void cuda_gate_weight(float *weight, const float *score, const int32_t *pick, const uint8_t *answered, size_t T, size_t K,
+                      size_t E);
+void cuda_gate_weight_grad(float *gscore, const float *gweight, const float *weight, const float *score, const int32_t *pick,
+                           const uint8_t *answered, size_t T, size_t K, size_t E);
+void cuda_gate_combine(float *out, const float *weight, const float *y, size_t T, size_t K, size_t D);
+void cuda_gate_combine_grad(float *gweight, const float *gout, const float *y, const int32_t *pick, const uint8_t *answered,
+                            size_t T, size_t K, size_t D);
+void cuda_gate_scatter(float *out, const float *gx, const int32_t *pick, const uint8_t *answered, size_t T, size_t K, size_t D);
+void cuda_gate_zloss(float *lse, float *glogit, const float *logit, float scale, size_t T, size_t E);
 
 /* hash.cu */
 void cuda_hash_leaves(uint8_t *digest, const void *bytes, size_t n_bytes, size_t leaf_bytes);
