@@ -57,4 +57,11 @@ HANSE_MUST_USE int device_memory(uint64_t *free_bytes, uint64_t *total_bytes);
  * none is open.  Valid until device_close(). */
 const char *device_products(void);
 
+/**
+ * A copy of a GPU's set whose products come from cuBLASLt: of bf16 operands, for where bits need no proof, or of floats as sgemm, which is
+ * there to compare with.  HANSE_EUNSUPPORTED, logged, when the library is not on this machine or `base` is no GPU's.
+ */
+HANSE_MUST_USE int kernels_with_bf16(const struct kernels *base, struct kernels *out);
+HANSE_MUST_USE int kernels_with_sgemm(const struct kernels *base, struct kernels *out);
+
 #endif

@@ -41,3 +41,23 @@ const char *device_products(void)
 {
     return "";
 }
+
+static int refuse_products(const char *name)
+{
+    log_error("%s: %s", name, why);
+    return HANSE_EUNSUPPORTED;
+}
+
+int kernels_with_bf16(const struct kernels *base, struct kernels *out)
+{
+    (void)base;
+    (void)out;
+    return refuse_products("products of bf16");
+}
+
+int kernels_with_sgemm(const struct kernels *base, struct kernels *out)
+{
+    (void)base;
+    (void)out;
+    return refuse_products("cuBLAS");
+}
