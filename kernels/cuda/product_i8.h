@@ -25,7 +25,7 @@ struct product {
      * K there may be no memory.  a_low is NULL with one slice. */
     const int8_t *a_high, *a_low;
     size_t lda;
-    /* (N up to a multiple of PRODUCT_N_PAD, ldb), zeros beyond N and K; on multiples of 128; ldb is K up to a multiple of PRODUCT_K_PAD */
+    /* (N up to a multiple of PRODUCT_N_PAD, ldb), zeros beyond N and K; on multiples of 64; ldb is K up to a multiple of PRODUCT_K_PAD */
     const int8_t *b_high, *b_low;
     size_t ldb;
     const int8_t *a_exponent, *b_exponent;   /* (M), (N) of the first part; NULL: 0 */
@@ -44,6 +44,10 @@ struct product_variant {
 };
 
 extern const struct product_variant product_dp4a, product_imma16, product_imma32, product_bf16, product_lt, product_wgmma;
+
+/** Which tiles suit a shape on this chip: 128 x 128, 64 x 64, or 16 rows of 32 columns. */
+enum product_size { PRODUCT_LARGE, PRODUCT_MIDDLE, PRODUCT_SMALL };
+enum product_size product_size(const struct product *p);
 
 static inline size_t product_parts(const struct product *p)
 {

@@ -1,0 +1,349 @@
+/* tests/kernels/test_device_products.c - every way in which a GPU multiplies integers, against the definition. */
+#include "kernels/cuda/prove.h"
+#include "kernels/linear.h"
+#include "tests/kernels/device_test.h"
+
+#define SLACK 5 /* bytes or floats between rows beyond their length */
+
+/* What integers to fill an operand with. */
+enum fill {
+    ANY,       /* all of the range */
+    GREATEST,  /* 127 and 127: the largest integer */
+    LEAST,     /* -127 and -128 */
+    EXTREMES,  /* at random one of these, or 127 and -128 */
+    ALTERNATE, /* GREATEST and LEAST by turns along k */
+    SPARSE,    /* mostly zeros */
+    N_FILLS
+};
+
+struct integer {
+    int8_t high, low;
+};
+
+static struct integer draw(struct dice *dice, enum fill fill, size_t k)
+{
+    static const struct integer extreme[] = {{127, 127}, {-127, -128}, {127, -128}, {-127, 127}};
+    uint64_t r = dice_u64(dice);
+    struct integer any = {(int8_t)((int)(r % 255) - 127), (int8_t)((int)(r / 255 % 256) - 128)};
+    switch (fill) {
+    case GREATEST:
+        return extreme[0];
+    case LEAST:
+        return extreme[1];
+    case EXTREMES:
+        return extreme[r % 4];
+    case ALTERNATE:
+        return extreme[k % 2];
+    case SPARSE:
+        return r >> 32 & 7 ? (struct integer){0, 0} : any;
+    default:
+        return any;
+    }
+}
+
+/* An operand of n lines of K; `is_k_near` says whether a line lies together.  `ld` may be larger than it must, and in the device's memory the operand
+ * begins `shift` bytes behind a multiple of 256. */
+struct operand {
+    struct slices here, there;
+    size_t n_bytes, shift;
+    void *memory;
+};
+
+static struct operand operand(const struct kernels *k, struct dice *dice, enum fill fill, size_t n_slices, size_t n, size_t K,
+                              bool is_k_near, bool is_turned)
+{
+    size_t rows = is_k_near ? n : K, columns = is_k_near ? K : n, more = dice_below(dice, 3);
+    size_t ld = more == 2 ? (columns + 15) / 16 * 16 : columns + more * SLACK;
+    struct operand x = {.n_bytes = rows && columns ? (rows - 1) * ld + columns : 0, .shift = more == 2 ? 0 : dice_below(dice, 2)};
+    int8_t *high = malloc(2 * x.n_bytes + 1), *low = high + x.n_bytes;
+    for (size_t i = 0; i < x.n_bytes; i++) {
+        struct integer q = draw(dice, fill, is_k_near ? i % ld : i / ld);
+        high[i] = q.high;
+        low[i] = q.low;
+    }
+    size_t apart = (x.n_bytes + 255) / 256 * 256;
+    x.memory = device_room(k, 2 * apart + 1);
+    int8_t *at = (int8_t *)x.memory + x.shift;
+    k->put(at, high, x.n_bytes);
+    k->put(at + apart, low, x.n_bytes);
+    x.here = (struct slices){high, n_slices == 2 ? low : NULL, ld, is_turned};
+    x.there = (struct slices){at, n_slices == 2 ? at + apart : NULL, ld, is_turned};
+    return x;
+}
+
+static void operand_free(const struct kernels *k, struct operand *x)
+{
+    free((void *)(uintptr_t)x->here.high);
+    k->release(x->memory);
+}
+
+/* Exponents from all of their range, of a small one as data has them, or of those whose sum lies about the floor; some refused. */
+static int8_t *exponents(struct dice *dice, size_t n, int kind)
+{
+    int8_t *e = malloc(n ? n : 1);
+    for (size_t i = 0; i < n; i++) {
+        int any = QUANTIZE_EXPONENT_MIN + (int)dice_below(dice, QUANTIZE_EXPONENT_MAX - QUANTIZE_EXPONENT_MIN + 1);
+        e[i] = (int8_t)(kind == 0 ? any : kind == 1 ? -(int)dice_below(dice, 20) : -52 - (int)dice_below(dice, 5));
+        if (dice_below(dice, 40) == 0)
+            e[i] = QUANTIZE_BAD;
+    }
+    return e;
+}
+
+/* Packed for a set, in its memory. */
+static void *packed(const struct kernels *k, struct slices b, size_t N, size_t K)
+{
+    void *p = k->allot(k->packed_bytes(N, K, b.low ? 2 : 1));
+    ck_assert_ptr_nonnull(p);
+    k->pack(p, b, N, K);
+    return p;
+}
+
+struct shape {
+    size_t M, N, K;
+};
+
+/* `way`: a turned, b turned, accumulating, one slice, without exponents. */
+static void check_way(const struct kernels *k, struct dice *dice, struct shape s, enum fill fill_a, enum fill fill_b, int way)
+{
+    const struct kernels *ref = ref_set();
+    size_t n_slices = way & 8 ? 1 : 2, ldc = s.N + dice_below(dice, 2) * SLACK, n_c = s.M * ldc;
+    struct operand a = operand(k, dice, fill_a, n_slices, s.M, s.K, !(way & 1), way & 1);
+    struct operand b = operand(k, dice, fill_b, n_slices, s.N, s.K, way & 2, way & 2);
+    int kind = (int)dice_below(dice, 3);
+    int8_t *ea = exponents(dice, s.M, kind), *eb = exponents(dice, s.N, kind);
+    int8_t *dea = device_copy(k, ea, s.M), *deb = device_copy(k, eb, s.N);
+    float *want = dice_floats(dice, (enum kind)dice_below(dice, NASTY), n_c), *got = device_copy(k, want, n_c * sizeof *want);
+    void *for_k = packed(k, b.there, s.N, s.K), *for_ref = packed(ref, b.here, s.N, s.K);
+    ref->multiply(want, ldc, a.here, way & 16 ? NULL : ea, for_ref, way & 32 ? NULL : eb, s.M, s.N, s.K, way & 4);
+    k->multiply(got, ldc, a.there, way & 16 ? NULL : dea, for_k, way & 32 ? NULL : deb, s.M, s.N, s.K, way & 4);
+    char what[100];
+    snprintf(what, sizeof what, "multiply %zu x %zu x %zu, fills %d and %d, way %d", s.M, s.N, s.K, fill_a, fill_b, way);
+    device_same(k, got, want, n_c, what);
+    operand_free(k, &a), operand_free(k, &b);
+    free(ea), free(eb), free(want), ref->release(for_ref);
+    k->release(dea), k->release(deb), k->release(got), k->release(for_k);
+}
+
+/* Calls `check` with each variant that this chip has; names those that it has not. */
+static void with_each_variant(void (*check)(const struct kernels *k, int seed), int seed)
+{
+    const struct kernels *k = device_set();
+    for (size_t i = 0; product_name_of(i); i++) {
+        if (product_force(product_name_of(i)) != 0) {
+            printf("%s: not on this chip, skipped\n", product_name_of(i));
+            continue;
+        }
+        check(k, seed);
+    }
+    ck_assert_int_eq(product_force(NULL), 0);
+}
+
+static void check_random(const struct kernels *k, int seed)
+{
+    struct dice dice = {(uint64_t)seed};
+    device_order(seed % DEVICE_ORDERS);
+    for (int way = seed % 2; way < 64; way += 2) {
+        struct shape s = {dice_below(&dice, 40), dice_below(&dice, 100), dice_below(&dice, 150)};
+        check_way(k, &dice, s, (enum fill)dice_below(&dice, N_FILLS), (enum fill)dice_below(&dice, N_FILLS), way);
+    }
+}
+
+START_TEST(small_and_odd_shapes_have_the_bits_of_ref)
+{
+    with_each_variant(check_random, _i);
+}
+END_TEST
+
+/* Every end of a tile. */
+static void check_edges(const struct kernels *k, int seed)
+{
+    struct dice dice = {(uint64_t)seed};
+    size_t K = 1 + dice_below(&dice, 70);
+    for (size_t i = 1 + (size_t)seed; i <= 66; i += 4) {
+        struct shape high = {i, 1 + dice_below(&dice, 34), K}, wide = {1 + dice_below(&dice, 13), i, K};
+        check_way(k, &dice, high, ANY, ANY, (int)dice_below(&dice, 64));
+        check_way(k, &dice, wide, ANY, ANY, (int)dice_below(&dice, 64));
+    }
+}
+
+START_TEST(all_edges_have_the_bits_of_ref)
+{
+    with_each_variant(check_edges, _i);
+}
+END_TEST
+
+/* K about the lengths at which something changes: words, lines of shared memory, what floats can carry. */
+static void check_lengths(const struct kernels *k, int seed)
+{
+    static const size_t about[] = {4, 16, 32, 64, 128, 256, 512, 1024, 1536, 2048};
+    struct dice dice = {(uint64_t)seed};
+    for (size_t K = about[seed] - 1; K <= about[seed] + 1; K++)
+        for (int way = 0; way < 16; way += 3) {
+            struct shape s = {1 + dice_below(&dice, 16), 1 + dice_below(&dice, 40), K};
+            enum fill fill = way % 2 == 0 ? EXTREMES : way % 4 == 1 ? GREATEST : LEAST;
+            check_way(k, &dice, s, fill, fill, way);
+        }
+}
+
+START_TEST(lengths_about_a_step_have_the_bits_of_ref)
+{
+    with_each_variant(check_lengths, _i);
+}
+END_TEST
+
+/* The greater tiles, which a chip of few units takes; several of them; several groups of them. */
+static void check_tiles(const struct kernels *k, int seed)
+{
+    static const struct shape shapes[] = {{130, 131, 70},  {60, 70, 700},  {257, 130, 65},
+                                          {120, 64, 1100}, {65, 129, 260}, {1100, 66, 33}};
+    struct dice dice = {(uint64_t)seed};
+    device_order(seed % DEVICE_ORDERS);
+    for (int way = 0; way < 16; way += 5)
+        check_way(k, &dice, shapes[seed], ANY, EXTREMES, way);
+}
+
+START_TEST(shapes_of_several_tiles_have_the_bits_of_ref)
+{
+    with_each_variant(check_tiles, _i);
+}
+END_TEST
+
+/* Beyond 65,536 terms there is a second part; up to there sums of the most extreme integers just fit. */
+static void check_long(const struct kernels *k, int seed)
+{
+    static const struct shape shapes[] = {{3, 5, 65536}, {1, 1, 131072 + 3}, {2, 3, 65537}};
+    static const enum fill fills[][2] = {
+        {GREATEST, GREATEST}, {LEAST, LEAST}, {GREATEST, LEAST}, {EXTREMES, EXTREMES}, {ALTERNATE, ANY}};
+    struct dice dice = {(uint64_t)seed};
+    for (size_t i = (size_t)seed; i < sizeof fills / sizeof *fills; i += 2)
+        check_way(k, &dice, shapes[seed], fills[i][0], fills[i][1], (int)(dice_u64(&dice) & 7) | (int)(i % 4 / 3 * 8));
+}
+
+START_TEST(sums_at_the_limit_of_int32_have_the_bits_of_ref)
+{
+    with_each_variant(check_long, _i);
+}
+END_TEST
+
+/* All exponents that a row and a column can have together, and those of refused ones. */
+static void check_exponents(const struct kernels *k, int seed)
+{
+    enum { M = QUANTIZE_EXPONENT_MAX - QUANTIZE_EXPONENT_MIN + 2, N = M, K = 3 };
+    const struct kernels *ref = ref_set();
+    struct dice dice = {(uint64_t)seed};
+    struct operand a = operand(k, &dice, ANY, (size_t)seed % 2 + 1, M, K, true, false),
+                   b = operand(k, &dice, ANY, (size_t)seed % 2 + 1, N, K, false, false);
+    int8_t e[M];
+    for (int i = 0; i < M; i++)
+        e[i] = (int8_t)(i == M - 1 ? QUANTIZE_BAD : QUANTIZE_EXPONENT_MIN + i);
+    float *want = dice_floats(&dice, seed % 2 ? TINY : RANGE, (size_t)M * N),
+          *got = device_copy(k, want, (size_t)M * N * sizeof *want);
+    int8_t *de = device_copy(k, e, M);
+    void *for_k = packed(k, b.there, N, K), *for_ref = packed(ref, b.here, N, K);
+    ref->multiply(want, N, a.here, e, for_ref, e, M, N, K, true);
+    k->multiply(got, N, a.there, de, for_k, de, M, N, K, true);
+    device_same(k, got, want, (size_t)M * N, "product of all exponents");
+    for (size_t i = 0; i < (size_t)M * N; i++)
+        ck_assert_int_eq(isnan(want[i]) != 0, i / N == M - 1 || i % N == N - 1);
+    operand_free(k, &a), operand_free(k, &b);
+    free(want), ref->release(for_ref);
+    k->release(de), k->release(got), k->release(for_k);
+}
+
+START_TEST(all_exponents_have_the_bits_of_ref)
+{
+    with_each_variant(check_exponents, _i);
+}
+END_TEST
+
+/* ---- The gradient of weights, in parts. */
+
+/* Rows of x as a trainer sends them, in both memories. */
+struct sent {
+    int8_t *exponent, *slices;
+    struct rows here, there;
+};
+
+static struct sent sent(const struct kernels *k, struct dice *dice, size_t n, size_t M, bool has_two)
+{
+    struct sent s = {exponents(dice, n, 1), malloc(2 * n * M + 1), {0}, {0}};
+    for (size_t i = 0; i < n * M; i++) {
+        struct integer q = draw(dice, ANY, 0);
+        s.slices[i] = q.high, s.slices[n * M + i] = q.low;
+    }
+    int8_t *there = device_copy(k, s.slices, 2 * n * M);
+    s.here = (struct rows){.exponent = s.exponent, .high = s.slices, .low = has_two ? s.slices + n * M : NULL};
+    s.there = (struct rows){.exponent = device_copy(k, s.exponent, n), .high = there, .low = has_two ? there + n * M : NULL};
+    return s;
+}
+
+static void sent_free(const struct kernels *k, struct sent *s)
+{
+    k->release((void *)(uintptr_t)s->there.exponent);
+    k->release((void *)(uintptr_t)s->there.high);
+    free(s->exponent), free(s->slices);
+}
+
+/* The set's own way against the loop over the parts that linear.c has for the others. */
+static void check_one_grad(const struct kernels *k, struct dice *dice, size_t M, size_t N, size_t n, size_t part, int way)
+{
+    const struct kernels *ref = ref_set();
+    bool is_turned = way & 1, has_two = way & 2;
+    struct sent x = sent(k, dice, n, M, has_two);
+    float *g = dice_floats(dice, way & 4 ? RANGE : PLAIN, n * N), *want = dice_floats(dice, PLAIN, M * N);
+    if (way & 8)
+        g[dice_below(dice, n * N)] = INFINITY;
+    float *there_g = device_copy(k, g, n * N * sizeof *g), *got = device_copy(k, want, M * N * sizeof *want);
+    struct linear l;
+    ck_assert_int_eq(linear_init(&l, ref, M, N, has_two ? NUMERICS_I8X2 : NUMERICS_I8X1), 0);
+    void *work = ref->allot(linear_work_bytes(&l, n));
+    (is_turned ? linear_grad_turned : linear_grad)(&l, want, &x.here, g, work, n, part);
+    k->product_grad(got, &x.there, there_g, M, N, n, part, is_turned);
+    char what[100];
+    snprintf(what, sizeof what, "gradient %zu x %zu over %zu in parts of %zu, way %d", M, N, n, part, way);
+    device_same(k, got, want, M * N, what);
+    linear_fini(&l);
+    ref->release(work), free(g), free(want);
+    k->release(there_g), k->release(got);
+    sent_free(k, &x);
+}
+
+static void check_grad(const struct kernels *k, int seed)
+{
+    static const struct {
+        size_t M, N, n, part;
+    } shapes[] = {{37, 29, 23, 256}, {64, 40, 600, 256}, {1, 1, 1, 1},       {130, 140, 300, 256},
+                  {20, 33, 50, 7},   {70, 65, 513, 256}, {5, 130, 1100, 512}};
+    struct dice dice = {(uint64_t)seed};
+    device_order(seed % DEVICE_ORDERS);
+    for (int way = seed % 2; way < 16; way += 3)
+        check_one_grad(k, &dice, shapes[seed].M, shapes[seed].N, shapes[seed].n, shapes[seed].part, way);
+}
+
+START_TEST(gradients_in_parts_have_the_bits_of_ref)
+{
+    with_each_variant(check_grad, _i);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *suite = suite_create("device_products");
+    TCase *tc = tcase_create("device_products");
+    tcase_set_timeout(tc, 300);
+    tcase_add_loop_test(tc, small_and_odd_shapes_have_the_bits_of_ref, 0, 8);
+    tcase_add_loop_test(tc, all_edges_have_the_bits_of_ref, 0, 4);
+    tcase_add_loop_test(tc, lengths_about_a_step_have_the_bits_of_ref, 0, 10);
+    tcase_add_loop_test(tc, shapes_of_several_tiles_have_the_bits_of_ref, 0, 6);
+    tcase_add_loop_test(tc, sums_at_the_limit_of_int32_have_the_bits_of_ref, 0, 3);
+    tcase_add_loop_test(tc, all_exponents_have_the_bits_of_ref, 0, 2);
+    tcase_add_loop_test(tc, gradients_in_parts_have_the_bits_of_ref, 0, 7);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
+
+int main(void)
+{
+    return device_run(suite());
+}
