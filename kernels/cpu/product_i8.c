@@ -2,6 +2,7 @@
 #include "kernels/cpu/product_i8.h"
 
 #include <assert.h>
+#include <math.h>
 
 #include "kernels/scratch.h"
 
@@ -120,19 +121,16 @@ struct tile {
     double *wait;            /* (n_rows, n_columns of the part): sums of earlier blocks */
 };
 
-#define REFUSED 1024 /* what QUANTIZE_BAD counts as, so that no sum with another exponent looks like a number's */
-
-/* 2^e; 0 below the floor.  What was refused becomes the exponent of infinity, and with a fraction that is NaN. */
+/* 2^e; 0 below the floor. */
 static inline vec scale_of(ivec e)
 {
-    e = iv_min(e, iv_all(128));
-    ivec fraction = iv_if_greater(e, iv_all(127), iv_all(1 << 22));
-    return v_of_bits(iv_add(iv_if_greater(e, iv_all(-101), iv_bits(v_power(e))), fraction));
+    e = iv_min(e, iv_all(127));
+    return v_of_bits(iv_if_greater(e, iv_all(-101), iv_bits(v_power(e))));
 }
 
-static inline int32_t exponent_at(const int8_t *exponent, size_t i)
+static inline int32_t row_exponent(const struct part *x, size_t i)
 {
-    return !exponent ? 0 : exponent[i] == QUANTIZE_BAD ? REFUSED : exponent[i];
+    return x->a_exponent ? x->a_exponent[i] : 0;
 }
 
 /* float(Z) of a part that is one block. */
@@ -178,7 +176,7 @@ static void end_any(const struct part *x, const struct tile *t, const int32_t *s
                 continue;
             float *c = x->c + (t->i + r) * x->ldc + t->j + v;
             mask some = v_first(t->n_columns - v);
-            vec scale = scale_of(iv_add(iv_load(t->exponent + v), iv_all(exponent_at(x->a_exponent, t->i + r))));
+            vec scale = scale_of(iv_add(iv_load(t->exponent + v), iv_all(row_exponent(x, t->i + r))));
             v_store_part(c, some, v_fma(z, scale, x->accumulate ? v_load_part(c, some) : v_zero()));
         }
 }
@@ -190,7 +188,7 @@ static inline __attribute__((always_inline)) void end_whole(const struct part *x
     ivec left = iv_load(t->exponent), right = iv_load(t->exponent + WIDTH);
     float *c = x->c + t->i * x->ldc + t->j;
     for (size_t r = 0; r < t->n_rows; r++, c += x->ldc, sum += n_words * PANEL) {
-        ivec e = iv_all(exponent_at(x->a_exponent, t->i + r));
+        ivec e = iv_all(row_exponent(x, t->i + r));
         vec z[2] = {whole_sum(sum, n_words, is_short), whole_sum(sum + WIDTH, n_words, is_short)};
         v_store(c, v_fma(z[0], scale_of(iv_add(left, e)), accumulate ? v_load(c) : v_zero()));
         v_store(c + WIDTH, v_fma(z[1], scale_of(iv_add(right, e)), accumulate ? v_load(c + WIDTH) : v_zero()));
@@ -228,7 +226,7 @@ static void run_panel(const struct part *x, size_t i, size_t n, size_t j, size_t
     size_t n_columns = least(x->N - j, PANEL), n_tiles = (n + x->tile_rows - 1) / x->tile_rows;
     size_t height = (n + n_tiles - 1) / n_tiles; /* tiles of about equal height */
     for (size_t c = 0; c < n_columns; c++)
-        exponent[c] = exponent_at(x->b_exponent, j + c) + (x->n_slices == 2 ? 8 : 0);
+        exponent[c] = (x->b_exponent ? x->b_exponent[j + c] : 0) + (x->n_slices == 2 ? 8 : 0);
     const struct i8_row *rows = x->area;
     for (size_t b = first; b < end; b++, rows += n * x->n_words) {
         const int32_t *panel = x->b + j / PANEL * x->panel_words + b * I8_STEPS * x->n_words * PANEL;
@@ -260,6 +258,17 @@ static void run_part(struct part *x)
     }
 }
 
+/* Outputs of rows and columns that were refused, whose scale is a NaN: afterwards, so that no tile has to ask. */
+static void spoil(float *c, size_t ldc, const int8_t *a_exponent, const int8_t *b_exponent, size_t M, size_t N)
+{
+    for (size_t i = 0; a_exponent && i < M; i++)
+        for (size_t j = 0; a_exponent[i] == QUANTIZE_BAD && j < N; j++)
+            c[i * ldc + j] = NAN;
+    for (size_t j = 0; b_exponent && j < N; j++)
+        for (size_t i = 0; b_exponent[j] == QUANTIZE_BAD && i < M; i++)
+            c[i * ldc + j] = NAN;
+}
+
 void CPU(i8_multiply)(const struct i8_form *form, float *c, size_t ldc, struct slices a, const int8_t *a_exponent,
                       const void *packed, const int8_t *b_exponent, size_t M, size_t N, size_t K, bool accumulate)
 {
@@ -277,4 +286,6 @@ void CPU(i8_multiply)(const struct i8_form *form, float *c, size_t ldc, struct s
         x.accumulate = accumulate || k > 0;
         run_part(&x);
     }
+    if (K > 0)
+        spoil(c, ldc, a_exponent, b_exponent, M, N);
 }

@@ -13,21 +13,23 @@
 
 #define STRIP ((size_t)4096) /* columns that are treated at once: their scales stay in the first-level cache */
 
-_Static_assert(QUANTIZE_BAD == 127, "one more is the exponent of infinity, which makes of any number what is refused");
-
 /* Elements i..i+n-1 of x, n <= WIDTH, times 2^fold; lanes beyond are +0. */
 static inline vec take(const float *x, const int8_t *fold, size_t i, size_t n)
 {
     vec y = n < WIDTH ? v_load_part(x + i, v_first(n)) : v_load(x + i);
-    if (!fold)
-        return y;
-    ivec e = iv_of_bytes(fold + i, n);
-    return v_mul(y, v_power(iv_add(e, iv_if_greater(e, iv_all(QUANTIZE_BAD - 1), iv_all(1)))));
+    return fold ? v_mul(y, v_power(iv_of_bytes(fold + i, n))) : y;
 }
 
-static inline vec factor_of(const int8_t *fold, size_t r)
+/* A fold is of every group: when one of its places was refused, so are they all. */
+static bool refuses_all(int8_t *high, int8_t *low, int8_t *exponent, const int8_t *fold, size_t n_folds, size_t n_groups)
 {
-    return v_all(!fold ? 1.0f : fold[r] == QUANTIZE_BAD ? __builtin_inff() : ref_power(fold[r]));
+    if (!fold || !memchr(fold, QUANTIZE_BAD, n_folds))
+        return false;
+    memset(high, 0, n_folds * n_groups);
+    if (low)
+        memset(low, 0, n_folds * n_groups);
+    memset(exponent, QUANTIZE_BAD, n_groups);
+    return true;
 }
 
 /* Low is what is left of q after the nearest multiple of 256, which is its lowest byte read as signed. */
@@ -80,6 +82,8 @@ static inline __attribute__((always_inline)) void quantize_row(int8_t *high, int
 void CPU(quantize_rows)(int8_t *high, int8_t *low, int8_t *exponent, const float *x, size_t ldx, const int8_t *fold, size_t R,
                         size_t C)
 {
+    if (refuses_all(high, low, exponent, fold, C, R))
+        return;
     for (size_t r = 0; r < R; r++) {
         int8_t *l = low ? low + r * C : NULL;
         if (fold)
@@ -93,7 +97,7 @@ static void strip_most(int32_t *most, const float *x, size_t ldx, const int8_t *
 {
     memset(most, 0, n * sizeof *most);
     for (size_t r = 0; r < R; r++) {
-        vec factor = factor_of(fold, r);
+        vec factor = v_all(fold ? ref_power(fold[r]) : 1.0f);
         for (size_t c = 0; c < n; c += WIDTH) {
             vec y = v_mul(take(x + r * ldx, NULL, c, n - c), factor);
             iv_store(most + c, iv_max(iv_load(most + c), iv_magnitude(y)));
@@ -119,7 +123,7 @@ static void strip_round(int8_t *high, int8_t *low, size_t ld, const float *scale
                         size_t R, size_t n)
 {
     for (size_t r = 0; r < R; r++) {
-        vec factor = factor_of(fold, r);
+        vec factor = v_all(fold ? ref_power(fold[r]) : 1.0f);
         int8_t *l = low ? low + r * ld : NULL;
         for (size_t c = 0; c < n; c += WIDTH) {
             vec y = v_mul(take(x + r * ldx, NULL, c, n - c), factor);
@@ -145,6 +149,8 @@ void CPU(quantize_columns)(int8_t *high, int8_t *low, int8_t *exponent, const fl
     int32_t *most = (int32_t *)(void *)kernels_scratch;
     float *scale = (float *)(void *)kernels_scratch + STRIP;
     static_assert(2 * STRIP * sizeof(float) <= KERNELS_SCRATCH_BYTES, "a strip and its scales fit");
+    if (refuses_all(high, low, exponent, fold, R, C))
+        return;
     for (size_t c = 0; c < C; c += STRIP) {
         size_t n = C - c < STRIP ? C - c : STRIP;
         strip_most(most, x + c, ldx, fold, R, n);

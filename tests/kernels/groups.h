@@ -62,13 +62,15 @@ static inline float group_float(struct dice *dice, enum group group, size_t i)
     }
 }
 
-/** n folds (the caller frees): near the largest, or all over the range. */
+/** n folds (the caller frees): near the largest, or all over the range, now and then with one that was refused. */
 static inline int8_t *group_folds(struct dice *dice, size_t n)
 {
     int8_t *fold = malloc(n ? n : 1);
     int spread = dice_below(dice, 2) ? 8 : 149;
     for (size_t i = 0; i < n; i++)
         fold[i] = (int8_t)(QUANTIZE_EXPONENT_MAX - (int)dice_below(dice, (size_t)spread));
+    if (n > 0 && dice_below(dice, 6) == 0)
+        fold[dice_below(dice, n)] = QUANTIZE_BAD;
     return fold;
 }
 

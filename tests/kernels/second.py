@@ -277,7 +277,9 @@ def nearest(m, e):
 
 
 def quantize(group, n_slices, fold=None):
-    """Integers and exponent of a group; None for REJECT."""
+    """Integers and exponent of a group; None when it is refused."""
+    if fold and 127 in fold:
+        return None
     if fold:
         group = [mul(x, power(f)) for x, f in zip(group, fold)]
     most = max(map(magnitude, group), default=0)
@@ -307,11 +309,13 @@ def slices(q, n_slices):
 
 
 def multiply(a, ea, b, eb, n_slices, M, N, K, old=None):
-    """a(i, k) and b(k, j) are integers; ea, eb lists or None."""
+    """a(i, k) and b(k, j) are integers; ea, eb lists or None, 127 of a group that was refused."""
     c = []
     for i in range(M):
         for j in range(N):
             s = (ea[i] if ea else 0) + (eb[j] if eb else 0) + (8 if n_slices == 2 else 0)
+            is_bad = ea and ea[i] == 127 or eb and eb[j] == 127
+            scale = QNAN if is_bad else power(min(s, 127)) if s >= -100 else 0
             y = old[i * N + j] if old else 0
             for first in range(0, K, 65536):
                 high = cross = 0
@@ -321,7 +325,7 @@ def multiply(a, ea, b, eb, n_slices, M, N, K, old=None):
                     cross += ah * bl + al * bh
                 assert abs(high) < 1 << 31 and abs(cross) < 1 << 31
                 z = 256 * high + cross if n_slices == 2 else high
-                y = fma(of_int(z), power(min(s, 127)) if s >= -100 else 0, y)
+                y = fma(of_int(z), scale, y)
             c.append(y)
     return c
 
@@ -678,30 +682,25 @@ def flat(rows):
     return [a for row in rows for a in row]
 
 
-def case_quantize_rows(c):
-    R, C, n = c["R"], c["C"], c["slices"]
-    groups = [c["x"][r * C:(r + 1) * C] for r in range(R)]
+def quantized(c, groups, order):
+    """What rounding gives; `order` says where in (R, C) a list of groups has its integers."""
+    n = c["slices"]
     found = [quantize(g, n, c["fold"]) for g in groups]
-    shown = [g or ([0] * C, 127) for g in found]
-    q = flat(g for g, _ in shown)
-    out = {"is_refused": [int(None in found)], "exponent": [e for _, e in shown], "high": [slices(a, n)[0] for a in q]}
-    if n == 2:
-        out["low"] = [slices(a, n)[1] for a in q]
-    if None not in found:
-        out["back"] = [rounded(int(a < 0), abs(a), e) for g, e in shown for a in g]
+    shown = [f or ([0] * len(g), 127) for f, g in zip(found, groups)]
+    q = order([g for g, _ in shown])
+    out = {"exponent": [e for _, e in shown], "high": [slices(a, n)[0] for a in q], "low": [slices(a, n)[1] for a in q]}
+    return out, shown
+
+
+def case_quantize_rows(c):
+    R, C = c["R"], c["C"]
+    out, shown = quantized(c, [c["x"][r * C:(r + 1) * C] for r in range(R)], flat)
+    out["back"] = [rounded(int(a < 0), abs(a), e) for g, e in shown for a in g]
     return out
 
 
 def case_quantize_columns(c):
-    R, C, n = c["R"], c["C"], c["slices"]
-    found = [quantize(c["x"][i::C], n, c["fold"]) for i in range(C)]
-    if None in found:
-        return {"is_refused": [1]}
-    q = [found[j][0][i] for i in range(R) for j in range(C)]
-    out = {"is_refused": [0], "exponent": [e for _, e in found], "high": [slices(a, n)[0] for a in q]}
-    if n == 2:
-        out["low"] = [slices(a, n)[1] for a in q]
-    return out
+    return quantized(c, [c["x"][i::c["C"]] for i in range(c["C"])], lambda columns: flat(zip(*columns)))[0]
 
 
 def case_multiply(c):

@@ -59,19 +59,17 @@ static void quantizer(struct dice *dice, int kind, bool has_two, bool is_rows)
     bool has_fold = dice_below(dice, 2);
     for (size_t i = 0; i < n_folds; i++)
         fold[i] = (int8_t)((int)dice_below(dice, 149) - 114);
+    if (dice_below(dice, 8) == 0)
+        fold[dice_below(dice, n_folds)] = QUANTIZE_BAD;
     (is_rows ? ref_quantize_rows : ref_quantize_columns)(high, has_two ? low : NULL, exponent, x, C, has_fold ? fold : NULL, R,
                                                          C);
-    bool err = memchr(exponent, QUANTIZE_BAD, n_groups) != NULL;
     begin(is_rows ? "quantize_rows" : "quantize_columns");
     number("R", (long)R), number("C", (long)C), number("slices", has_two ? 2 : 1);
     floats("x", x, R * C), bytes("fold", fold, has_fold ? n_folds : 0);
-    number("=is_refused", err);
-    if (is_rows || !err) {
-        bytes("=exponent", exponent, n_groups), bytes("=high", high, R * C);
-        if (has_two)
-            bytes("=low", low, R * C);
-    }
-    if (is_rows && !err) {
+    bytes("=exponent", exponent, n_groups), bytes("=high", high, R * C);
+    if (has_two)
+        bytes("=low", low, R * C);
+    if (is_rows) {
         ref_dequantize_rows(back, high, has_two ? low : NULL, exponent, R, C);
         floats("=back", back, R * C);
     }
@@ -95,11 +93,13 @@ static void integer_product(struct dice *dice, size_t M, size_t N, size_t K, boo
     int8_t *bh = integers(dice, K * N, -127, is_extreme), *bl = integers(dice, K * N, -128, is_extreme);
     int8_t ea[8], eb[8];
     static const int low[] = {-114, -10, -56, 40},
-                     spread[] = {149, 20, 10, 88}; /* any, usual, about the floor, of refused rows */
+                     spread[] = {149, 20, 10, 87}; /* any, usual, about the floor, beyond any group's */
     size_t range = dice_below(dice, 4);
     for (int i = 0; i < 8; i++) {
         ea[i] = (int8_t)(low[range] + (int)dice_below(dice, (size_t)spread[range]));
         eb[i] = (int8_t)(low[range] + (int)dice_below(dice, (size_t)spread[range]));
+        if (range == 3 && dice_below(dice, 4) == 0)
+            *(dice_below(dice, 2) ? &ea[i] : &eb[i]) = QUANTIZE_BAD;
     }
     bool has_ea = dice_below(dice, 2), has_eb = dice_below(dice, 2), accumulate = dice_below(dice, 2);
     float *c = draw(dice, (int)dice_below(dice, 3), M * N);

@@ -88,13 +88,15 @@ static void operand_free(struct operand *x)
     free(x->low);
 }
 
-/* Exponents from all of their range, of a small one as data has them, or of those whose sum lies about the floor. */
+/* Exponents from all of their range, of a small one as data has them, of those whose sum lies about the floor, or some refused. */
 static int8_t *exponents(struct dice *dice, size_t n, int kind)
 {
     int8_t *e = malloc(n ? n : 1);
     for (size_t i = 0; i < n; i++) {
         int any = QUANTIZE_EXPONENT_MIN + (int)dice_below(dice, QUANTIZE_EXPONENT_MAX - QUANTIZE_EXPONENT_MIN + 1);
-        e[i] = (int8_t)(kind == 0 ? any : kind == 1 ? -(int)dice_below(dice, 20) : -52 - (int)dice_below(dice, 5));
+        e[i] = (int8_t)(kind == 0 ? any : kind == 2 ? -52 - (int)dice_below(dice, 5) : -(int)dice_below(dice, 20));
+        if (kind == 3 && dice_below(dice, 8) == 0)
+            e[i] = QUANTIZE_BAD;
     }
     return e;
 }
@@ -120,7 +122,7 @@ static void check_way(const struct kernels *k, const struct kernels *ref, struct
     struct operand a = operand(dice, fill_a, n_slices, s.M, s.K, !(way & 1));
     struct operand b = operand(dice, fill_b, n_slices, s.N, s.K, way & 2);
     struct slices as_a = {a.high, a.low, a.ld, way & 1}, as_b = {b.high, b.low, b.ld, way & 2};
-    int kind = (int)dice_below(dice, 3);
+    int kind = (int)dice_below(dice, 4);
     int8_t *ea = exponents(dice, s.M, kind), *eb = exponents(dice, s.N, kind);
     float *want = dice_floats(dice, (enum kind)dice_below(dice, NASTY), n_c), *got = copy_floats(want, n_c);
     void *for_k = packed(k, as_b, s.N, s.K), *for_ref = packed(ref, as_b, s.N, s.K);

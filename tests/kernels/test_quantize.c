@@ -154,6 +154,34 @@ START_TEST(a_group_uses_its_range_and_no_integer_is_cut_off)
 }
 END_TEST
 
+/* One group of several is refused, or all by a fold, even zeros; what is not refused is as without it. */
+START_TEST(refusal_stands_in_the_exponent)
+{
+    const struct kernels *k;
+    ck_assert_int_eq(kernels_choose(_i ? "ref" : NULL, &k), 0);
+    float x[6] = {1.0f, 2.0f, 0.0f, -INFINITY, 0.0f, 0.0f}; /* two columns */
+    int8_t high[6], low[6], e[3], fold[3] = {0, 0, 0}, zeros[6] = {0};
+    k->quantize_columns(high, low, e, x, 2, fold, 3, 2);
+    ck_assert_int_eq(e[0], -14);
+    ck_assert_int_eq(e[1], QUANTIZE_BAD);
+    ck_assert_int_eq(256 * high[0] + low[0], 1 << 14);
+    for (int i = 1; i < 6; i += 2)
+        ck_assert(high[i] == 0 && low[i] == 0);
+    k->quantize_rows(high, NULL, e, x, 2, NULL, 3, 2);
+    ck_assert(e[0] == -5 && e[1] == QUANTIZE_BAD && e[2] == QUANTIZE_EXPONENT_MIN);
+    ck_assert(high[0] == 32 && high[1] == 64 && high[2] == 0 && high[3] == 0);
+    fold[1] = QUANTIZE_BAD;
+    k->quantize_rows(high, low, e, x, 2, fold, 3, 2);
+    ck_assert(e[0] == QUANTIZE_BAD && e[1] == QUANTIZE_BAD && e[2] == QUANTIZE_BAD);
+    ck_assert_mem_eq(high, zeros, 6);
+    ck_assert_mem_eq(low, zeros, 6);
+    memset(high, 1, 6);
+    k->quantize_columns(high, NULL, e, x, 2, fold, 3, 2);
+    ck_assert(e[0] == QUANTIZE_BAD && e[1] == QUANTIZE_BAD);
+    ck_assert_mem_eq(high, zeros, 6);
+}
+END_TEST
+
 START_TEST(ties_go_to_the_even_integer)
 {
     const struct kernels *ref;
@@ -172,6 +200,7 @@ int main(void)
     TCase *tc = tcase_create("quantize");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, a_group_uses_its_range_and_no_integer_is_cut_off, 0, 4);
+    tcase_add_loop_test(tc, refusal_stands_in_the_exponent, 0, 2);
     tcase_add_test(tc, ties_go_to_the_even_integer);
     tcase_add_loop_test(tc, rounding_has_the_bits_of_ref, 0, 12);
     tcase_add_loop_test(tc, long_groups_have_the_bits_of_ref, 0, 5);
