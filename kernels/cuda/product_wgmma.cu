@@ -27,18 +27,13 @@ template <int n_slices, int columns> struct shape {
     static constexpr int n_buffers = RING_BYTES / buffer_bytes;
     /* Whether there are registers for the outputs, from part to part, beside the sums; without them the sum over k is one part. */
     static constexpr bool keeps_outputs = (n_slices + 1) * columns / 2 <= 192;
-    static constexpr int n_outputs = keeps_outputs ? columns / 2 : 2;
+    static constexpr int n_outputs = keeps_outputs ? columns / 2 : 32; /* that have registers at a time */
 };
 
-/* Where a block works, and a thread in it.  Rows and columns are below 2^30. */
+/* Where a block works.  Rows and columns are below 2^30. */
 struct place {
-    int row, column; /* the tile's first */
-    int my_row;      /* the first of the two rows of this thread's sums; the other is 8 below */
-    int my_column;   /* the first of this thread's columns, which are pairs, 8 apart */
-    int n_rows;      /* from my_row to the end of c, perhaps none; likewise */
-    int n_columns;
-    uint32_t group; /* warpgroup */
-    bool is_whole;  /* the whole tile exists, and pairs of outputs lie on multiples of their size */
+    int row, column; /* its first */
+    bool is_whole;   /* the whole tile exists, and pairs of outputs lie on multiples of their size */
 };
 
 static __device__ __forceinline__ struct place place_of(const struct product *p, uint32_t columns)
@@ -46,15 +41,9 @@ static __device__ __forceinline__ struct place place_of(const struct product *p,
     uint32_t n_rows = cuda_parts(p->M, TILE_ROWS), n_columns = cuda_parts(p->N, columns);
     uint32_t band = blockIdx.x / (BAND * n_columns), in_band = blockIdx.x % (BAND * n_columns);
     uint32_t height = n_rows - band * BAND < BAND ? n_rows - band * BAND : BAND;
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     struct place at;
     at.row = (band * BAND + in_band % height) * TILE_ROWS;
     at.column = in_band / height * columns;
-    at.group = warp / 4;
-    at.my_row = at.row + 16 * warp + lane / 4;
-    at.my_column = at.column + 2 * (lane % 4);
-    at.n_rows = (int)p->M - at.my_row;
-    at.n_columns = (int)p->N - at.my_column;
     at.is_whole = at.row + TILE_ROWS <= (int)p->M && at.column + (int)columns <= (int)p->N && p->ldc % 2 == 0 &&
                   (uintptr_t)p->c % sizeof(float2) == 0;
     return at;
@@ -131,7 +120,29 @@ static __device__ __forceinline__ void multiply_step(struct wgmma_thread *t, int
     wgmma_commit(t);
 }
 
-/* A thread's outputs, columns / 2 of them; which they are is told at wgmma_all(). */
+/* A thread's outputs, columns / 2 of them: in two rows, 8 apart, pairs of columns, 8 apart, as told at wgmma_all(). */
+struct outputs {
+    float *c;              /* the first */
+    int row, column;       /* its own */
+    int n_rows, n_columns; /* from there to the end of c, perhaps none */
+    bool is_whole;
+};
+
+/* Found out where it is needed: the compiler, which would rather do so once and for all, is kept from it, since registers
+ * are scarce in the loop over k. */
+static __device__ __forceinline__ struct outputs outputs_of(const struct product *p, const struct place *at)
+{
+    int thread = threadIdx.x;
+#ifndef CUDA_EMULATED
+    asm volatile("" : "+r"(thread));
+#endif
+    int row = at->row + thread / 32 * 16 + thread % 32 / 4, column = at->column + thread % 4 * 2;
+    struct outputs mine = {
+        p->c + row * p->ldc + column, row, column, (int)p->M - row, (int)p->N - column, at->is_whole,
+    };
+    return mine;
+}
+
 static __device__ __forceinline__ int row_of(int i)
 {
     return i / 2 % 2 * 8;
@@ -141,44 +152,57 @@ static __device__ __forceinline__ int column_of(int i)
     return i / 4 * 8 + i % 2;
 }
 
-/* Outputs i and i + 1, i even: out of c, and into it.  `is_whole`: both exist, and lie so that they may be read at once. */
-static __device__ __forceinline__ void get_pair(float *y, const float *c, size_t ldc, const struct place *at, int i,
-                                                bool is_whole)
+static __device__ __forceinline__ bool is_there(const struct outputs *mine, int i)
 {
-    c += row_of(i) * ldc + column_of(i);
-    if (is_whole) {
-        float2 both = *(const float2 *)c;
-        y[0] = both.x, y[1] = both.y;
-        return;
-    }
-    int left = row_of(i) < at->n_rows ? at->n_columns - column_of(i) : 0;
-    y[0] = left > 0 ? c[0] : 0.0f;
-    y[1] = left > 1 ? c[1] : 0.0f;
+    return row_of(i) < mine->n_rows && column_of(i) < mine->n_columns;
 }
 
-static __device__ __forceinline__ void put_pair(float *c, const float *y, size_t ldc, const struct place *at, int i,
-                                                bool is_whole)
+static __device__ __forceinline__ float *output(const struct product *p, const struct outputs *mine, int i)
 {
-    c += row_of(i) * ldc + column_of(i);
-    if (is_whole) {
-        *(float2 *)c = make_float2(y[0], y[1]);
-        return;
-    }
-    int left = row_of(i) < at->n_rows ? at->n_columns - column_of(i) : 0;
-    if (left > 0)
-        c[0] = y[0];
-    if (left > 1)
-        c[1] = y[1];
+    return mine->c + row_of(i) * p->ldc + column_of(i);
 }
 
-/* Exponents of a part from this thread's first row, or column, on, of which `n` exist. */
+/* Outputs from number `first` on: as they were, or +0; and back into c. */
+template <int n>
+static __device__ __forceinline__ void get(float (&y)[n], const struct product *p, const struct outputs *mine, int first)
+{
+#pragma unroll
+    for (int i = 0; i < n; i++)
+        y[i] = 0.0f;
+    if (p->accumulate && mine->is_whole)
+#pragma unroll
+        for (int i = 0; i < n; i += 2) {
+            float2 both = *(const float2 *)output(p, mine, first + i);
+            y[i] = both.x, y[i + 1] = both.y;
+        }
+    else if (p->accumulate)
+#pragma unroll
+        for (int i = 0; i < n; i++)
+            if (is_there(mine, first + i))
+                y[i] = *output(p, mine, first + i);
+}
+
+template <int n>
+static __device__ __forceinline__ void put(const float (&y)[n], const struct product *p, const struct outputs *mine, int first)
+{
+    if (mine->is_whole)
+#pragma unroll
+        for (int i = 0; i < n; i += 2)
+            *(float2 *)output(p, mine, first + i) = make_float2(y[i], y[i + 1]);
+    else
+#pragma unroll
+        for (int i = 0; i < n; i++)
+            if (is_there(mine, first + i))
+                *output(p, mine, first + i) = y[i];
+}
+
+/* Exponents of a part from a thread's first row, or column, on, of which n exist. */
 struct exponents {
     const int8_t *at;
     int n;
 };
 
-static __device__ __forceinline__ struct exponents exponents_of(const int8_t *exponent, size_t step, size_t part, int first,
-                                                                int n)
+static __device__ __forceinline__ struct exponents exponents_of(const int8_t *exponent, size_t step, int part, int first, int n)
 {
     struct exponents e = {exponent ? exponent + step * part + first : NULL, exponent ? n : 0};
     return e;
@@ -189,56 +213,39 @@ static __device__ __forceinline__ int exponent_of(struct exponents e, int i)
     return i < e.n ? e.at[i] : 0;
 }
 
-/* All of a thread's outputs. */
-template <int n> static __device__ __forceinline__ void get_all(float (&y)[n], const float *c, size_t ldc, const struct place *at)
+/* The last rounding of a part for outputs from number `first` on. */
+template <int n_slices, int n, int n_sums, int n_cross>
+static __device__ __forceinline__ void finish(float (&y)[n], const int32_t (&high)[n_sums], const int32_t (&cross)[n_cross],
+                                              const struct product *p, const struct outputs *mine, int part, int first)
 {
-    if (at->is_whole)
+    struct exponents a = exponents_of(p->a_exponent, p->a_exponent_step, part, mine->row, mine->n_rows);
+    struct exponents b = exponents_of(p->b_exponent, p->b_exponent_step, part, mine->column, mine->n_columns);
+    int ea[2] = {exponent_of(a, 0), exponent_of(a, 8)};
 #pragma unroll
-        for (int i = 0; i < n; i += 2)
-            get_pair(&y[i], c, ldc, at, i, true);
-    else
-#pragma unroll
-        for (int i = 0; i < n; i += 2)
-            get_pair(&y[i], c, ldc, at, i, false);
+    for (int i = 0; i < n; i++) {
+        int from = first + i;
+        float scale = product_scale(ea[row_of(from) / 8], exponent_of(b, column_of(from)), n_slices == 2);
+        float z = n_slices == 2 ? product_float(high[from], cross[n_slices == 2 ? from : 0]) : product_float(high[from]);
+        y[i] = __fmaf_rn(z, scale, y[i]);
+    }
 }
 
-template <int n> static __device__ __forceinline__ void put_all(float *c, const float (&y)[n], size_t ldc, const struct place *at)
-{
-    if (at->is_whole)
-#pragma unroll
-        for (int i = 0; i < n; i += 2)
-            put_pair(c, &y[i], ldc, at, i, true);
-    else
-#pragma unroll
-        for (int i = 0; i < n; i += 2)
-            put_pair(c, &y[i], ldc, at, i, false);
-}
-
-/* The last rounding of a part.  Outputs are in y, or else, there being but one part, in c. */
+/* A part ends.  Outputs that have no registers of their own pass through those that there are. */
 template <int n_slices, int columns>
 static __device__ __forceinline__ void finish_part(float (&y)[shape<n_slices, columns>::n_outputs],
                                                    const int32_t (&high)[columns / 2],
                                                    const int32_t (&cross)[n_slices == 2 ? columns / 2 : 1],
-                                                   const struct product *p, const struct place *at, int part, float *c,
-                                                   bool is_whole)
+                                                   const struct product *p, const struct place *at, int part)
 {
     typedef shape<n_slices, columns> S;
-    struct exponents a = exponents_of(p->a_exponent, p->a_exponent_step, part, at->my_row, is_whole ? 64 : at->n_rows);
-    struct exponents b = exponents_of(p->b_exponent, p->b_exponent_step, part, at->my_column, is_whole ? 512 : at->n_columns);
-    int ea[2] = {exponent_of(a, 0), exponent_of(a, 8)};
+    struct outputs mine = outputs_of(p, at);
 #pragma unroll
-    for (int i = 0; i < columns / 2; i += 2) {
-        float *pair = &y[S::keeps_outputs ? i : 0];
-        if (!S::keeps_outputs && p->accumulate)
-            get_pair(pair, c, p->ldc, at, i, is_whole);
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            float scale = product_scale(ea[i / 2 % 2], exponent_of(b, column_of(i + j)), n_slices == 2);
-            float z = n_slices == 2 ? product_float(high[i + j], cross[n_slices == 2 ? i + j : 0]) : product_float(high[i + j]);
-            pair[j] = __fmaf_rn(z, scale, S::keeps_outputs || p->accumulate ? pair[j] : 0.0f);
-        }
+    for (int first = 0; first < columns / 2; first += S::n_outputs) {
         if (!S::keeps_outputs)
-            put_pair(c, pair, p->ldc, at, i, is_whole);
+            get(y, p, &mine, first);
+        finish<n_slices>(y, high, cross, p, &mine, part, first);
+        if (!S::keeps_outputs)
+            put(y, p, &mine, first);
     }
 }
 
@@ -254,19 +261,21 @@ template <int n_slices, int columns> __global__ void __launch_bounds__(N_THREADS
     struct source a = source_of(p.a_high, p.a_low, p.lda, p.M, at.row);
     struct source b = source_of(p.b_high, p.b_low, p.ldb, n_b, at.column);
     int n_steps = cuda_parts(p.K, STEP), n_part_steps = p.part / STEP;
-    int n_terms = (int)p.K - threadIdx.x % 8 * 16;                  /* of k from this thread's piece of the first step on */
-    bool has_rows = at.row + (int)at.group * GROUP_ROWS < (int)p.M; /* the second warpgroup may have none */
-    float *c = p.c + at.my_row * p.ldc + at.my_column;
+    int n_terms = (int)p.K - threadIdx.x % 8 * 16; /* of k from this thread's piece of the first step on */
+    uint32_t group = threadIdx.x / 128;
+    bool has_rows = at.row + (int)group * GROUP_ROWS < (int)p.M; /* the second warpgroup may have none */
     int32_t high[columns / 2] = {0}, cross[n_slices == 2 ? columns / 2 : 1] = {0};
-    float y[S::n_outputs] = {0};
+    float y[S::n_outputs];
 
     for (int i = 0; i < S::n_buffers - 2; i++) {
         if (i < n_steps)
             copy_step<n_slices, columns>(&t, ring + i * S::buffer_bytes, &a, &b, n_terms - i * STEP);
         wgmma_copies_commit(&t);
     }
-    if (S::keeps_outputs && p.accumulate)
-        get_all(y, c, p.ldc, &at);
+    if (S::keeps_outputs) {
+        struct outputs mine = outputs_of(&p, &at);
+        get(y, &p, &mine, 0);
+    }
     uint32_t buffer = ring, next = ring + (S::n_buffers - 2) * S::buffer_bytes,
              last = ring + (S::n_buffers - 1) * S::buffer_bytes;
     for (int part = 0, step = 0; step < n_steps; part++) {
@@ -275,7 +284,7 @@ template <int n_slices, int columns> __global__ void __launch_bounds__(N_THREADS
             wgmma_copies_wait<S::n_buffers - 3>(&t); /* this step's are there; up to n_buffers - 3 later ones are under way */
             __syncthreads(); /* everybody's are, and nobody's products read the buffer of two steps ago any more */
             if (has_rows)
-                multiply_step<n_slices, columns>(&t, high, cross, buffer, at.group, adds);
+                multiply_step<n_slices, columns>(&t, high, cross, buffer, group, adds);
             int later = step + S::n_buffers - 2;
             if (later < n_steps)
                 copy_step<n_slices, columns>(&t, next, &a, &b, n_terms - later * STEP);
@@ -287,13 +296,12 @@ template <int n_slices, int columns> __global__ void __launch_bounds__(N_THREADS
         wgmma_wait<0>(&t);
         wgmma_hold(high);
         wgmma_hold(cross);
-        if (at.is_whole)
-            finish_part<n_slices, columns>(y, high, cross, &p, &at, part, c, true);
-        else
-            finish_part<n_slices, columns>(y, high, cross, &p, &at, part, c, false);
+        finish_part<n_slices, columns>(y, high, cross, &p, &at, part);
     }
-    if (S::keeps_outputs)
-        put_all(c, y, p.ldc, &at);
+    if (S::keeps_outputs) {
+        struct outputs mine = outputs_of(&p, &at);
+        put(y, &p, &mine, 0);
+    }
 }
 
 template <int n_slices, int columns> static void launch(const struct product *p)
@@ -339,7 +347,7 @@ static void multiply(const struct product *p)
 static bool works(const struct product *p)
 {
     size_t limit = (size_t)1 << 30;
-    return p->M < limit && p->N < limit && p->K < limit;
+    return p->M < limit && p->N < limit && p->K < limit && cuda_parts(p->M, TILE_ROWS) * cuda_parts(p->N, 64) < limit;
 }
 
 extern const struct product_variant product_wgmma;
