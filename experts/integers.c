@@ -7,15 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "kernels/parallel.h"
 
-#define ALIGN ((size_t)64)
 #define SLICE_BITS 8
-
-static size_t padded(size_t n_bytes)
-{
-    return (n_bytes + ALIGN - 1) / ALIGN * ALIGN;
-}
 
 /* -- Memory ---------------------------------------------------------------------------------------- */
 
@@ -42,8 +37,8 @@ static int allot_matrices(struct integers *i, const struct expert_config *c, con
 /* Not zeroed: what no backward uses costs no memory. */
 static int allot_block(struct integers *i, const struct expert_config *c, const struct kernels *k)
 {
-    size_t n_slices = numerics_slices(c->numerics), rows = padded(EXPERT_BLOCK * (size_t)c->D);
-    size_t hidden = padded(EXPERT_BLOCK * (size_t)c->H * sizeof(float)), exponents = padded(EXPERT_BLOCK);
+    size_t n_slices = numerics_slices(c->numerics), rows = arena_padded(EXPERT_BLOCK * (size_t)c->D);
+    size_t hidden = arena_padded(EXPERT_BLOCK * (size_t)c->H * sizeof(float)), exponents = arena_padded(EXPERT_BLOCK);
     int8_t *at = i->memory = k->allot(3 * hidden + 2 * n_slices * rows + 3 * exponents);
     i->work = k->allot(linear_work_bytes(&i->matrix[0], EXPERT_BLOCK));
     if (!i->memory || !i->work)
@@ -149,12 +144,12 @@ struct scratch {
 
 static size_t hidden_bytes(const struct expert *x, size_t n)
 {
-    return padded(n * x->config.H * sizeof(float));
+    return arena_padded(n * x->config.H * sizeof(float));
 }
 
 size_t integers_work_bytes(const struct expert *x, size_t n)
 {
-    return 4 * hidden_bytes(x, n) + padded(n) + linear_work_bytes(&x->integers->matrix[0], n);
+    return 4 * hidden_bytes(x, n) + arena_padded(n) + linear_work_bytes(&x->integers->matrix[0], n);
 }
 
 static struct scratch split(const struct expert *x, void *work, size_t n)
@@ -166,7 +161,7 @@ static struct scratch split(const struct expert *x, void *work, size_t n)
                             .h = (float *)(at + 2 * block),
                             .gh = (float *)(at + 3 * block),
                             .exponent = (int8_t *)at + 4 * block,
-                            .work = at + 4 * block + padded(n)};
+                            .work = at + 4 * block + arena_padded(n)};
 }
 
 /* g = x Wg, u = x Wu */

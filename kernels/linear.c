@@ -3,14 +3,8 @@
 
 #include <assert.h>
 
+#include "base/arena.h"
 #include "kernels/parallel.h"
-
-#define ALIGN ((size_t)64)
-
-static size_t padded(size_t n_bytes)
-{
-    return (n_bytes + ALIGN - 1) / ALIGN * ALIGN;
-}
 
 int linear_init(struct linear *l, const struct kernels *k, size_t M, size_t N, enum numerics numerics)
 {
@@ -64,7 +58,7 @@ static size_t split(struct work *w, const struct linear *l, void *memory, size_t
 {
     size_t most = n > l->N ? n : l->N;
     int8_t *at = memory;
-    size_t high = padded(most), packed = high + padded(l->n_slices * n * l->N);
+    size_t high = arena_padded(most), packed = high + arena_padded(l->n_slices * n * l->N);
     if (memory)
         *w = (struct work){at, at + high, l->n_slices == 2 ? at + high + n * l->N : NULL, at + packed};
     return packed;
@@ -73,7 +67,7 @@ static size_t split(struct work *w, const struct linear *l, void *memory, size_t
 size_t linear_work_bytes(const struct linear *l, size_t n)
 {
     size_t widest = l->M > l->N ? l->M : l->N;
-    return split(NULL, l, NULL, n) + padded(l->kernels->packed_bytes(widest, n, l->n_slices));
+    return split(NULL, l, NULL, n) + arena_padded(l->kernels->packed_bytes(widest, n, l->n_slices));
 }
 
 void linear_ahead(const struct linear *l, float *c, const struct rows *x, size_t n, bool accumulate)

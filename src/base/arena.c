@@ -4,15 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGNMENT 64 /* a cache line, and the widest vector register */
-
 /* n * size rounded up to the alignment; false on overflow. */
 static bool round_up(size_t *out, size_t n, size_t size)
 {
     size_t n_bytes;
-    if (__builtin_mul_overflow(n, size, &n_bytes) || n_bytes > SIZE_MAX - (ALIGNMENT - 1))
+    if (__builtin_mul_overflow(n, size, &n_bytes) || n_bytes > SIZE_MAX - (ARENA_ALIGN - 1))
         return false;
-    *out = (n_bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+    *out = arena_padded(n_bytes);
     return true;
 }
 
@@ -22,8 +20,8 @@ void *arena_aligned(size_t n, size_t size)
     if (!round_up(&n_bytes, n, size))
         return NULL;
     if (n_bytes == 0)
-        n_bytes = ALIGNMENT; /* nothing is still something that can be freed */
-    void *bytes = aligned_alloc(ALIGNMENT, n_bytes);
+        n_bytes = ARENA_ALIGN; /* nothing is still something that can be freed */
+    void *bytes = aligned_alloc(ARENA_ALIGN, n_bytes);
     if (bytes)
         memset(bytes, 0, n_bytes);
     return bytes;

@@ -2,11 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/arena.h"
 #include "base/random.h"
 #include "cmd/bench.h"
 #include "kernels/parallel.h"
 
-#define ALIGN ((size_t)64)
 #define SIDE_MAX 65536
 
 /* Products of a step: forward, by the weights turned, for the weights' gradient; of small models and of large; and attention's. */
@@ -32,12 +32,6 @@ struct product {
     void *packed[BENCH_RUNNERS_MAX];
     const struct bench_runner *packed_for[BENCH_RUNNERS_MAX];
 };
-
-static void *take(size_t n, size_t size)
-{
-    size_t bytes = n * size;
-    return aligned_alloc(ALIGN, (bytes + ALIGN - 1) / ALIGN * ALIGN);
-}
 
 static void product_fini(struct product *p)
 {
@@ -72,15 +66,15 @@ static int product_init(struct product *p, const struct bench *bench, const stru
     size_t n_a = s->M * s->K, n_b = s->K * s->N;
     struct rng rng;
     *p = (struct product){.bench = bench, .shape = s};
-    p->a = take(n_a, sizeof(float));
-    p->b = take(n_b, sizeof(float));
-    p->c = take(s->M * s->N, sizeof(float));
+    p->a = arena_aligned(n_a, sizeof(float));
+    p->b = arena_aligned(n_b, sizeof(float));
+    p->c = arena_aligned(s->M * s->N, sizeof(float));
     p->a_exponent = calloc(s->M, 1);
     p->b_exponent = calloc(s->N, 1);
     bool has_all = p->a && p->b && p->c && p->a_exponent && p->b_exponent;
     for (int i = 0; i < 2; i++) {
-        p->a_slice[i] = take(n_a, 1);
-        p->b_slice[i] = take(n_b, 1);
+        p->a_slice[i] = arena_aligned(n_a, 1);
+        p->b_slice[i] = arena_aligned(n_b, 1);
         has_all = has_all && p->a_slice[i] && p->b_slice[i];
     }
     if (!has_all)
@@ -102,7 +96,7 @@ static int pack_for(struct product *p, size_t i, const struct bench_runner *r)
     size_t n_slices = numerics_slices(r->numerics);
     if (n_slices == 0)
         return 0;
-    p->packed[i] = take(r->k->packed_bytes(s->N, s->K, n_slices), 1);
+    p->packed[i] = arena_aligned(r->k->packed_bytes(s->N, s->K, n_slices), 1);
     if (!p->packed[i])
         return HANSE_ENOMEM;
     struct slices b = {p->b_slice[0], n_slices == 2 ? p->b_slice[1] : NULL, s->b_is_turned ? s->K : s->N, s->b_is_turned};

@@ -31,18 +31,11 @@ struct room {
     void *work;
 };
 
-#define ALIGN 64
-
-static size_t aligned(size_t n_bytes)
-{
-    return (n_bytes + ALIGN - 1) / ALIGN * ALIGN;
-}
-
 static bool make_room(struct batch *b, struct room *room, size_t n)
 {
     enum numerics form = b->x->config.numerics;
-    size_t D = b->x->config.D, rows = aligned(rows_bytes(form, n, D)), out = aligned(n * D * sizeof(float)),
-           weight = aligned(n * sizeof(float)), n_bytes = 2 * rows + out + weight + expert_work_bytes(b->x, n);
+    size_t D = b->x->config.D, rows = arena_padded(rows_bytes(form, n, D)), out = arena_padded(n * D * sizeof(float)),
+           weight = arena_padded(n * sizeof(float)), n_bytes = 2 * rows + out + weight + expert_work_bytes(b->x, n);
     struct batch_scratch *s = b->scratch;
     if (s->n_bytes < n_bytes) {
         free(s->at);
