@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <math.h>
-#include <string.h>
 
 #include "kernels/ref/ref.h"
 
@@ -43,26 +42,11 @@ void ref_descend(float *p, const float *u, float rate, float decay, size_t n)
         p[i] = ref_flush(fmaf(-rate, u[i], fmaf(-decay, p[i], p[i])), REF_FLUSH);
 }
 
-/* The largest magnitude; as integers magnitudes are ordered as they are as floats. */
-static float largest_of(const float *u, size_t n)
-{
-    uint32_t most = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &u[i], sizeof bits);
-        bits &= 0x7fffffffu;
-        most = bits > most ? bits : most;
-    }
-    float largest;
-    memcpy(&largest, &most, sizeof largest);
-    return largest;
-}
-
 /* Frobenius norm 1, so that no singular value is above it.  The largest magnitude goes first, lest squares vanish or
  * overflow.  False when there is nothing to scale. */
 static bool normalize(const struct kernels *k, float *u, size_t n)
 {
-    float largest = largest_of(u, n);
+    float largest = k->largest(u, n);
     if (!(largest >= REF_FLUSH))
         return false;
     k->divide(u, u, largest, n);
@@ -82,9 +66,14 @@ static void reflect(float *s, size_t n)
 }
 
 /* s (n, n) = a b for factors whose product is symmetric: outputs (i, j) and (j, i) are chains of the same products of the same
- * numbers in the same order, so one of them is worked out. */
+ * numbers in the same order, so one of them is worked out.  A device works out both, since half of a product hardly fills it, and
+ * has the same bits. */
 static void symmetric(const struct kernels *k, float *s, struct matrix a, struct matrix b, size_t n, size_t K)
 {
+    if (k->is_device) {
+        k->matmul(s, n, a, b, n, n, K, false);
+        return;
+    }
     size_t n_rows = n / 4 < ROWS_MIN ? ROWS_MIN : n / 4 > ROWS_MAX ? ROWS_MAX : n / 4;
     for (size_t i = 0; i < n; i += n_rows) {
         struct matrix rows = {a.at + i * a.row, a.row, a.col}, columns = {b.at + i * b.col, b.row, b.col};

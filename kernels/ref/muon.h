@@ -22,7 +22,8 @@ size_t muon_work_floats(size_t M, size_t N);
 
 /**
  * p, m (M, N) in place from the gradient g (M, N).  The update is scaled by sqrt(max(1, N / M)) for a matrix used
- * as x (., M) p (M, N): M inputs, N outputs.  Deterministic: products through `k`.
+ * as x (., M) p (M, N): M inputs, N outputs.  Deterministic, with the same bits through every set.  All tensors lie in k's memory; a
+ * device is waited for twice, for the two numbers that the update is divided by.
  */
 void muon_update(const struct kernels *k, float *p, float *m, const float *g, float *work, const struct muon_step *step, size_t M,
                  size_t N);
