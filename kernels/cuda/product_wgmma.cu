@@ -6,6 +6,9 @@
  * to, the threads ask for the copies of a later one.  Of two slices both of each operand lie in the ring; high x high goes to one set
  * of sums, high x low and low x high to another.  Tensor cores wait for shared memory, which is read for one step while it is written for
  * another; hence the largest tiles that registers hold.
+ *
+ * Copies are those of threads (cp.async).  The copy engine for tensors would take them off the threads and could feed two blocks at once, but
+ * brings maps, barriers that count bytes and a wait that may never end; that is worth its risk once there are measurements.
  */
 #include "kernels/cuda/product_i8.h"
 
@@ -20,7 +23,7 @@
 #define BAND 8 /* rows of tiles that are walked through together, so that the columns they share are still in the L2 cache */
 
 /* What follows from the number of slices and the columns of a tile. */
-template <int n_slices, int columns> struct shape {
+template <int n_slices, int columns> struct tile_shape {
     static constexpr uint32_t a_bytes = TILE_ROWS * WGMMA_ROW_BYTES; /* of a slice in a buffer */
     static constexpr uint32_t b_bytes = columns * WGMMA_ROW_BYTES;
     static constexpr uint32_t buffer_bytes = n_slices * (a_bytes + b_bytes);
@@ -31,17 +34,17 @@ template <int n_slices, int columns> struct shape {
 };
 
 /* Where a block works.  Rows and columns are below 2^30. */
-struct place {
+struct block_place {
     int row, column; /* its first */
     bool is_whole;   /* the whole tile exists, and pairs of outputs lie on multiples of their size */
 };
 
-static __device__ __forceinline__ struct place place_of(const struct product *p, uint32_t columns)
+static __device__ __forceinline__ struct block_place place_of(const struct product *p, uint32_t columns)
 {
     uint32_t n_rows = cuda_parts(p->M, TILE_ROWS), n_columns = cuda_parts(p->N, columns);
     uint32_t band = blockIdx.x / (BAND * n_columns), in_band = blockIdx.x % (BAND * n_columns);
     uint32_t height = n_rows - band * BAND < BAND ? n_rows - band * BAND : BAND;
-    struct place at;
+    struct block_place at;
     at.row = (band * BAND + in_band % height) * TILE_ROWS;
     at.column = in_band / height * columns;
     at.is_whole = at.row + TILE_ROWS <= (int)p->M && at.column + (int)columns <= (int)p->N && p->ldc % 2 == 0 &&
@@ -50,26 +53,26 @@ static __device__ __forceinline__ struct place place_of(const struct product *p,
 }
 
 /* What a thread copies of an operand: piece threadIdx.x % 8 of every 32nd row. */
-struct source {
+struct thread_source {
     const int8_t *high, *low; /* in the next step */
     size_t stride;            /* to the next such row */
     int n_rows;               /* from this thread's first to the operand's end, perhaps none */
 };
 
-static __device__ __forceinline__ struct source source_of(const int8_t *high, const int8_t *low, size_t ld, size_t n_rows,
-                                                          int first_row)
+static __device__ __forceinline__ struct thread_source source_of(const int8_t *high, const int8_t *low, size_t ld, size_t n_rows,
+                                                                 int first_row)
 {
     int row = first_row + threadIdx.x / 8;
     size_t at = row * ld + threadIdx.x % 8 * 16;
-    struct source x = {high + at, low ? low + at : NULL, ROWS_AT_ONCE * ld, (int)n_rows - row};
+    struct thread_source x = {high + at, low ? low + at : NULL, ROWS_AT_ONCE * ld, (int)n_rows - row};
     return x;
 }
 
 /* Asks for this thread's part of n_tile_rows rows of a slice, of which the first n_sure are known to exist; n_bytes (0..16) of this
  * thread's piece of a row do.  The rest are zeros, and nothing is read for them. */
 template <int n_tile_rows, int n_sure>
-static __device__ __forceinline__ void copy_rows(struct wgmma_thread *t, uint32_t to, const int8_t *from, const struct source *x,
-                                                 int n_bytes)
+static __device__ __forceinline__ void copy_rows(struct wgmma_thread *t, uint32_t to, const int8_t *from,
+                                                 const struct thread_source *x, int n_bytes)
 {
     to += wgmma_place(threadIdx.x / 8, threadIdx.x % 8);
 #pragma unroll
@@ -79,10 +82,10 @@ static __device__ __forceinline__ void copy_rows(struct wgmma_thread *t, uint32_
 
 /* Asks for the next step of both operands, in which there are n_terms of k for this thread's piece and later ones. */
 template <int n_slices, int columns>
-static __device__ __forceinline__ void copy_step(struct wgmma_thread *t, uint32_t buffer, struct source *a, struct source *b,
-                                                 int n_terms)
+static __device__ __forceinline__ void copy_step(struct wgmma_thread *t, uint32_t buffer, struct thread_source *a,
+                                                 struct thread_source *b, int n_terms)
 {
-    typedef shape<n_slices, columns> S;
+    typedef tile_shape<n_slices, columns> S;
     constexpr int n_sure = columns < (int)PRODUCT_N_PAD ? columns : (int)PRODUCT_N_PAD;
     int n_bytes = n_terms < 16 ? n_terms < 0 ? 0 : n_terms : 16;
     uint32_t b_buffer = buffer + n_slices * S::a_bytes;
@@ -104,7 +107,7 @@ static __device__ __forceinline__ void multiply_step(struct wgmma_thread *t, int
                                                      int32_t (&cross)[n_slices == 2 ? columns / 2 : 1], uint32_t buffer,
                                                      uint32_t group, bool adds)
 {
-    typedef shape<n_slices, columns> S;
+    typedef tile_shape<n_slices, columns> S;
     uint64_t a = wgmma_descriptor(buffer + group * GROUP_ROWS * WGMMA_ROW_BYTES);
     uint64_t b = wgmma_descriptor(buffer + n_slices * S::a_bytes);
     wgmma_fence();
@@ -121,7 +124,7 @@ static __device__ __forceinline__ void multiply_step(struct wgmma_thread *t, int
 }
 
 /* A thread's outputs, columns / 2 of them: in two rows, 8 apart, pairs of columns, 8 apart, as told at wgmma_all(). */
-struct outputs {
+struct thread_outputs {
     float *c;              /* the first */
     int row, column;       /* its own */
     int n_rows, n_columns; /* from there to the end of c, perhaps none */
@@ -130,14 +133,14 @@ struct outputs {
 
 /* Found out where it is needed: the compiler, which would rather do so once and for all, is kept from it, since registers
  * are scarce in the loop over k. */
-static __device__ __forceinline__ struct outputs outputs_of(const struct product *p, const struct place *at)
+static __device__ __forceinline__ struct thread_outputs outputs_of(const struct product *p, const struct block_place *at)
 {
     int thread = threadIdx.x;
 #ifndef CUDA_EMULATED
     asm volatile("" : "+r"(thread));
 #endif
     int row = at->row + thread / 32 * 16 + thread % 32 / 4, column = at->column + thread % 4 * 2;
-    struct outputs mine = {
+    struct thread_outputs mine = {
         p->c + row * p->ldc + column, row, column, (int)p->M - row, (int)p->N - column, at->is_whole,
     };
     return mine;
@@ -152,19 +155,19 @@ static __device__ __forceinline__ int column_of(int i)
     return i / 4 * 8 + i % 2;
 }
 
-static __device__ __forceinline__ bool is_there(const struct outputs *mine, int i)
+static __device__ __forceinline__ bool is_there(const struct thread_outputs *mine, int i)
 {
     return row_of(i) < mine->n_rows && column_of(i) < mine->n_columns;
 }
 
-static __device__ __forceinline__ float *output(const struct product *p, const struct outputs *mine, int i)
+static __device__ __forceinline__ float *output(const struct product *p, const struct thread_outputs *mine, int i)
 {
     return mine->c + row_of(i) * p->ldc + column_of(i);
 }
 
 /* Outputs from number `first` on: as they were, or +0; and back into c. */
 template <int n>
-static __device__ __forceinline__ void get(float (&y)[n], const struct product *p, const struct outputs *mine, int first)
+static __device__ __forceinline__ void get(float (&y)[n], const struct product *p, const struct thread_outputs *mine, int first)
 {
 #pragma unroll
     for (int i = 0; i < n; i++)
@@ -183,7 +186,8 @@ static __device__ __forceinline__ void get(float (&y)[n], const struct product *
 }
 
 template <int n>
-static __device__ __forceinline__ void put(const float (&y)[n], const struct product *p, const struct outputs *mine, int first)
+static __device__ __forceinline__ void put(const float (&y)[n], const struct product *p, const struct thread_outputs *mine,
+                                           int first)
 {
     if (mine->is_whole)
 #pragma unroll
@@ -216,7 +220,7 @@ static __device__ __forceinline__ int exponent_of(struct exponents e, int i)
 /* The last rounding of a part for outputs from number `first` on. */
 template <int n_slices, int n, int n_sums, int n_cross>
 static __device__ __forceinline__ void finish(float (&y)[n], const int32_t (&high)[n_sums], const int32_t (&cross)[n_cross],
-                                              const struct product *p, const struct outputs *mine, int part, int first)
+                                              const struct product *p, const struct thread_outputs *mine, int part, int first)
 {
     struct exponents a = exponents_of(p->a_exponent, p->a_exponent_step, part, mine->row, mine->n_rows);
     struct exponents b = exponents_of(p->b_exponent, p->b_exponent_step, part, mine->column, mine->n_columns);
@@ -232,13 +236,13 @@ static __device__ __forceinline__ void finish(float (&y)[n], const int32_t (&hig
 
 /* A part ends.  Outputs that have no registers of their own pass through those that there are. */
 template <int n_slices, int columns>
-static __device__ __forceinline__ void finish_part(float (&y)[shape<n_slices, columns>::n_outputs],
+static __device__ __forceinline__ void finish_part(float (&y)[tile_shape<n_slices, columns>::n_outputs],
                                                    const int32_t (&high)[columns / 2],
                                                    const int32_t (&cross)[n_slices == 2 ? columns / 2 : 1],
-                                                   const struct product *p, const struct place *at, int part)
+                                                   const struct product *p, const struct block_place *at, int part)
 {
-    typedef shape<n_slices, columns> S;
-    struct outputs mine = outputs_of(p, at);
+    typedef tile_shape<n_slices, columns> S;
+    struct thread_outputs mine = outputs_of(p, at);
 #pragma unroll
     for (int first = 0; first < columns / 2; first += S::n_outputs) {
         if (!S::keeps_outputs)
@@ -251,15 +255,15 @@ static __device__ __forceinline__ void finish_part(float (&y)[shape<n_slices, co
 
 template <int n_slices, int columns> __global__ void __launch_bounds__(N_THREADS, 1) multiply_tile(const struct product p)
 {
-    typedef shape<n_slices, columns> S;
+    typedef tile_shape<n_slices, columns> S;
     CUDA_SHARED(uint8_t, shared);
     struct wgmma_thread t;
     wgmma_begin(&t, shared);
     uint32_t ring = (wgmma_address(&t, shared) + WGMMA_ALIGN - 1) / WGMMA_ALIGN * WGMMA_ALIGN;
-    struct place at = place_of(&p, columns);
+    struct block_place at = place_of(&p, columns);
     size_t n_b = cuda_parts(p.N, PRODUCT_N_PAD) * PRODUCT_N_PAD; /* columns that the packed b has */
-    struct source a = source_of(p.a_high, p.a_low, p.lda, p.M, at.row);
-    struct source b = source_of(p.b_high, p.b_low, p.ldb, n_b, at.column);
+    struct thread_source a = source_of(p.a_high, p.a_low, p.lda, p.M, at.row);
+    struct thread_source b = source_of(p.b_high, p.b_low, p.ldb, n_b, at.column);
     int n_steps = cuda_parts(p.K, STEP), n_part_steps = p.part / STEP;
     int n_terms = (int)p.K - threadIdx.x % 8 * 16; /* of k from this thread's piece of the first step on */
     uint32_t group = threadIdx.x / 128;
@@ -273,7 +277,7 @@ template <int n_slices, int columns> __global__ void __launch_bounds__(N_THREADS
         wgmma_copies_commit(&t);
     }
     if (S::keeps_outputs) {
-        struct outputs mine = outputs_of(&p, &at);
+        struct thread_outputs mine = outputs_of(&p, &at);
         get(y, &p, &mine, 0);
     }
     uint32_t buffer = ring, next = ring + (S::n_buffers - 2) * S::buffer_bytes,
@@ -299,7 +303,7 @@ template <int n_slices, int columns> __global__ void __launch_bounds__(N_THREADS
         finish_part<n_slices, columns>(y, high, cross, &p, &at, part);
     }
     if (S::keeps_outputs) {
-        struct outputs mine = outputs_of(&p, &at);
+        struct thread_outputs mine = outputs_of(&p, &at);
         put(y, &p, &mine, 0);
     }
 }
@@ -310,11 +314,12 @@ template <int n_slices, int columns> static void launch(const struct product *p)
     CUDA_LAUNCH((multiply_tile<n_slices, columns>), n_tiles, N_THREADS, RING_BYTES + WGMMA_ALIGN, *p);
 }
 
-/* How long the chip takes with tiles of so many columns, in columns: its blocks work in turns, and a tile takes a while to begin and end. */
+/* How long the chip takes with tiles of so many columns: units take one tile after the other, and a step of one takes as long as its copies,
+ * of the tile's rows and columns. */
 static size_t cost(const struct product *p, size_t columns)
 {
     size_t n_tiles = cuda_parts(p->M, TILE_ROWS) * cuda_parts(p->N, columns);
-    return cuda_parts(n_tiles, (size_t)cuda_chip()->n_units) * (columns + 32);
+    return cuda_parts(n_tiles, (size_t)cuda_chip()->n_units) * (TILE_ROWS + columns);
 }
 
 static void multiply_one(const struct product *p)
