@@ -1,8 +1,7 @@
 /* kernels/cuda/emulate.cpp - a block's threads as fibers. */
-#include "kernels/cuda/emulate.h"
+#include "kernels/cuda/emulate_state.h"
 #include "kernels/cuda/emulate_fiber.h"
 
-#include <pthread.h>
 #include <stdio.h>
 
 #define BLOCK_THREADS_MAX 1024
@@ -42,7 +41,6 @@ struct meeting {
     struct gathering gathering;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static enum emulate_order order;
 static uint64_t dice;
 
@@ -81,10 +79,10 @@ static uint64_t draw(void)
 
 void emulate_order(enum emulate_order wanted, uint64_t seed)
 {
-    pthread_mutex_lock(&lock);
+    emulate_lock();
     order = wanted;
     dice = seed;
-    pthread_mutex_unlock(&lock);
+    emulate_unlock();
 }
 
 static void order_threads(void)
@@ -500,7 +498,7 @@ static void set_shared(size_t n_bytes)
 
 void emulate_run(const char *name, dim3 grid, dim3 block, size_t shared_bytes, void (*run)(const void *call), const void *call)
 {
-    pthread_mutex_lock(&lock);
+    emulate_lock();
     now.name = name;
     now.run = run;
     now.call = call;
@@ -516,5 +514,5 @@ void emulate_run(const char *name, dim3 grid, dim3 block, size_t shared_bytes, v
     self = &outside;
     fiber_adopt(&outside.fiber);
     go_on(idle_worker());
-    pthread_mutex_unlock(&lock);
+    emulate_unlock();
 }

@@ -79,12 +79,9 @@ static const int warpSize = 32;
 
 /* ---- launches */
 
-/**
- * Runs, or on deferred streams queues, `run(call)` for each thread of each block; `call` (call_bytes) is copied where it
- * is queued.
- */
+/** Asks the stream to run call(arguments) for each thread of each block; the n_bytes of `arguments` are copied. */
 cudaError_t emulate_launch(const char *name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-                           void (*run)(const void *call), const void *call, size_t call_bytes);
+                           void (*call)(const void *arguments), const void *arguments, size_t n_bytes);
 
 /** Runs it at once. */
 void emulate_run(const char *name, dim3 grid, dim3 block, size_t shared_bytes, void (*run)(const void *call), const void *call);

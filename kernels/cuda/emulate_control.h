@@ -26,6 +26,15 @@ void emulate_chip(int major, int minor, int n_units, size_t shared_bytes);
 /** How many there are (1), and the versions that driver and runtime report (13000); driver 0: there is no driver. */
 void emulate_devices(int n_devices, int driver_version, int runtime_version);
 
+/** Whether it gives memory in the order of streams (it does). */
+void emulate_pools(bool has_pools);
+
+/**
+ * Whether what is asked of a stream is done at once.  It is not: it is done when somebody waits for it, as late as a device
+ * may be, so that what was not waited for shows.
+ */
+void emulate_eager(bool is_eager);
+
 /** Bytes of device memory; what is allotted stays.  1 GiB at the start. */
 void emulate_memory(size_t n_bytes);
 

@@ -1,42 +1,43 @@
-/* kernels/cuda/emulate_runtime.cpp - memory, streams, and the failures that a test asks for. */
-#include "kernels/cuda/emulate.h"
+/* kernels/cuda/emulate_runtime.cpp - the device, its memory, and the failures that a test asks for. */
+#include "kernels/cuda/emulate_state.h"
 
 #include <pthread.h>
 #include <stdio.h>
 
-#define ALLOT_ALIGN 256
-#define N_BLOCKS_MAX 0x7fffffffu /* of a grid's x; y and z have 65535 */
-
-struct emulate_stream {
-    int nothing;
-};
-struct emulate_event {
-    uint64_t n_calls;
-};
-
-/* Before what is allotted. */
-struct piece {
-    size_t n_bytes;
-    uint64_t mark;
-};
-#define MARK_DEVICE 0x6563697665640000u
-#define MARK_PINNED 0x64656e6e69700000u
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct {
-    int major, minor, n_units, n_devices, driver, runtime;
-    size_t shared_bytes, memory_bytes, used_bytes, used_pieces, pinned_bytes, used_handles;
-    enum emulate_failure failure;
-    uint64_t after_n, n_calls, n_launches;
-} chip = {.major = 9,
-          .minor = 0,
-          .n_units = 4,
-          .n_devices = 1,
-          .driver = 13000,
-          .runtime = 13000,
-          .shared_bytes = 227 * 1024,
-          .memory_bytes = 1u << 30};
+static pthread_mutex_t lock;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 static __thread cudaError_t last_error;
+
+struct emulate_chip emulate_state = {.major = 9,
+                                     .minor = 0,
+                                     .n_units = 4,
+                                     .n_devices = 1,
+                                     .driver = 13000,
+                                     .runtime = 13000,
+                                     .has_pools = true,
+                                     .shared_bytes = 227 * 1024,
+                                     .memory_bytes = 1u << 30};
+#define chip emulate_state
+
+static void make_lock(void)
+{
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&lock, &attr);
+    pthread_mutexattr_destroy(&attr);
+}
+
+void emulate_lock(void)
+{
+    pthread_once(&once, make_lock);
+    pthread_mutex_lock(&lock);
+}
+
+void emulate_unlock(void)
+{
+    pthread_mutex_unlock(&lock);
+}
 
 /* ---- what tests set */
 
@@ -55,6 +56,16 @@ void emulate_devices(int n_devices, int driver_version, int runtime_version)
     chip.runtime = runtime_version;
 }
 
+void emulate_pools(bool has_pools)
+{
+    chip.has_pools = has_pools;
+}
+
+void emulate_eager(bool is_eager)
+{
+    chip.is_eager = is_eager;
+}
+
 void emulate_memory(size_t n_bytes)
 {
     chip.memory_bytes = n_bytes;
@@ -62,17 +73,17 @@ void emulate_memory(size_t n_bytes)
 
 void emulate_fail(enum emulate_failure failure, uint64_t after_n)
 {
-    pthread_mutex_lock(&lock);
+    emulate_lock();
     chip.failure = failure;
     chip.after_n = after_n;
-    pthread_mutex_unlock(&lock);
+    emulate_unlock();
 }
 
 static uint64_t look(const uint64_t *counter)
 {
-    pthread_mutex_lock(&lock);
+    emulate_lock();
     uint64_t n = *counter;
-    pthread_mutex_unlock(&lock);
+    emulate_unlock();
     return n;
 }
 
@@ -103,15 +114,14 @@ uint64_t emulate_launches(void)
 
 /* ---- errors */
 
-static cudaError_t fails(cudaError_t err)
+cudaError_t emulate_failed(cudaError_t err)
 {
     if (err != cudaSuccess)
         last_error = err;
     return err;
 }
 
-/* What every call meets first: is there still a device?  Holds the lock. */
-static cudaError_t health(void)
+cudaError_t emulate_health(void)
 {
     chip.n_calls++;
     if (chip.driver == 0 || chip.driver < chip.runtime)
@@ -127,13 +137,13 @@ static cudaError_t health(void)
 
 static cudaError_t asked(void)
 {
-    pthread_mutex_lock(&lock);
-    cudaError_t err = health();
-    pthread_mutex_unlock(&lock);
-    return fails(err);
+    emulate_lock();
+    cudaError_t err = emulate_health();
+    emulate_unlock();
+    return emulate_failed(err);
 }
 
-static void count_down(void)
+void emulate_count_down(void)
 {
     if (chip.after_n > 0)
         chip.after_n--;
@@ -196,7 +206,7 @@ cudaError_t cudaGetDeviceCount(int *n)
 static cudaError_t asked_of(int index)
 {
     cudaError_t err = asked();
-    return err == cudaSuccess && (index < 0 || index >= chip.n_devices) ? fails(cudaErrorInvalidDevice) : err;
+    return err == cudaSuccess && (index < 0 || index >= chip.n_devices) ? emulate_failed(cudaErrorInvalidDevice) : err;
 }
 
 cudaError_t cudaSetDevice(int index)
@@ -239,7 +249,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int index)
              : what == cudaDevAttrMaxSharedMemoryPerBlock          ? 48 * 1024
              : what == cudaDevAttrMaxSharedMemoryPerBlockOptin     ? (int)chip.shared_bytes
              : what == cudaDevAttrMaxSharedMemoryPerMultiprocessor ? (int)chip.shared_bytes + 1024
-             : what == cudaDevAttrMemoryPoolsSupported             ? 1
+             : what == cudaDevAttrMemoryPoolsSupported             ? chip.has_pools
              : what == cudaDevAttrClockRate                        ? 1000000
                                                                    : 0;
     return cudaSuccess;
@@ -268,138 +278,45 @@ cudaError_t cudaRuntimeGetVersion(int *version)
 
 cudaError_t cudaDeviceSynchronize(void)
 {
-    return asked();
+    emulate_lock();
+    emulate_drain();
+    cudaError_t err = emulate_health();
+    emulate_unlock();
+    return emulate_failed(err);
 }
 
+/* Mends what was lost as little as CUDA does, but nothing stays allotted. */
 cudaError_t cudaDeviceReset(void)
 {
+    emulate_lock();
+    emulate_drop_handles();
+    emulate_give_all();
+    chip.used_bytes = chip.used_pieces = chip.pinned_bytes = 0;
+    emulate_unlock();
     return cudaSuccess;
 }
 
-cudaError_t cudaMemGetInfo(size_t *n_free, size_t *n_total)
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *code, const void *)
 {
-    cudaError_t err = asked();
-    *n_free = chip.memory_bytes > chip.used_bytes ? chip.memory_bytes - chip.used_bytes : 0;
-    *n_total = chip.memory_bytes;
-    return err;
-}
-
-/* ---- streams and events */
-
-template <class T> static cudaError_t make_handle(T **out)
-{
-    cudaError_t err = asked();
-    if (err != cudaSuccess)
-        return err;
-    *out = static_cast<T *>(calloc(1, sizeof **out));
-    pthread_mutex_lock(&lock);
-    chip.used_handles++;
-    pthread_mutex_unlock(&lock);
-    return cudaSuccess;
-}
-
-template <class T> static cudaError_t drop_handle(T *handle)
-{
-    pthread_mutex_lock(&lock);
-    cudaError_t err = health();
-    chip.used_handles--;
-    pthread_mutex_unlock(&lock);
-    free(handle);
-    return fails(err);
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
-{
-    return make_handle(stream);
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream)
-{
-    return drop_handle(stream);
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    return asked();
-}
-cudaError_t cudaStreamQuery(cudaStream_t)
-{
-    return asked();
-}
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
-{
-    return asked();
-}
-cudaError_t cudaEventCreate(cudaEvent_t *event)
-{
-    return make_handle(event);
-}
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
-{
-    return make_handle(event);
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event)
-{
-    return drop_handle(event);
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t)
-{
-    cudaError_t err = asked();
-    event->n_calls = emulate_calls();
-    return err;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t)
-{
-    return asked();
-}
-cudaError_t cudaEventQuery(cudaEvent_t)
-{
-    return asked();
-}
-
-/* A made-up clock: what a kernel costs has nothing to do with a device. */
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
-{
-    *ms = (float)(to->n_calls - from->n_calls) * 0.001f;
+    memset(code, 0, sizeof *code);
     return asked();
 }
 
 /* ---- memory */
 
-static struct piece *piece_of(void *at)
+cudaError_t cudaMemGetInfo(size_t *n_free, size_t *n_total)
 {
-    return reinterpret_cast<struct piece *>(static_cast<char *>(at) - ALLOT_ALIGN);
-}
-
-/* Exactly as much behind a head of its own, so that AddressSanitizer sees a step too far. */
-static void *take(size_t n_bytes, uint64_t mark)
-{
-    void *all = NULL;
-    if (posix_memalign(&all, ALLOT_ALIGN, ALLOT_ALIGN + n_bytes) != 0)
-        return NULL;
-    struct piece *piece = static_cast<struct piece *>(all);
-    piece->n_bytes = n_bytes;
-    piece->mark = mark;
-    void *at = static_cast<char *>(all) + ALLOT_ALIGN;
-    memset(at, EMULATE_POISON, n_bytes);
-    return at;
-}
-
-static size_t give_back(void *at, uint64_t mark)
-{
-    struct piece *piece = piece_of(at);
-    if (piece->mark != mark) {
-        fprintf(stderr, "emulation: %p is freed, which was not allotted in this way\n", at);
-        abort();
-    }
-    size_t n_bytes = piece->n_bytes;
-    memset(at, EMULATE_POISON, n_bytes);
-    piece->mark = 0;
-    free(piece);
-    return n_bytes;
+    emulate_lock();
+    cudaError_t err = emulate_health();
+    *n_free = chip.memory_bytes > chip.used_bytes ? chip.memory_bytes - chip.used_bytes : 0;
+    *n_total = chip.memory_bytes;
+    emulate_unlock();
+    return emulate_failed(err);
 }
 
 static cudaError_t allot(void **at, size_t n_bytes)
 {
-    cudaError_t err = health();
+    cudaError_t err = emulate_health();
     if (err != cudaSuccess)
         return err;
     if (chip.failure == EMULATE_NO_MEMORY && chip.after_n == 0)
@@ -407,8 +324,8 @@ static cudaError_t allot(void **at, size_t n_bytes)
     if (n_bytes > chip.memory_bytes || chip.used_bytes > chip.memory_bytes - n_bytes)
         return cudaErrorMemoryAllocation;
     if (chip.failure == EMULATE_NO_MEMORY)
-        count_down();
-    *at = take(n_bytes, MARK_DEVICE);
+        emulate_count_down();
+    *at = emulate_take(EMULATE_DEVICE, n_bytes);
     if (!*at)
         return cudaErrorMemoryAllocation;
     chip.used_bytes += n_bytes;
@@ -416,60 +333,64 @@ static cudaError_t allot(void **at, size_t n_bytes)
     return cudaSuccess;
 }
 
+/* None for 0 bytes, as CUDA. */
 cudaError_t emulate_malloc(void **at, size_t n_bytes)
 {
     *at = NULL;
-    if (n_bytes == 0)
-        return cudaSuccess; /* as CUDA: NULL */
-    pthread_mutex_lock(&lock);
-    cudaError_t err = allot(at, n_bytes);
-    pthread_mutex_unlock(&lock);
-    return fails(err);
+    emulate_lock();
+    cudaError_t err = n_bytes > 0 ? allot(at, n_bytes) : emulate_health();
+    emulate_unlock();
+    return emulate_failed(err);
 }
 
+/* Waits for the whole device, as CUDA. */
 cudaError_t cudaFree(void *at)
 {
-    pthread_mutex_lock(&lock);
-    cudaError_t err = health();
+    emulate_lock();
+    emulate_drain();
+    cudaError_t err = emulate_health();
     if (at) {
-        chip.used_bytes -= give_back(at, MARK_DEVICE);
+        chip.used_bytes -= emulate_give(EMULATE_DEVICE, at);
         chip.used_pieces--;
     }
-    pthread_mutex_unlock(&lock);
-    return fails(err);
+    emulate_unlock();
+    return emulate_failed(err);
 }
 
-cudaError_t cudaFreeAsync(void *at, cudaStream_t)
+static cudaError_t pin(void **at, size_t n_bytes)
 {
-    return at ? cudaFree(at) : fails(cudaErrorInvalidValue);
+    cudaError_t err = emulate_health();
+    if (err != cudaSuccess)
+        return err;
+    if (chip.failure == EMULATE_NO_PINNED && chip.after_n == 0)
+        return cudaErrorMemoryAllocation;
+    if (chip.failure == EMULATE_NO_PINNED)
+        emulate_count_down();
+    *at = emulate_take(EMULATE_PINNED, n_bytes);
+    if (!*at)
+        return cudaErrorMemoryAllocation;
+    chip.pinned_bytes += n_bytes;
+    return cudaSuccess;
 }
 
 cudaError_t emulate_host_alloc(void **at, size_t n_bytes)
 {
     *at = NULL;
-    pthread_mutex_lock(&lock);
-    cudaError_t err = health();
-    if (err == cudaSuccess && chip.failure == EMULATE_NO_PINNED && chip.after_n == 0)
-        err = cudaErrorMemoryAllocation;
-    else if (err == cudaSuccess) {
-        if (chip.failure == EMULATE_NO_PINNED)
-            count_down();
-        *at = take(n_bytes, MARK_PINNED);
-        chip.pinned_bytes += *at ? n_bytes : 0;
-        err = *at ? cudaSuccess : cudaErrorMemoryAllocation;
-    }
-    pthread_mutex_unlock(&lock);
-    return fails(err);
+    emulate_lock();
+    cudaError_t err = pin(at, n_bytes);
+    emulate_unlock();
+    return emulate_failed(err);
 }
 
 cudaError_t cudaFreeHost(void *at)
 {
-    pthread_mutex_lock(&lock);
-    cudaError_t err = health();
+    emulate_lock();
+    emulate_drain();
+    cudaError_t err = emulate_health();
     if (at)
-        chip.pinned_bytes -= give_back(at, MARK_PINNED);
-    pthread_mutex_unlock(&lock);
-    return fails(err);
+        chip.pinned_bytes -= emulate_give(EMULATE_PINNED, at);
+    emulate_unlock();
+    return emulate_failed(err);
 }
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int index)
@@ -477,82 +398,21 @@ cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int index)
     *pool = NULL;
     return asked_of(index);
 }
+
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *)
 {
     return asked();
 }
+
+/* It keeps nothing: reserved is used. */
 cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *value)
 {
     uint64_t used = emulate_used_bytes();
     memcpy(value, &used, sizeof used);
     return asked();
 }
+
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t)
 {
     return asked();
-}
-
-cudaError_t cudaMemcpy(void *to, const void *from, size_t n_bytes, cudaMemcpyKind)
-{
-    cudaError_t err = asked();
-    if (err == cudaSuccess && n_bytes > 0)
-        memmove(to, from, n_bytes);
-    return err;
-}
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n_bytes, cudaMemcpyKind kind, cudaStream_t)
-{
-    return cudaMemcpy(to, from, n_bytes, kind);
-}
-
-cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height,
-                              cudaMemcpyKind, cudaStream_t)
-{
-    cudaError_t err = asked();
-    for (size_t i = 0; i < height && err == cudaSuccess; i++)
-        memmove(static_cast<char *>(to) + i * to_pitch, static_cast<const char *>(from) + i * from_pitch, width);
-    return err;
-}
-
-cudaError_t cudaMemset(void *at, int value, size_t n_bytes)
-{
-    cudaError_t err = asked();
-    if (err == cudaSuccess && n_bytes > 0)
-        memset(at, value, n_bytes);
-    return err;
-}
-
-cudaError_t cudaMemsetAsync(void *at, int value, size_t n_bytes, cudaStream_t)
-{
-    return cudaMemset(at, value, n_bytes);
-}
-
-/* ---- launches */
-
-static cudaError_t may_launch(dim3 grid, dim3 block, size_t shared_bytes)
-{
-    cudaError_t err = health();
-    if (err != cudaSuccess)
-        return err;
-    uint64_t n_threads = (uint64_t)block.x * block.y * block.z;
-    if (n_threads == 0 || n_threads > 1024 || block.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
-        grid.x > N_BLOCKS_MAX || grid.y > 65535 || grid.z > 65535)
-        return cudaErrorInvalidConfiguration;
-    if (shared_bytes > chip.shared_bytes)
-        return cudaErrorInvalidValue;
-    chip.n_launches++;
-    if (chip.failure == EMULATE_LOST || chip.failure == EMULATE_FAULT)
-        count_down();
-    return cudaSuccess;
-}
-
-cudaError_t emulate_launch(const char *name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t,
-                           void (*run)(const void *call), const void *call, size_t)
-{
-    pthread_mutex_lock(&lock);
-    cudaError_t err = may_launch(grid, block, shared_bytes);
-    pthread_mutex_unlock(&lock);
-    if (err == cudaSuccess)
-        emulate_run(name, grid, block, shared_bytes, run, call);
-    return fails(err);
 }

@@ -1,7 +1,7 @@
 /**
  * kernels/cuda/emulate_runtime.h - the part of CUDA's runtime that hanse uses, as plain code (kernels/cuda/emulate.h includes it).
  *
- * Names and meanings are CUDA's.  Device memory is the CPU's, and what is asked of a stream has happened on return.
+ * Names and meanings are CUDA's.  What is asked of a stream is done when somebody waits for it (emulate_eager()).
  */
 #ifndef KERNELS_CUDA_EMULATE_RUNTIME_H
 #define KERNELS_CUDA_EMULATE_RUNTIME_H
@@ -64,6 +64,10 @@ enum cudaMemPoolAttr {
 };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaEventDefault = 0, cudaHostAllocDefault = 0 };
 
+struct cudaFuncAttributes {
+    int numRegs;
+};
+
 struct cudaUUID_t {
     char bytes[16];
 };
@@ -89,6 +93,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int index);
 cudaError_t cudaDeviceGetPCIBusId(char *text, int n_bytes, int index);
 cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaRuntimeGetVersion(int *version);
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *code, const void *kernel);
 cudaError_t cudaDeviceSynchronize(void);
 cudaError_t cudaDeviceReset(void);
 cudaError_t cudaMemGetInfo(size_t *n_free, size_t *n_total);
