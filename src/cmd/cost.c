@@ -46,6 +46,13 @@ static double rounded_token_bytes(const struct run *run)
     return SLICES * n + n_inputs + SLICES * 2 * widest;
 }
 
+/* Rows and their gradients as they travel, besides the floats they were rounded from. */
+static double travelling_token_bytes(const struct run *run)
+{
+    double slices = (double)numerics_slices(run->expert_numerics);
+    return slices > 0 ? run->n_moe * 2 * (1 + slices * run->latent) : 0;
+}
+
 double cost_tape_bytes(const struct run *run, size_t B, size_t T)
 {
     double N = (double)B * (double)T, D = run->width, d = run->latent, K = run->chosen, E = run->experts, widest = 0;
@@ -56,9 +63,10 @@ double cost_tape_bytes(const struct run *run, size_t B, size_t T)
         token += run->heads * (double)T; /* the attention's probabilities */
         widest = H > widest ? H : widest;
     }
-    token += run->n_moe * (2 * d + 2 * E + 2 * K * d + 2 * K + K / 4);
+    token += run->n_moe * (2 * d + 2 * E + 2 * K * d + 2 * K + K / 4 + 1);
     token += 5 * D + widest + d + K + E;
-    return FLOAT_BYTES * (N * token + (double)T * (double)T + (double)run_trunk_params(run)) + N * rounded_token_bytes(run);
+    return FLOAT_BYTES * (N * token + (double)T * (double)T + (double)run_trunk_params(run)) +
+           N * (rounded_token_bytes(run) + travelling_token_bytes(run));
 }
 
 /* -- Arithmetic ------------------------------------------------------------------------------------- */

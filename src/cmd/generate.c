@@ -65,7 +65,10 @@ static void on_done(void *arg, size_t lane, const struct trunk_tape *tape)
     struct generation *g = arg;
     size_t n_here = g->n < g->T ? g->n : g->T;
     (void)lane;
-    g->text[g->n] = (uint8_t)draw(g, tape->logits + (n_here - 1) * VOCABULARY);
+    float logit[VOCABULARY];
+    if (trunk_tape_logits(tape, n_here - 1, logit) != 0)
+        return; /* a device that fails here fails the next byte's forward as well, and the reader says so */
+    g->text[g->n] = (uint8_t)draw(g, logit);
     putchar(g->text[g->n++]);
     fflush(stdout);
 }

@@ -3,12 +3,11 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/arena.h"
 #include "base/profile.h"
 #include "kernels/ref/math.h"
 #include "kernels/ref/muon.h"
+#include "model/trunk_inside.h"
 
 #define NEWTON_SCHULZ_ITERATIONS 5
 #define ADAM_EPS 1e-8f
@@ -25,35 +24,49 @@ static size_t most_work(const struct trunk *trunk)
     return (most + 15) / 16 * 16;
 }
 
+static int make_state(struct optimizer *x)
+{
+    const struct kernels *k = &x->trunk->kernels;
+    size_t n_bytes = x->trunk->n_params * sizeof(float), work_bytes = OPTIMIZER_PARTS_MAX * x->work_floats * sizeof(float);
+    x->moment1 = k->allot(n_bytes);
+    x->moment2 = k->allot(n_bytes);
+    x->grad = k->allot(n_bytes);
+    x->work = k->allot(work_bytes);
+    if (!x->moment1 || !x->moment2 || !x->grad || !x->work)
+        return trunk_no_room(x->trunk, 3 * n_bytes + work_bytes, "the optimizer", "model.width or model.layers");
+    k->zero(x->moment1, n_bytes);
+    k->zero(x->moment2, n_bytes);
+    return k->wait();
+}
+
 int optimizer_new(struct trunk *trunk, struct optimizer **out)
 {
+    int err = HANSE_ENOMEM;
     struct optimizer *x = calloc(1, sizeof *x);
     if (!x)
         goto fail;
     x->trunk = trunk;
     x->beta1_power = x->beta2_power = 1.0f;
     x->work_floats = most_work(trunk);
-    x->moment1 = arena_aligned(trunk->n_params, sizeof *x->moment1);
-    x->moment2 = arena_aligned(trunk->n_params, sizeof *x->moment2);
-    x->grad = arena_aligned(trunk->n_params, sizeof *x->grad);
-    x->work = arena_aligned(OPTIMIZER_PARTS_MAX * x->work_floats, sizeof *x->work);
-    if (!x->moment1 || !x->moment2 || !x->grad || !x->work)
+    err = make_state(x);
+    if (err)
         goto fail;
     *out = x;
     return 0;
 fail:
     optimizer_free(x);
-    return HANSE_ENOMEM;
+    return err;
 }
 
 void optimizer_free(struct optimizer *x)
 {
     if (!x)
         return;
-    free(x->moment1);
-    free(x->moment2);
-    free(x->grad);
-    free(x->work);
+    const struct kernels *k = &x->trunk->kernels;
+    k->release(x->moment1);
+    k->release(x->moment2);
+    k->release(x->grad);
+    k->release(x->work);
     free(x);
 }
 
@@ -87,7 +100,7 @@ static void update_plain(const struct optimizer *x, const struct trunk_tensor *t
 static void sum_tapes(struct optimizer *x, struct trunk_tape *const *tape, size_t n_tapes)
 {
     size_t n = x->trunk->n_params;
-    memset(x->grad, 0, n * sizeof *x->grad);
+    x->trunk->kernels.zero(x->grad, n * sizeof *x->grad);
     for (size_t i = 0; i < n_tapes; i++)
         x->trunk->kernels.axpy(x->grad, 1.0f, tape[i]->grad, n);
 }
@@ -100,15 +113,15 @@ float optimizer_begin(struct optimizer *x, struct trunk_tape *const *tape, size_
     sum_tapes(x, tape, n_tapes);
     float norm = grad_scale * sqrtf(x->trunk->kernels.sum_squares(x->grad, x->trunk->n_params));
     x->step++;
-    if (!isfinite(norm)) {
+    *err = x->trunk->kernels.wait(); /* of a device that failed the norm means nothing */
+    if (!*err && !isfinite(norm))
         *err = HANSE_EREJECT;
+    if (*err)
         return norm;
-    }
     x->grad_scale = run->clip > 0.0f && norm > run->clip ? grad_scale * (run->clip / norm) : grad_scale;
     x->lr_scale = lr_scale;
     x->beta1_power = x->beta1_power * run->beta1;
     x->beta2_power = x->beta2_power * run->beta2;
-    *err = 0;
     return norm;
 }
 
@@ -120,7 +133,7 @@ static double cost_of(const struct trunk_tensor *tensor)
 }
 
 /* Each tensor goes to the part that has the least so far, in order of the table. */
-void optimizer_part(struct optimizer *x, size_t part, size_t n_parts)
+int optimizer_part(struct optimizer *x, size_t part, size_t n_parts)
 {
     double load[OPTIMIZER_PARTS_MAX] = {0};
     assert(part < n_parts && n_parts <= OPTIMIZER_PARTS_MAX);
@@ -139,6 +152,7 @@ void optimizer_part(struct optimizer *x, size_t part, size_t n_parts)
             update_plain(x, tensor);
         trunk_pack(x->trunk, i);
     }
+    return x->trunk->kernels.wait();
 }
 
 float optimizer_step(struct optimizer *x, struct trunk_tape *const *tape, size_t n_tapes, float lr_scale, float grad_scale,
@@ -146,7 +160,7 @@ float optimizer_step(struct optimizer *x, struct trunk_tape *const *tape, size_t
 {
     float norm = optimizer_begin(x, tape, n_tapes, lr_scale, grad_scale, err);
     if (*err == 0)
-        optimizer_part(x, 0, 1);
+        *err = optimizer_part(x, 0, 1);
     return norm;
 }
 

@@ -3,9 +3,9 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/arena.h"
+#include "base/log.h"
+#include "kernels/device.h"
 #include "kernels/ref/rope_table.h"
 #include "model/trunk_inside.h"
 
@@ -47,6 +47,50 @@ void trunk_pack_all(struct trunk *trunk)
         trunk_pack(trunk, i);
 }
 
+int trunk_no_room(const struct trunk *trunk, size_t n_bytes, const char *what, const char *remedy)
+{
+    uint64_t n_free, n_all;
+    if (!trunk->kernels.is_device)
+        return HANSE_ENOMEM;
+    double need = (double)n_bytes / (1 << 20);
+    if (device_memory(&n_free, &n_all) == 0)
+        log_error("no room for %s: it needs %.1f MiB, and %.1f of the GPU's %.1f MiB are free; make it smaller in run.yaml: %s",
+                  what, need, (double)n_free / (1 << 20), (double)n_all / (1 << 20), remedy);
+    else
+        log_error("no room for %s: it needs %.1f MiB; make it smaller in run.yaml: %s", what, need, remedy);
+    return HANSE_ENOMEM;
+}
+
+/* What linear_init() did not get in the middle of a trunk, and the parameters. */
+static int make_tensors(struct trunk *trunk)
+{
+    size_t n_bytes = trunk->n_params * sizeof *trunk->param;
+    trunk->param = trunk->kernels.allot(n_bytes);
+    int err = trunk->param ? make_linear(trunk) : HANSE_ENOMEM;
+    if (err == HANSE_ENOMEM)
+        return trunk_no_room(trunk, trunk->run->trunk == RUN_TRUNK_I8X2 ? n_bytes / 2 * 5 : n_bytes, "the trunk",
+                             "model.width or model.layers");
+    return err;
+}
+
+static int make_rope(struct trunk *trunk)
+{
+    const struct run *run = trunk->run;
+    size_t hd = run->width / run->heads, n = run->context * hd / 2, n_bytes = n * sizeof(float);
+    float *table = malloc(2 * n_bytes + 1);
+    trunk->rope_cos = trunk->kernels.allot(n_bytes);
+    trunk->rope_sin = trunk->kernels.allot(n_bytes);
+    if (!table || !trunk->rope_cos || !trunk->rope_sin) {
+        free(table);
+        return trunk_no_room(trunk, 2 * n_bytes, "the rotary angles", "model.context");
+    }
+    ref_rope_table(table, table + n, run->rope_theta, run->context, hd);
+    trunk->kernels.put(trunk->rope_cos, table, n_bytes);
+    trunk->kernels.put(trunk->rope_sin, table + n, n_bytes);
+    free(table);
+    return 0;
+}
+
 int trunk_new(const struct run *run, const struct kernels *kernels, struct trunk **out)
 {
     struct trunk *trunk = calloc(1, sizeof *trunk);
@@ -57,21 +101,20 @@ int trunk_new(const struct run *run, const struct kernels *kernels, struct trunk
     err = choose_kernels(trunk, kernels);
     if (!err)
         err = trunk_table_build(trunk);
-    if (!err)
-        err = make_linear(trunk);
     if (err)
         goto fail;
     assert(trunk->n_params == run_trunk_params(run));
-    size_t hd = run->width / run->heads;
-    trunk->param = arena_aligned(trunk->n_params, sizeof *trunk->param);
-    trunk->rope_cos = arena_aligned(run->context * hd / 2, sizeof *trunk->rope_cos);
-    trunk->rope_sin = arena_aligned(run->context * hd / 2, sizeof *trunk->rope_sin);
-    err = HANSE_ENOMEM;
-    if (!trunk->param || !trunk->rope_cos || !trunk->rope_sin)
+    err = make_tensors(trunk);
+    if (!err)
+        err = trunk_table_draw(trunk);
+    if (!err)
+        err = make_rope(trunk);
+    if (err)
         goto fail;
-    trunk_table_draw(trunk);
     trunk_pack_all(trunk);
-    ref_rope_table(trunk->rope_cos, trunk->rope_sin, run->rope_theta, run->context, hd);
+    err = trunk->kernels.wait();
+    if (err)
+        goto fail;
     *out = trunk;
     return 0;
 fail:
@@ -88,9 +131,11 @@ void trunk_free(struct trunk *trunk)
     free(trunk->linear);
     free(trunk->tensor);
     free(trunk->layer);
-    free(trunk->param);
-    free(trunk->rope_cos);
-    free(trunk->rope_sin);
+    if (trunk->kernels.release) {
+        trunk->kernels.release(trunk->param);
+        trunk->kernels.release(trunk->rope_cos);
+        trunk->kernels.release(trunk->rope_sin);
+    }
     free(trunk);
 }
 
@@ -98,7 +143,7 @@ void trunk_carry(const struct trunk *trunk, struct trunk_tape *tape, size_t to)
 {
     float **h = tape->inside->h;
     if (h[to] != h[to - 1])
-        memcpy(h[to], h[to - 1], tape->N * trunk->run->width * sizeof **h);
+        trunk->kernels.copy(h[to], h[to - 1], tape->N * trunk->run->width * sizeof **h);
 }
 
 void trunk_norm_backward(const struct trunk *trunk, struct trunk_tape *tape, float *gy, size_t at, const float *rstd, size_t gain)
@@ -119,13 +164,15 @@ static size_t layer_of(const struct trunk *trunk, size_t moe)
     return layer;
 }
 
-void trunk_forward(const struct trunk *trunk, struct trunk_tape *tape, size_t segment)
+int trunk_forward(const struct trunk *trunk, struct trunk_tape *tape, size_t segment)
 {
     size_t layer = 0;
     assert(segment <= trunk->run->n_moe);
     if (segment == 0) {
+        trunk_put_tokens(trunk, tape);
         trunk_embed_forward(trunk, tape);
     } else {
+        trunk_put_answers(trunk, tape, segment - 1);
         layer = layer_of(trunk, segment - 1);
         trunk_moe_join(trunk, tape, layer++);
     }
@@ -133,20 +180,22 @@ void trunk_forward(const struct trunk *trunk, struct trunk_tape *tape, size_t se
         trunk_attention_forward(trunk, tape, layer);
         if (trunk->layer[layer].is_moe) {
             trunk_moe_ask(trunk, tape, layer);
-            return;
+            return trunk_get_asked(trunk, tape, segment);
         }
         trunk_dense_forward(trunk, tape, layer);
     }
     trunk_head_forward(trunk, tape);
+    return trunk_get_losses(trunk, tape);
 }
 
-void trunk_backward(const struct trunk *trunk, struct trunk_tape *tape, size_t segment, float grad_scale)
+int trunk_backward(const struct trunk *trunk, struct trunk_tape *tape, size_t segment, float grad_scale)
 {
     size_t n_left = trunk->run->layers; /* layers not yet passed */
     assert(segment <= trunk->run->n_moe && tape->inside->is_training);
     if (segment == trunk->run->n_moe) {
         trunk_head_backward(trunk, tape, grad_scale);
     } else {
+        trunk_put_gradients(trunk, tape, segment);
         n_left = layer_of(trunk, segment);
         trunk_moe_ask_backward(trunk, tape, n_left);
         trunk_attention_backward(trunk, tape, n_left);
@@ -154,10 +203,11 @@ void trunk_backward(const struct trunk *trunk, struct trunk_tape *tape, size_t s
     for (; n_left > 0; n_left--) {
         if (trunk->layer[n_left - 1].is_moe) {
             trunk_moe_join_backward(trunk, tape, n_left - 1, grad_scale);
-            return;
+            return trunk_get_told(trunk, tape, segment - 1, grad_scale);
         }
         trunk_dense_backward(trunk, tape, n_left - 1);
         trunk_attention_backward(trunk, tape, n_left - 1);
     }
     trunk_embed_backward(trunk, tape);
+    return trunk->kernels.wait();
 }

@@ -1,14 +1,25 @@
 /* model/trunk_swiglu.c - the SwiGLU block, as a layer's mlp and as the shared expert of a MoE layer. */
 #include "model/trunk_inside.h"
 
+/* Where the products that read it are of integers nobody needs its floats. */
+static void hidden(const struct trunk *trunk, const struct trunk_swiglu_act *act, size_t N, size_t H)
+{
+    const struct trunk_input *h = &act->h;
+    if (trunk->linear && trunk->kernels.swiglu_rows) {
+        trunk->kernels.swiglu_rows(h->high, h->low, h->exponent, act->g, act->u, NULL, N, H);
+        return;
+    }
+    trunk->kernels.swiglu(h->f32, act->g, act->u, N * H);
+    trunk_round(trunk, h, N, H);
+}
+
 void trunk_swiglu_forward(const struct trunk *trunk, const struct trunk_swiglu *block, const struct trunk_swiglu_act *act,
                           float *out, const struct trunk_input *x, size_t N)
 {
     profile_enter(PROFILE_SWIGLU);
     trunk_product(trunk, act->g, x, &block->gate, N, false);
     trunk_product(trunk, act->u, x, &block->up, N, false);
-    trunk->kernels.swiglu(act->h.f32, act->g, act->u, N * block->H);
-    trunk_round(trunk, &act->h, N, block->H);
+    hidden(trunk, act, N, block->H);
     profile_enter(PROFILE_SWIGLU);
     trunk_product(trunk, out, &act->h, &block->down, N, true);
 }

@@ -132,16 +132,30 @@ int trunk_table_build(struct trunk *trunk)
     return 0;
 }
 
-void trunk_table_draw(struct trunk *trunk)
+static void draw(const struct trunk *trunk, const struct trunk_tensor *tensor, float *at)
 {
+    size_t n = tensor->M * tensor->N;
+    uint32_t key[2];
+    random_key(key, &trunk->run->birth, tensor->name);
+    if (tensor->init_std > 0.0f)
+        ref_init_normal(at, key, tensor->init_std, n);
+    for (size_t i = 0; tensor->init_std == 0.0f && i < n; i++)
+        at[i] = tensor->M == 1 ? 1.0f : 0.0f;
+}
+
+int trunk_table_draw(struct trunk *trunk)
+{
+    size_t n_most = 1;
+    for (size_t i = 0; i < trunk->n_tensors; i++)
+        n_most = trunk->tensor[i].M * trunk->tensor[i].N > n_most ? trunk->tensor[i].M * trunk->tensor[i].N : n_most;
+    float *drawn = malloc(n_most * sizeof *drawn);
+    if (!drawn)
+        return HANSE_ENOMEM;
     for (size_t i = 0; i < trunk->n_tensors; i++) {
-        const struct trunk_tensor *tensor = &trunk->tensor[i];
-        float *at = trunk->param + tensor->offset;
-        uint32_t key[2];
-        random_key(key, &trunk->run->birth, tensor->name);
-        if (tensor->init_std > 0.0f)
-            ref_init_normal(at, key, tensor->init_std, tensor->M * tensor->N);
-        for (size_t j = 0; tensor->init_std == 0.0f && tensor->M == 1 && j < tensor->N; j++)
-            at[j] = 1.0f;
+        draw(trunk, &trunk->tensor[i], drawn);
+        trunk->kernels.put(trunk->param + trunk->tensor[i].offset, drawn,
+                           trunk->tensor[i].M * trunk->tensor[i].N * sizeof *drawn);
     }
+    free(drawn);
+    return 0;
 }

@@ -1,68 +1,46 @@
 /* model/trunk_tape.c - the memory of one microbatch: laid out twice, once to count, once to point. */
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/arena.h"
 #include "model/trunk_inside.h"
 
-/* One block of floats that grows from the front.  While `at` is NULL it only counts. */
-struct layout {
-    float *at;
-    size_t n;
-};
-
-#define ALIGN_FLOATS 16 /* 64 bytes */
-
-static void *take(struct layout *layout, size_t n)
-{
-    float *piece = layout->at ? layout->at + layout->n : NULL;
-    layout->n += (n + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
-    return piece;
-}
-
-static size_t floats_for(size_t n_bytes)
-{
-    return (n_bytes + sizeof(float) - 1) / sizeof(float);
-}
-
 /* What products read, with room for its integers where they are of integers. */
-static void lay_input(struct layout *layout, struct trunk_input *x, bool is_rounded, size_t N, size_t D)
+static void lay_input(struct trunk_layout *layout, struct trunk_input *x, bool is_rounded, size_t N, size_t D)
 {
-    x->f32 = take(layout, N * D);
+    x->f32 = trunk_lay(layout, N * D);
     if (!is_rounded)
         return;
-    x->exponent = take(layout, floats_for(N));
-    x->high = take(layout, floats_for(N * D));
-    x->low = take(layout, floats_for(N * D));
+    x->exponent = trunk_lay(layout, trunk_floats_for(N));
+    x->high = trunk_lay(layout, trunk_floats_for(N * D));
+    x->low = trunk_lay(layout, trunk_floats_for(N * D));
 }
 
-static void lay_swiglu(struct layout *layout, struct trunk_swiglu_act *act, bool is_rounded, size_t N, size_t H)
+static void lay_swiglu(struct trunk_layout *layout, struct trunk_swiglu_act *act, bool is_rounded, size_t N, size_t H)
 {
-    act->g = take(layout, N * H);
-    act->u = take(layout, N * H);
+    act->g = trunk_lay(layout, N * H);
+    act->u = trunk_lay(layout, N * H);
     lay_input(layout, &act->h, is_rounded, N, H);
 }
 
 /* One layer's activations; `H` and `latent` are the widest of the layers that will share it. */
-static void lay_layer(struct layout *layout, struct trunk_layer_act *act, const struct run *run, size_t B, size_t T, size_t H,
-                      size_t latent)
+static void lay_layer(struct trunk_layout *layout, struct trunk_layer_act *act, const struct run *run, size_t B, size_t T,
+                      size_t H, size_t latent)
 {
     size_t N = B * T, D = run->width;
     bool is_rounded = run->trunk == RUN_TRUNK_I8X2;
     lay_input(layout, &act->a, is_rounded, N, D);
-    act->rstd_a = take(layout, N);
-    act->q_in = take(layout, N * D);
-    act->k_in = take(layout, N * D);
-    act->rstd_q = take(layout, N * run->heads);
-    act->rstd_k = take(layout, N * run->heads);
-    act->q = take(layout, N * D);
-    act->k = take(layout, N * D);
-    act->v = take(layout, N * D);
+    act->rstd_a = trunk_lay(layout, N);
+    act->q_in = trunk_lay(layout, N * D);
+    act->k_in = trunk_lay(layout, N * D);
+    act->rstd_q = trunk_lay(layout, N * run->heads);
+    act->rstd_k = trunk_lay(layout, N * run->heads);
+    act->q = trunk_lay(layout, N * D);
+    act->k = trunk_lay(layout, N * D);
+    act->v = trunk_lay(layout, N * D);
     lay_input(layout, &act->o, is_rounded, N, D);
-    act->prob = take(layout, B * run->heads * T * T);
+    act->prob = trunk_lay(layout, B * run->heads * T * T);
     lay_input(layout, &act->b, is_rounded, N, D);
-    act->rstd_b = take(layout, N);
+    act->rstd_b = trunk_lay(layout, N);
     lay_swiglu(layout, &act->mlp, is_rounded, N, H);
     lay_input(layout, &act->combined, is_rounded, N, latent);
 }
@@ -75,7 +53,7 @@ static size_t widest(const struct trunk *trunk)
     return H;
 }
 
-static void lay_layers(struct layout *layout, const struct trunk *trunk, struct trunk_tape *tape)
+static void lay_layers(struct trunk_layout *layout, const struct trunk *trunk, struct trunk_tape *tape)
 {
     const struct run *run = trunk->run;
     struct trunk_inside *in = tape->inside;
@@ -89,114 +67,117 @@ static void lay_layers(struct layout *layout, const struct trunk *trunk, struct 
             in->layer[layer] = in->layer[0];
     }
     for (size_t i = 0; i <= 2 * (size_t)run->layers; i++)
-        in->h[i] = i == 0 || in->is_training ? take(layout, tape->N * run->width) : in->h[0];
+        in->h[i] = i == 0 || in->is_training ? trunk_lay(layout, tape->N * run->width) : in->h[0];
 }
 
-static void lay_exchange(struct layout *layout, const struct trunk *trunk, struct trunk_tape *tape)
-{
-    size_t N = tape->N, D = trunk->run->latent, K = trunk->run->chosen, E = trunk->run->experts;
-    for (size_t i = 0; i < trunk->run->n_moe; i++) {
-        struct trunk_exchange *exchange = &tape->exchange[i];
-        exchange->x = take(layout, N * D);
-        exchange->logit = take(layout, N * E);
-        exchange->score = take(layout, N * E);
-        exchange->pick = take(layout, N * K);
-        exchange->answered = take(layout, (N * K + 3) / 4);
-        exchange->y = take(layout, N * K * D);
-        exchange->weight = take(layout, N * K);
-        if (tape->inside->is_training) {
-            exchange->gout = take(layout, N * D);
-            exchange->gx = take(layout, N * K * D);
-        }
-    }
-}
-
-static void lay_backward(struct layout *layout, const struct trunk *trunk, struct trunk_tape *tape)
+static void lay_backward(struct trunk_layout *layout, const struct trunk *trunk, struct trunk_tape *tape)
 {
     const struct run *run = trunk->run;
     struct trunk_inside *in = tape->inside;
     size_t N = tape->N, D = run->width;
-    in->gh = take(layout, N * D);
-    in->gb = take(layout, N * D);
-    in->gq = take(layout, N * D);
-    in->gk = take(layout, N * D);
-    in->gv = take(layout, N * D);
-    in->ghidden = take(layout, N * widest(trunk));
-    in->grows = take(layout, N * run->latent);
-    in->gweight = take(layout, N * run->chosen);
-    in->gscore = take(layout, N * run->experts);
-    in->lse = take(layout, N);
-    in->round = take(layout, floats_for(trunk_round_bytes(trunk, N)));
-    in->square = take(layout, tape->T * tape->T);
-    tape->grad = take(layout, trunk->n_params);
+    in->gh = trunk_lay(layout, N * D);
+    in->gb = trunk_lay(layout, N * D);
+    in->gq = trunk_lay(layout, N * D);
+    in->gk = trunk_lay(layout, N * D);
+    in->gv = trunk_lay(layout, N * D);
+    in->ghidden = trunk_lay(layout, N * widest(trunk));
+    in->grows = trunk_lay(layout, N * run->latent);
+    in->gweight = trunk_lay(layout, N * run->chosen);
+    in->gscore = trunk_lay(layout, N * run->experts);
+    in->round = trunk_lay(layout, trunk_floats_for(trunk_round_bytes(trunk, N)));
+    in->square = trunk_lay(layout, tape->T * tape->T);
+    tape->grad = trunk_lay(layout, trunk->n_params);
 }
 
 /* Returns the floats that all of it takes. */
 static size_t lay(const struct trunk *trunk, struct trunk_tape *tape, float *memory)
 {
-    struct layout layout = {.at = memory};
+    struct trunk_layout layout = {.at = memory};
     size_t N = tape->N, D = trunk->run->width;
-    tape->token = take(&layout, N);
-    tape->target = take(&layout, N);
-    tape->loss = take(&layout, N);
-    tape->logits = take(&layout, N * TRUNK_VOCABULARY);
-    lay_input(&layout, &tape->inside->y, trunk->linear != NULL, N, D);
-    tape->inside->rstd_y = take(&layout, N);
+    struct trunk_inside *in = tape->inside;
+    trunk_lay_tokens(&layout, tape, &in->token, &in->target, &in->loss);
+    in->logits = trunk_lay(&layout, N * TRUNK_VOCABULARY);
+    lay_input(&layout, &in->y, trunk->linear != NULL, N, D);
+    in->rstd_y = trunk_lay(&layout, N);
     lay_layers(&layout, trunk, tape);
-    lay_exchange(&layout, trunk, tape);
-    if (tape->inside->is_training)
+    trunk_lay_exchanges(&layout, tape, in->exchange, false);
+    if (in->is_training)
         lay_backward(&layout, trunk, tape);
     return layout.n;
 }
 
-int trunk_tape_new(const struct trunk *trunk, size_t B, size_t T, bool is_training, struct trunk_tape **out)
+/* The tape's own memory, and the gradients in it begin at 0. */
+static int allot(const struct trunk *trunk, struct trunk_tape *tape)
 {
-    const struct run *run = trunk->run;
-    struct trunk_tape *tape = calloc(1, sizeof *tape);
-    assert(B >= 1 && T >= 1 && T <= run->context);
-    if (!tape)
-        goto fail;
-    *tape = (struct trunk_tape){.trunk = trunk, .B = B, .T = T, .N = B * T};
-    tape->exchange = calloc(run->n_moe + 1, sizeof *tape->exchange); /* + 1: a run may have no MoE layer */
-    tape->inside = calloc(1, sizeof *tape->inside);
-    if (!tape->exchange || !tape->inside)
-        goto fail;
-    struct trunk_inside *in = tape->inside;
+    size_t n_bytes = lay(trunk, tape, NULL) * sizeof *tape->inside->memory;
+    tape->inside->memory = trunk->kernels.allot(n_bytes);
+    if (!tape->inside->memory)
+        return trunk_no_room(trunk, n_bytes, "a microbatch",
+                             "trainer.batch, model.context or model.width, or, since each has the trunk's gradients of its own, "
+                             "trainer.microbatches");
+    lay(trunk, tape, tape->inside->memory);
+    trunk_tape_clear(tape);
+    return trunk->kernels.wait();
+}
+
+static int make_inside(struct trunk_tape *tape, size_t B, bool is_training)
+{
+    const struct run *run = tape->trunk->run;
+    struct trunk_inside *in = tape->inside = calloc(1, sizeof *in);
+    if (!in)
+        return HANSE_ENOMEM;
     in->B_max = B;
     in->is_training = is_training;
     in->h = calloc(2 * (size_t)run->layers + 1, sizeof *in->h);
     in->layer = calloc(run->layers, sizeof *in->layer);
-    if (!in->h || !in->layer)
+    in->exchange = calloc(run->n_moe + 1, sizeof *in->exchange); /* + 1: a run may have no MoE layer */
+    return in->h && in->layer && in->exchange ? 0 : HANSE_ENOMEM;
+}
+
+int trunk_tape_new(const struct trunk *trunk, size_t B, size_t T, bool is_training, enum numerics form, struct trunk_tape **out)
+{
+    int err = HANSE_ENOMEM;
+    struct trunk_tape *tape = calloc(1, sizeof *tape);
+    assert(B >= 1 && T >= 1 && T <= trunk->run->context);
+    if (!tape)
         goto fail;
-    in->memory = arena_aligned(lay(trunk, tape, NULL), sizeof *in->memory);
-    if (!in->memory)
+    *tape = (struct trunk_tape){.trunk = trunk, .B = B, .T = T, .N = B * T, .form = form};
+    err = make_inside(tape, B, is_training);
+    if (!err)
+        err = allot(trunk, tape);
+    if (!err)
+        err = trunk_side_make(trunk, tape);
+    if (err)
         goto fail;
-    lay(trunk, tape, in->memory);
     *out = tape;
     return 0;
 fail:
     trunk_tape_free(tape);
-    return HANSE_ENOMEM;
+    return err;
 }
 
 void trunk_tape_free(struct trunk_tape *tape)
 {
     if (!tape)
         return;
-    if (tape->inside) {
-        free(tape->inside->memory);
-        free(tape->inside->h);
-        free(tape->inside->layer);
+    struct trunk_inside *in = tape->inside;
+    if (in) {
+        if (tape->exchange != in->exchange)
+            free(tape->exchange);
+        tape->trunk->kernels.release(in->memory);
+        free(in->cpu_memory);
+        free(in->exchange);
+        free(in->h);
+        free(in->layer);
     }
-    free(tape->inside);
-    free(tape->exchange);
+    free(in);
     free(tape);
 }
 
 void trunk_tape_clear(struct trunk_tape *tape)
 {
     if (tape->grad)
-        memset(tape->grad, 0, tape->trunk->n_params * sizeof *tape->grad);
+        tape->trunk->kernels.zero(tape->grad, tape->trunk->n_params * sizeof *tape->grad);
     tape->zloss = 0.0;
 }
 

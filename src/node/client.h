@@ -22,8 +22,9 @@ struct client;
 
 struct client_config {
     const struct run *run;         /* kept */
-    const struct kernels *kernels; /* kept; for the router and the local host */
-    struct team *team;             /* kept; the workers', for large products of the trunk; NULL: none */
+    const struct kernels *kernels; /* kept; of the CPU, for the router and the local host */
+    const struct kernels *device;  /* kept; of a GPU, for the trunk; NULL: the trunk computes with the CPU's */
+    struct team *team;             /* kept; the workers', for large products of a trunk on the CPU; NULL: none */
     const struct key *key;         /* kept */
     uint8_t role;                  /* enum message_role */
     struct addr join[CLIENT_JOIN_MAX];
@@ -33,6 +34,12 @@ struct client_config {
     bool is_sync;          /* wait for every expert */
     uint64_t seed;
 };
+
+/** The kernels that the trunk is to compute with. */
+static inline const struct kernels *client_trunk_kernels(const struct client_config *config)
+{
+    return config->device ? config->device : config->kernels;
+}
 
 /** Keeps `io`, `disk` (the local host's checkpoints; unused otherwise).  Errors of host_new() when local. */
 HANSE_MUST_USE int client_new(const struct client_config *config, const struct io *io, const struct disk *disk, uint64_t now_us,

@@ -18,13 +18,11 @@ struct lane {
     size_t index;
     struct trunk_tape *tape;
     struct exchange **exchange; /* n_moe */
-    struct rows *x;             /* (n_moe) rows for the experts, in the form in which they travel */
-    struct rows gout;           /* and gradients */
-    void *bytes;                /* behind both; NULL when they travel as floats */
     struct io_work work;
     struct pipeline_job job;
     size_t segment;
     bool is_backward, is_working, is_busy;
+    int err;          /* of the segment */
     float *bias;      /* (E) as it was when the segment was handed to the worker */
     uint8_t *allowed; /* (E) */
     void (*done)(void *arg, uint64_t now_us, size_t lane);
@@ -36,28 +34,8 @@ struct pipeline {
     size_t n_moe, E, K;
     struct lane *lane;
     bool is_stopped;
+    int err; /* of the first segment that failed */
 };
-
-/* Where rows are rounded to: x of each layer, since a host may have to see it again, and one gradient. */
-static int make_rows(struct lane *lane)
-{
-    const struct pipeline_config *config = &lane->pipeline->config;
-    const struct run *run = config->trunk->run;
-    enum numerics form = run->expert_numerics;
-    size_t N = config->B * config->T, n_moe = lane->pipeline->n_moe, n_bytes = rows_bytes(form, N, run->latent);
-    lane->x = calloc(n_moe + 1, sizeof *lane->x);
-    if (!lane->x)
-        return HANSE_ENOMEM;
-    if (form == NUMERICS_F32)
-        return 0;
-    lane->bytes = calloc(n_moe + 1, n_bytes);
-    if (!lane->bytes)
-        return HANSE_ENOMEM;
-    for (size_t i = 0; i < n_moe; i++)
-        lane->x[i] = rows_at(form, (uint8_t *)lane->bytes + i * n_bytes, N, run->latent);
-    lane->gout = rows_at(form, (uint8_t *)lane->bytes + n_moe * n_bytes, N, run->latent);
-    return 0;
-}
 
 static int make_lane(struct pipeline *pipeline, size_t index)
 {
@@ -70,9 +48,8 @@ static int make_lane(struct pipeline *pipeline, size_t index)
     lane->allowed = calloc(pipeline->E, 1);
     if (!lane->exchange || !lane->bias || !lane->allowed)
         return HANSE_ENOMEM;
-    int err = make_rows(lane);
-    if (!err)
-        err = trunk_tape_new(config->trunk, config->B, config->T, config->is_training, &lane->tape);
+    int err = trunk_tape_new(config->trunk, config->B, config->T, config->is_training, config->trunk->run->expert_numerics,
+                             &lane->tape);
     for (size_t i = 0; !err && i < pipeline->n_moe; i++)
         err = exchange_new(config->router, config->B * config->T, &lane->exchange[i]);
     return err;
@@ -113,8 +90,6 @@ void pipeline_free(struct pipeline *pipeline)
             exchange_free(lane->exchange[i]);
         trunk_tape_free(lane->tape);
         free(lane->exchange);
-        free(lane->x);
-        free(lane->bytes);
         free(lane->bias);
         free(lane->allowed);
     }
@@ -129,36 +104,27 @@ struct trunk_tape *pipeline_tape(struct pipeline *pipeline, size_t lane)
 
 /* -- A segment, on a worker -------------------------------------------------------------------------- */
 
-/* A row that cannot be rounded is marked so, and its experts refuse it. */
-static void round_rows(const struct lane *lane, struct rows *to, const float *from)
+static int forward(struct lane *lane)
 {
-    const struct trunk *trunk = lane->pipeline->config.trunk;
-    if (trunk->run->expert_numerics == NUMERICS_F32)
-        *to = (struct rows){.f32 = from};
-    else
-        rows_round(&trunk->kernels, to, from, lane->tape->N, trunk->run->latent);
+    struct pipeline *pipeline = lane->pipeline;
+    if (lane->segment == 0 && lane->job.is_training)
+        trunk_tape_clear(lane->tape);
+    int err = trunk_forward(pipeline->config.trunk, lane->tape, lane->segment);
+    if (!err && lane->segment < pipeline->n_moe) {
+        struct trunk_exchange *x = &lane->tape->exchange[lane->segment];
+        profile_enter(PROFILE_GATE);
+        ref_gate_topk(x->pick, x->score, lane->bias, lane->allowed, lane->tape->N, pipeline->K, pipeline->E);
+    }
+    return err;
 }
 
 static void run_segment(struct io_work *work)
 {
     struct lane *lane = work->owner;
-    struct pipeline *pipeline = lane->pipeline;
-    const struct trunk *trunk = pipeline->config.trunk;
-    if (lane->is_backward) {
-        trunk_backward(trunk, lane->tape, lane->segment, lane->job.grad_scale);
-        profile_enter(PROFILE_COMBINE);
-        if (lane->segment > 0)
-            round_rows(lane, &lane->gout, lane->tape->exchange[lane->segment - 1].gout);
-        return;
-    }
-    trunk_forward(trunk, lane->tape, lane->segment);
-    if (lane->segment < pipeline->n_moe) {
-        struct trunk_exchange *x = &lane->tape->exchange[lane->segment];
-        profile_enter(PROFILE_COMBINE);
-        round_rows(lane, &lane->x[lane->segment], x->x);
-        profile_enter(PROFILE_GATE);
-        ref_gate_topk(x->pick, x->score, lane->bias, lane->allowed, lane->tape->N, pipeline->K, pipeline->E);
-    }
+    if (lane->is_backward)
+        lane->err = trunk_backward(lane->pipeline->config.trunk, lane->tape, lane->segment, lane->job.grad_scale);
+    else
+        lane->err = forward(lane);
 }
 
 /* Expert dropout (as robustness training for hosts that vanish): a microbatch does without some experts of a layer, but
@@ -227,7 +193,7 @@ static void after_forward(struct lane *lane, uint64_t now_us)
     size_t s = lane->segment;
     if (s < lane->pipeline->n_moe) {
         struct trunk_exchange *x = &lane->tape->exchange[s];
-        exchange_forward(lane->exchange[s], now_us, (uint32_t)s, lane->tape->N, lane->x[s], x->pick, x->answered, x->y,
+        exchange_forward(lane->exchange[s], now_us, (uint32_t)s, lane->tape->N, x->x_rows, x->pick, x->answered, x->y,
                          lane->job.is_training, forward_answered, lane);
         return;
     }
@@ -246,7 +212,7 @@ static void after_backward(struct lane *lane, uint64_t now_us)
         return;
     }
     struct trunk_exchange *x = &lane->tape->exchange[lane->segment - 1];
-    exchange_backward(lane->exchange[lane->segment - 1], now_us, x->weight, lane->gout, x->gx, lane->job.lr_scale,
+    exchange_backward(lane->exchange[lane->segment - 1], now_us, x->weight, x->gout_rows, x->gx, lane->job.lr_scale,
                       backward_answered, lane);
 }
 
@@ -265,6 +231,21 @@ void pipeline_start(struct pipeline *pipeline, uint64_t now_us, size_t lane_i, c
     compute(lane);
 }
 
+void pipeline_stop(struct pipeline *pipeline)
+{
+    pipeline->is_stopped = true;
+    for (size_t l = 0; l < pipeline->config.n_lanes; l++)
+        for (size_t i = 0; i < pipeline->n_moe; i++)
+            exchange_cancel(pipeline->lane[l].exchange[i]);
+}
+
+/* A lane whose segment failed stays where it is. */
+static void fail(struct pipeline *pipeline, int err)
+{
+    pipeline->err = err;
+    pipeline_stop(pipeline);
+}
+
 bool pipeline_work_done(struct pipeline *pipeline, uint64_t now_us, const struct io_work *work)
 {
     for (size_t l = 0; l < pipeline->config.n_lanes; l++) {
@@ -274,7 +255,9 @@ bool pipeline_work_done(struct pipeline *pipeline, uint64_t now_us, const struct
         lane->is_working = false;
         if (pipeline->is_stopped)
             return true;
-        if (lane->is_backward)
+        if (lane->err)
+            fail(pipeline, lane->err);
+        else if (lane->is_backward)
             after_backward(lane, now_us);
         else
             after_forward(lane, now_us);
@@ -283,12 +266,9 @@ bool pipeline_work_done(struct pipeline *pipeline, uint64_t now_us, const struct
     return false;
 }
 
-void pipeline_stop(struct pipeline *pipeline)
+int pipeline_err(const struct pipeline *pipeline)
 {
-    pipeline->is_stopped = true;
-    for (size_t l = 0; l < pipeline->config.n_lanes; l++)
-        for (size_t i = 0; i < pipeline->n_moe; i++)
-            exchange_cancel(pipeline->lane[l].exchange[i]);
+    return pipeline->err;
 }
 
 size_t pipeline_n_working(const struct pipeline *pipeline)

@@ -48,6 +48,10 @@ void pipeline_start(struct pipeline *pipeline, uint64_t now_us, size_t lane, con
 /** Passes on a finished piece of work; false when it is not the pipeline's. */
 bool pipeline_work_done(struct pipeline *pipeline, uint64_t now_us, const struct io_work *work);
 
+/** 0, or why a segment failed (a device: HANSE_EDEVICE, HANSE_ENOMEM): then the pipeline has stopped by itself.  Ask after
+ * pipeline_work_done(). */
+int pipeline_err(const struct pipeline *pipeline);
+
 /** Stops waiting for hosts: no lane calls back any more. */
 void pipeline_stop(struct pipeline *pipeline);
 

@@ -83,6 +83,17 @@ static void look(struct reader *reader)
         end(reader, 0);
 }
 
+static void work_done(struct reader *reader, const struct io_work *done)
+{
+    pipeline_work_done(reader->pipeline, reader->now_us, done);
+    int err = pipeline_err(reader->pipeline);
+    if (!err || reader->phase != PHASE_READING)
+        return;
+    log_error("%s in the middle of it: %s", hanse_strerror(err),
+              err == HANSE_ENOMEM ? "let others leave it, or use the CPU" : "see what the system says of it, or use the CPU");
+    end(reader, err);
+}
+
 static void on_event(void *self, uint64_t now_us, const struct io_event *event)
 {
     struct reader *reader = self;
@@ -93,7 +104,7 @@ static void on_event(void *self, uint64_t now_us, const struct io_event *event)
     if (event->kind == IO_STOP && reader->phase != PHASE_ENDING)
         end(reader, HANSE_EINTERRUPTED);
     else if (event->kind == IO_WORK_DONE && !is_clients)
-        pipeline_work_done(reader->pipeline, now_us, event->work);
+        work_done(reader, event->work);
     if (reader->phase == PHASE_WAITING)
         look(reader);
     else if (reader->phase == PHASE_ENDING)
@@ -144,9 +155,9 @@ int reader_new(const struct reader_config *config, const struct io *io, const st
     reader->now_us = now_us;
     err = client_new(&reader->config.client, io, disk, now_us, &reader->client);
     if (!err)
-        err = trunk_new(config->client.run, config->client.kernels, &reader->trunk);
+        err = trunk_new(config->client.run, client_trunk_kernels(&config->client), &reader->trunk);
     if (!err)
-        reader->trunk->team = config->client.team;
+        reader->trunk->team = reader->trunk->kernels.is_device ? NULL : config->client.team;
     if (!err)
         err = load(reader, disk);
     if (err)

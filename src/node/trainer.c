@@ -19,7 +19,7 @@
 #define COST_UPDATE_US 2000
 #define N_PARTS 4 /* of an update; any number gives the same bits */
 
-enum phase { PHASE_WAITING, PHASE_STEPPING, PHASE_UPDATING, PHASE_SAVING, PHASE_DONE };
+enum phase { PHASE_WAITING, PHASE_STEPPING, PHASE_UPDATING, PHASE_SAVING, PHASE_FAILING, PHASE_DONE };
 
 struct trainer {
     struct trainer_config config;
@@ -37,13 +37,14 @@ struct trainer {
     size_t n_micro, B;        /* microbatches a step, sequences in each */
     size_t n_started, n_done; /* microbatches of this step */
     float lr_scale, grad_norm;
-    int update_err;
+    int update_err, part_err[N_PARTS], copy_err;
     struct io_work sum, part[N_PARTS], copy, save;
     size_t n_parts_out;
     bool is_saving, is_writing; /* a checkpoint; the trunk's part of it */
     bool is_last_save, is_stopping;
     uint64_t stop_us, save_us; /* when the user asked to end; when the next checkpoint is due */
     uint64_t saved_at_us;      /* what the checkpoint says of its time */
+    int64_t saved_step;        /* of the last checkpoint that was written; 0: none */
     int save_err, result;
 
     struct trunk_counters counters;
@@ -81,7 +82,6 @@ static void start_micro(struct trainer *trainer)
     uint64_t step = trainer->optimizer->step;
     struct trunk_tape *tape = trainer->tape[i];
     profile_enter(PROFILE_OTHER);
-    trunk_tape_clear(tape);
     data_batch(trainer->config.data, trainer->config.seed, step, i * trainer->B, trainer->B, trainer->run->context, tape->token,
                tape->target);
     struct pipeline_job job = {.is_training = true,
@@ -118,14 +118,15 @@ static void run_sum(struct io_work *work)
 static void run_part(struct io_work *work)
 {
     struct trainer *trainer = work->owner;
-    optimizer_part(trainer->optimizer, (size_t)(work - trainer->part), N_PARTS);
+    size_t part = (size_t)(work - trainer->part);
+    trainer->part_err[part] = optimizer_part(trainer->optimizer, part, N_PARTS);
 }
 
 /* On a worker: a copy for the checkpoint while nobody touches the parameters. */
 static void run_copy(struct io_work *work)
 {
     struct trainer *trainer = work->owner;
-    trunk_state_take(trainer->state, trainer->optimizer);
+    trainer->copy_err = trunk_state_take(trainer->state, trainer->optimizer);
 }
 
 static void hand_out(struct trainer *trainer, struct io_work *work, void (*run)(struct io_work *work))
@@ -192,15 +193,57 @@ static void end(struct trainer *trainer, int err)
     trainer->io->ops->stopped(trainer->io->ctx, err);
 }
 
+static bool is_working(const struct trainer *trainer)
+{
+    return trainer->is_saving || pipeline_n_working(trainer->pipeline) > 0 || client_is_working(trainer->client);
+}
+
+/* -- When the trunk's device failed ------------------------------------------------------------------ */
+
+static void fail_when_idle(struct trainer *trainer)
+{
+    if (!is_working(trainer))
+        end(trainer, trainer->result);
+}
+
+/* What is on the device is lost or doubtful, so nothing of it is written; call when no part of an update is out. */
+static void fail(struct trainer *trainer, int err)
+{
+    log_error("step %llu: %s, and training ends here; it goes on from step %lld, %s, when 'hanse train' is started again%s",
+              (unsigned long long)trainer->optimizer->step,
+              err == HANSE_ENOMEM ? "the GPU is out of memory" : hanse_strerror(err), (long long)trainer->saved_step,
+              trainer->saved_step ? "the trunk's last checkpoint" : "since there is no checkpoint yet",
+              err == HANSE_ENOMEM ? "; let others leave the GPU, or lower trainer.batch or model.width" : "");
+    trainer->phase = PHASE_FAILING;
+    trainer->result = err;
+    pipeline_stop(trainer->pipeline);
+    client_stop(trainer->client);
+    fail_when_idle(trainer);
+}
+
+static int first_error(const int *err, size_t n)
+{
+    size_t i = 0;
+    while (i + 1 < n && !err[i])
+        i++;
+    return err[i];
+}
+
+/* -- The end ----------------------------------------------------------------------------------------- */
+
 /* Saves the last step and ends; waits for whatever is still out. */
 static void wind_up(struct trainer *trainer)
 {
     trainer->phase = PHASE_SAVING;
     pipeline_stop(trainer->pipeline);
     client_stop(trainer->client);
-    if (trainer->is_saving || pipeline_n_working(trainer->pipeline) > 0 || client_is_working(trainer->client))
+    if (is_working(trainer))
         return;
-    trunk_state_take(trainer->state, trainer->optimizer);
+    int err = trunk_state_take(trainer->state, trainer->optimizer);
+    if (err) {
+        fail(trainer, err);
+        return;
+    }
     trainer->is_last_save = true;
     start_save(trainer);
 }
@@ -215,6 +258,8 @@ static void saved(struct trainer *trainer)
     if (trainer->save_err)
         log_error("the checkpoint was not written (%s); %s, make room or mend the disk", hanse_strerror(trainer->save_err),
                   trainer->is_last_save ? "what was learned since the last one is lost" : "training goes on");
+    else
+        trainer->saved_step = trainer->state->counters.step;
     if (trainer->phase != PHASE_SAVING)
         return;
     if (trainer->is_last_save)
@@ -288,6 +333,10 @@ static void updated(struct trainer *trainer)
 
 static void begin_parts(struct trainer *trainer)
 {
+    if (trainer->update_err && trainer->update_err != HANSE_EREJECT) {
+        fail(trainer, trainer->update_err);
+        return;
+    }
     if (trainer->update_err) {
         updated(trainer);
         return;
@@ -334,22 +383,43 @@ static void stop(struct trainer *trainer)
         end(trainer, 0);
 }
 
+static void after_parts(struct trainer *trainer)
+{
+    int err = first_error(trainer->part_err, N_PARTS);
+    if (err)
+        fail(trainer, err);
+    else
+        updated(trainer);
+}
+
+static void after_copy(struct trainer *trainer)
+{
+    if (trainer->copy_err) {
+        fail(trainer, trainer->copy_err);
+        return;
+    }
+    start_save(trainer);
+    go_on(trainer);
+}
+
 static void work_done(struct trainer *trainer, const struct io_work *done)
 {
     if (done == &trainer->sum) {
         begin_parts(trainer);
     } else if (done >= trainer->part && done < trainer->part + N_PARTS) {
         if (--trainer->n_parts_out == 0)
-            updated(trainer);
+            after_parts(trainer);
     } else if (done == &trainer->copy) {
-        start_save(trainer);
-        go_on(trainer);
+        after_copy(trainer);
     } else if (done == &trainer->save) {
         trainer->is_writing = false;
         saved(trainer);
-    } else if (pipeline_work_done(trainer->pipeline, trainer->now_us, done) && trainer->phase == PHASE_SAVING &&
-               !trainer->is_saving)
-        wind_up(trainer);
+    } else if (pipeline_work_done(trainer->pipeline, trainer->now_us, done)) {
+        if (trainer->phase == PHASE_STEPPING && pipeline_err(trainer->pipeline))
+            fail(trainer, pipeline_err(trainer->pipeline));
+        else if (trainer->phase == PHASE_SAVING && !trainer->is_saving)
+            wind_up(trainer);
+    }
 }
 
 static void on_event(void *self, uint64_t now_us, const struct io_event *event)
@@ -369,6 +439,8 @@ static void on_event(void *self, uint64_t now_us, const struct io_event *event)
         wind_up(trainer);
     if (trainer->phase == PHASE_WAITING)
         look(trainer);
+    else if (trainer->phase == PHASE_FAILING)
+        fail_when_idle(trainer);
     /* A step that cannot end (a host is awaited) must not keep the user: the last whole step is saved. */
     if (trainer->phase == PHASE_STEPPING && trainer->is_stopping && now_us >= trainer->stop_us + STOP_PATIENCE_US)
         wind_up(trainer);
@@ -402,8 +474,11 @@ static int resume(struct trainer *trainer)
                   (long long)trainer->state->counters.seed);
         return HANSE_EINVAL;
     }
-    trunk_state_give(trainer->state, trainer->optimizer);
+    err = trunk_state_give(trainer->state, trainer->optimizer);
+    if (err)
+        return err;
     trainer->counters = trainer->state->counters;
+    trainer->saved_step = trainer->counters.step;
     trainer->elapsed_before_us = trainer->counters.elapsed_us;
     for (uint32_t moe = 0; moe < trainer->run->n_moe; moe++) {
         size_t at = (size_t)moe * trainer->run->experts;
@@ -448,9 +523,9 @@ int trainer_new(const struct trainer_config *config, const struct io *io, const 
     trainer->counters.seed = (int64_t)config->seed;
     err = client_new(&trainer->config.client, io, disk, now_us, &trainer->client);
     if (!err)
-        err = trunk_new(trainer->run, config->client.kernels, &trainer->trunk);
+        err = trunk_new(trainer->run, client_trunk_kernels(&config->client), &trainer->trunk);
     if (!err)
-        trainer->trunk->team = config->client.team;
+        trainer->trunk->team = trainer->trunk->kernels.is_device ? NULL : config->client.team;
     if (!err)
         err = optimizer_new(trainer->trunk, &trainer->optimizer);
     if (!err)

@@ -56,8 +56,8 @@ static void turn(float *to, const float *from, size_t M, size_t N)
             to[j * M + i] = from[i * N + j];
 }
 
-/* Between the order of the trunk and that of its checkpoint. */
-static void copy_out(const struct trunk *trunk, float *to, const float *from)
+/* From the order of the trunk to that of its checkpoint. */
+static void turn_out(const struct trunk *trunk, float *to, const float *from)
 {
     for (size_t i = 0; i < trunk->n_tensors; i++) {
         const struct trunk_tensor *t = &trunk->tensor[i];
@@ -68,38 +68,66 @@ static void copy_out(const struct trunk *trunk, float *to, const float *from)
     }
 }
 
-static void copy_in(const struct trunk *trunk, float *to, const float *from)
+static size_t largest_tensor(const struct trunk *trunk)
 {
-    for (size_t i = 0; i < trunk->n_tensors; i++) {
-        const struct trunk_tensor *t = &trunk->tensor[i];
-        if (is_turned(trunk, t))
-            turn(to + t->offset, from + t->offset, t->N, t->M);
-        else
-            memcpy(to + t->offset, from + t->offset, t->M * t->N * sizeof *to);
-    }
+    size_t most = 1;
+    for (size_t i = 0; i < trunk->n_tensors; i++)
+        most = trunk->tensor[i].M * trunk->tensor[i].N > most ? trunk->tensor[i].M * trunk->tensor[i].N : most;
+    return most;
 }
 
-void trunk_state_take(struct trunk_state *state, const struct optimizer *optimizer)
+/* And back, into the live parameters. */
+static int put_params(struct trunk *trunk, const float *from)
 {
-    size_t n_bytes = state->trunk->n_params * sizeof *state->param;
-    copy_out(state->trunk, state->param, optimizer->trunk->param);
-    memcpy(state->moment1, optimizer->moment1, n_bytes);
-    memcpy(state->moment2, optimizer->moment2, n_bytes);
+    float *turned = malloc(largest_tensor(trunk) * sizeof *turned);
+    if (!turned)
+        return HANSE_ENOMEM;
+    for (size_t i = 0; i < trunk->n_tensors; i++) {
+        const struct trunk_tensor *t = &trunk->tensor[i];
+        const float *here = from + t->offset;
+        if (is_turned(trunk, t)) {
+            turn(turned, here, t->N, t->M);
+            here = turned;
+        }
+        trunk->kernels.put(trunk->param + t->offset, here, t->M * t->N * sizeof *here);
+    }
+    free(turned);
+    trunk_pack_all(trunk);
+    return trunk->kernels.wait();
+}
+
+/* Parameters come by way of the first moments' place. */
+int trunk_state_take(struct trunk_state *state, const struct optimizer *optimizer)
+{
+    const struct trunk *trunk = optimizer->trunk;
+    const struct kernels *k = &trunk->kernels;
+    size_t n_bytes = trunk->n_params * sizeof *state->param;
+    int err = k->get(state->moment1, trunk->param, n_bytes);
+    if (err)
+        return err;
+    turn_out(trunk, state->param, state->moment1);
+    err = k->get(state->moment1, optimizer->moment1, n_bytes);
+    if (!err)
+        err = k->get(state->moment2, optimizer->moment2, n_bytes);
     state->beta_power[0] = optimizer->beta1_power;
     state->beta_power[1] = optimizer->beta2_power;
     state->counters.step = (int64_t)optimizer->step;
+    return err;
 }
 
-void trunk_state_give(const struct trunk_state *state, struct optimizer *optimizer)
+int trunk_state_give(const struct trunk_state *state, struct optimizer *optimizer)
 {
+    const struct kernels *k = &optimizer->trunk->kernels;
     size_t n_bytes = state->trunk->n_params * sizeof *state->param;
-    copy_in(state->trunk, optimizer->trunk->param, state->param);
-    trunk_pack_all(optimizer->trunk);
-    memcpy(optimizer->moment1, state->moment1, n_bytes);
-    memcpy(optimizer->moment2, state->moment2, n_bytes);
+    int err = put_params(optimizer->trunk, state->param);
+    if (err)
+        return err;
+    k->put(optimizer->moment1, state->moment1, n_bytes);
+    k->put(optimizer->moment2, state->moment2, n_bytes);
     optimizer->beta1_power = state->beta_power[0];
     optimizer->beta2_power = state->beta_power[1];
     optimizer->step = (uint64_t)state->counters.step;
+    return k->wait();
 }
 
 /* The list of tensors, pointing into `state`; n_tensors + N_EXTRA of them. */
@@ -161,10 +189,10 @@ int trunk_state_read(struct trunk *trunk, const struct disk *disk, struct checkp
     int err = trunk_state_new(trunk, &state);
     if (!err)
         err = trunk_state_load(state, disk, info);
-    if (!err) {
-        copy_in(trunk, trunk->param, state->param);
+    if (!err)
+        err = put_params(trunk, state->param);
+    if (!err)
         memcpy(bias, state->bias, (size_t)trunk->run->n_moe * trunk->run->experts * sizeof *bias);
-    }
     trunk_state_free(state);
     return err;
 }

@@ -27,16 +27,17 @@ struct trunk_state {
 HANSE_MUST_USE int trunk_state_new(const struct trunk *trunk, struct trunk_state **out);
 void trunk_state_free(struct trunk_state *state);
 
-/** Copies out of, and back into, the live trunk and optimizer. */
-void trunk_state_take(struct trunk_state *state, const struct optimizer *optimizer);
-void trunk_state_give(const struct trunk_state *state, struct optimizer *optimizer);
+/** Copies out of, and back into, the live trunk and optimizer, whose weights are packed anew.  HANSE_EDEVICE, HANSE_ENOMEM: the copy is
+ * not to be used. */
+HANSE_MUST_USE int trunk_state_take(struct trunk_state *state, const struct optimizer *optimizer);
+HANSE_MUST_USE int trunk_state_give(const struct trunk_state *state, struct optimizer *optimizer);
 
 /** Blocks on the disk.  `time_us` is for the manifest. */
 HANSE_MUST_USE int trunk_state_save(const struct trunk_state *state, const struct disk *disk, const struct key *key,
                                     uint64_t time_us);
 HANSE_MUST_USE int trunk_state_load(struct trunk_state *state, const struct disk *disk, struct checkpoint_info *info);
 
-/** Loads the parameters alone into a trunk, for readers.  HANSE_ENOENT when there is no checkpoint (not logged). */
+/** Loads the parameters alone into a trunk, ready for use by readers.  HANSE_ENOENT when there is no checkpoint (not logged). */
 HANSE_MUST_USE int trunk_state_read(struct trunk *trunk, const struct disk *disk, struct checkpoint_info *info, float *bias);
 
 #endif

@@ -192,7 +192,7 @@ static void ask_backward(struct bench *bench, struct desk *desk, struct trunk_ta
 static void forward(struct bench *bench, struct desk *desk, struct trunk_tape *tape)
 {
     for (size_t s = 0; s <= bench->run.n_moe; s++) {
-        trunk_forward(bench->trunk, tape, s);
+        must_be_0(trunk_forward(bench->trunk, tape, s));
         if (s < bench->run.n_moe)
             ask_forward(bench, desk, tape, s);
     }
@@ -201,7 +201,7 @@ static void forward(struct bench *bench, struct desk *desk, struct trunk_tape *t
 static void backward(struct bench *bench, struct desk *desk, struct trunk_tape *tape)
 {
     for (size_t s = bench->run.n_moe;; s--) {
-        trunk_backward(bench->trunk, tape, s, (float)tape->N);
+        must_be_0(trunk_backward(bench->trunk, tape, s, (float)tape->N));
         if (s == 0)
             return;
         ask_backward(bench, desk, tape, s - 1);
@@ -240,7 +240,7 @@ static void *work_micro(void *arg)
 static void *work_update(void *arg)
 {
     struct worker *worker = arg;
-    optimizer_part(worker->bench->optimizer, worker->index, worker->n_workers);
+    must_be_0(optimizer_part(worker->bench->optimizer, worker->index, worker->n_workers));
     return NULL;
 }
 
@@ -278,7 +278,8 @@ static void open_bench(struct bench *bench, const char *run_file, const char *te
     must_be_0(optimizer_new(bench->trunk, &bench->optimizer));
     bench->tape = must(calloc(run->microbatches, sizeof *bench->tape));
     for (size_t i = 0; i < run->microbatches; i++)
-        must_be_0(trunk_tape_new(bench->trunk, run->batch / run->microbatches, run->context, true, &bench->tape[i]));
+        must_be_0(
+            trunk_tape_new(bench->trunk, run->batch / run->microbatches, run->context, true, NUMERICS_F32, &bench->tape[i]));
     size_t n = (size_t)run->n_moe * run->experts + 1;
     bench->place = must(calloc(n, sizeof *bench->place));
     bench->bias = must(calloc(n, sizeof *bench->bias));
@@ -299,7 +300,7 @@ static double evaluate(struct bench *bench, struct worker *worker, size_t every)
     struct trunk_tape *tape;
     size_t T = bench->run.context, n = 0;
     double sum = 0;
-    must_be_0(trunk_tape_new(bench->trunk, 1, T, false, &tape));
+    must_be_0(trunk_tape_new(bench->trunk, 1, T, false, NUMERICS_F32, &tape));
     for (size_t w = 0; w < data_n_windows(&bench->data, T); w += every) {
         size_t first, n_counted;
         data_window(&bench->data, T, w, tape->token, tape->target, &first, &n_counted);

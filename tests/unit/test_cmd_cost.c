@@ -20,7 +20,7 @@ static const char *const shapes[] = {
     "name: b\nmodel: {width: 64, heads: 2, layers: 3, context: 64, experts: 16, chosen: 4, latent: 32, shared_hidden: 96}\n",
     ("name: c\nmodel: {width: 96, heads: 3, layers: 5, context: 32, moe_layers: [0, 1, 4], experts: 5, chosen: 1, shared_hidden: "
      "0}\n"),
-    "name: d\ntrainer: {trunk: i8x2}\n",
+    "name: d\ntrainer: {trunk: i8x2}\nexperts: {numerics: i8x1}\n",
     "name: e\nmodel: {width: 96, heads: 3, layers: 3, context: 64, experts: 4, latent: 32}\ntrainer: {trunk: i8x2}\n",
 };
 
@@ -33,7 +33,7 @@ START_TEST(a_tape_takes_what_the_plan_says)
     parse(&run, shapes[_i]);
     ck_assert_int_eq(kernels_choose("ref", &kernels), 0);
     ck_assert_int_eq(trunk_new(&run, kernels, &trunk), 0);
-    ck_assert_int_eq(trunk_tape_new(trunk, 4, run.context, true, &tape), 0);
+    ck_assert_int_eq(trunk_tape_new(trunk, 4, run.context, true, run.expert_numerics, &tape), 0);
     double real = (double)malloc_usable_size(tape->inside->memory), planned = cost_tape_bytes(&run, 4, run.context);
     ck_assert_double_gt(planned, 0.98 * real);
     ck_assert_double_lt(planned, 1.02 * real);

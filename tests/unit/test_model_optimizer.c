@@ -27,7 +27,7 @@ static void scene_init(struct scene *scene, const char *yaml, const char *isa)
     ck_assert_int_eq(trunk_new(&scene->run, pretend_kernels(isa), &scene->trunk), 0);
     ck_assert_int_eq(optimizer_new(scene->trunk, &scene->optimizer), 0);
     for (size_t i = 0; i < N_TAPES; i++)
-        ck_assert_int_eq(trunk_tape_new(scene->trunk, 2, scene->run.context, true, &scene->tape[i]), 0);
+        ck_assert_int_eq(trunk_tape_new(scene->trunk, 2, scene->run.context, true, NUMERICS_F32, &scene->tape[i]), 0);
 }
 
 static void scene_fini(struct scene *scene)
@@ -144,7 +144,7 @@ START_TEST(parts_change_no_bit)
                         grad_scale_of(&parts), &err);
         ck_assert_int_eq(err, 0);
         for (size_t part = n_parts; part-- > 0;)
-            optimizer_part(parts.optimizer, part, n_parts);
+            ck_assert_int_eq(optimizer_part(parts.optimizer, part, n_parts), 0);
     }
     size_t bytes = whole.trunk->n_params * sizeof(float);
     ck_assert_mem_eq(whole.trunk->param, parts.trunk->param, bytes);

@@ -122,7 +122,7 @@ static inline void pretend_backward(const struct trunk *trunk, struct trunk_tape
 static inline void pretend_run_forward(const struct trunk *trunk, struct trunk_tape *tape, size_t one_in, bool is_fixed)
 {
     for (size_t s = 0; s <= trunk->run->n_moe; s++) {
-        trunk_forward(trunk, tape, s);
+        ck_assert_int_eq(trunk_forward(trunk, tape, s), 0);
         if (s == trunk->run->n_moe)
             return;
         if (!is_fixed)
@@ -135,7 +135,7 @@ static inline void pretend_run_forward(const struct trunk *trunk, struct trunk_t
 static inline void pretend_run_backward(const struct trunk *trunk, struct trunk_tape *tape, float grad_scale)
 {
     for (size_t s = trunk->run->n_moe;; s--) {
-        trunk_backward(trunk, tape, s, grad_scale);
+        ck_assert_int_eq(trunk_backward(trunk, tape, s, grad_scale), 0);
         if (s == 0)
             return;
         pretend_backward(trunk, tape, s - 1);

@@ -30,7 +30,7 @@ static void scene_init(struct scene *scene, const char *yaml, const char *isa, s
     scene->run = pretend_run(yaml);
     ck_assert_int_eq(trunk_new(&scene->run, pretend_kernels(isa), &scene->trunk), 0);
     pretend_params(scene->trunk, 5);
-    ck_assert_int_eq(trunk_tape_new(scene->trunk, B, T, true, &scene->tape), 0);
+    ck_assert_int_eq(trunk_tape_new(scene->trunk, B, T, true, NUMERICS_F32, &scene->tape), 0);
     pretend_batch(scene->tape, 9);
 }
 
@@ -196,7 +196,7 @@ START_TEST(a_first_guess_is_no_guess)
     struct trunk *trunk;
     struct trunk_tape *tape;
     ck_assert_int_eq(trunk_new(&run, pretend_kernels(NULL), &trunk), 0);
-    ck_assert_int_eq(trunk_tape_new(trunk, 1, 32, false, &tape), 0);
+    ck_assert_int_eq(trunk_tape_new(trunk, 1, 32, false, NUMERICS_F32, &tape), 0);
     pretend_batch(tape, 1);
     pretend_run_forward(trunk, tape, 0, false);
     ck_assert_double_eq_tol(trunk_tape_loss(tape), log(256), 0.05);
@@ -211,7 +211,7 @@ START_TEST(a_sequence_is_the_same_in_any_batch)
     struct scene scene;
     struct trunk_tape *alone;
     scene_init(&scene, shapes[_i], NULL, 3, 12);
-    ck_assert_int_eq(trunk_tape_new(scene.trunk, 2, 12, false, &alone), 0);
+    ck_assert_int_eq(trunk_tape_new(scene.trunk, 2, 12, false, NUMERICS_F32, &alone), 0);
     trunk_tape_set_batch(alone, 1);
     ck_assert(alone->B == 1 && alone->N == 12);
     pretend_run_forward(scene.trunk, scene.tape, 0, false);
@@ -262,7 +262,7 @@ START_TEST(tapes_on_threads_do_not_meet)
     size_t bytes = scene.trunk->n_params * sizeof(float);
     float *expected = malloc(2 * bytes);
     for (size_t i = 0; i < 2; i++) {
-        ck_assert_int_eq(trunk_tape_new(scene.trunk, 2, 12, true, &tape[i]), 0);
+        ck_assert_int_eq(trunk_tape_new(scene.trunk, 2, 12, true, NUMERICS_F32, &tape[i]), 0);
         pretend_batch(tape[i], 100 + i);
         run_tape(tape[i]);
         memcpy(expected + i * scene.trunk->n_params, tape[i]->grad, bytes);
@@ -333,7 +333,7 @@ START_TEST(a_batch_may_be_split)
     pretend_run_forward(scene.trunk, scene.tape, 0, false);
     pretend_run_backward(scene.trunk, scene.tape, 1.0f);
     for (size_t i = 2; i-- > 0;) {
-        ck_assert_int_eq(trunk_tape_new(scene.trunk, 2, 12, true, &half[i]), 0);
+        ck_assert_int_eq(trunk_tape_new(scene.trunk, 2, 12, true, NUMERICS_F32, &half[i]), 0);
         memcpy(half[i]->token, scene.tape->token + i * 24, 24 * sizeof(int32_t));
         memcpy(half[i]->target, scene.tape->target + i * 24, 24 * sizeof(int32_t));
         pretend_run_forward(scene.trunk, half[i], 0, false);
