@@ -91,31 +91,53 @@ static inline float pretend_b(int32_t e)
     return 0.4f - 0.1f * (float)(e % 5);
 }
 
+/** Rows of the tape's form as floats: as they lie, or read back into memory that pretend_rows_free() frees. */
+static inline const float *pretend_rows(const struct trunk *trunk, const struct trunk_tape *tape, const struct rows *rows)
+{
+    size_t D = trunk->run->latent;
+    if (tape->form == NUMERICS_F32)
+        return rows->f32;
+    float *floats = malloc(tape->N * D * sizeof *floats);
+    pretend_kernels("ref")->dequantize_rows(floats, rows->high, rows->low, rows->exponent, tape->N, D);
+    return floats;
+}
+
+static inline void pretend_rows_free(const struct trunk_tape *tape, const float *floats)
+{
+    if (tape->form != NUMERICS_F32)
+        free((void *)(uintptr_t)floats);
+}
+
 /** Fills y of the answered slots, and NaN in the others: nobody may read those. */
 static inline void pretend_forward(const struct trunk *trunk, struct trunk_tape *tape, size_t moe)
 {
     size_t K = trunk->run->chosen, D = trunk->run->latent;
     struct trunk_exchange *x = &tape->exchange[moe];
+    const float *rows = pretend_rows(trunk, tape, &x->x_rows);
     for (size_t slot = 0; slot < tape->N * K; slot++)
         for (size_t d = 0; d < D; d++) {
-            const float *row = x->x + slot / K * D;
+            const float *row = rows + slot / K * D;
             float y = pretend_a(x->pick[slot]) * row[d] + pretend_b(x->pick[slot]) * row[d] * row[(d + 1) % D];
             x->y[slot * D + d] = x->answered[slot] ? y : NAN;
         }
+    pretend_rows_free(tape, rows);
 }
 
 static inline void pretend_backward(const struct trunk *trunk, struct trunk_tape *tape, size_t moe)
 {
     size_t K = trunk->run->chosen, D = trunk->run->latent;
     struct trunk_exchange *x = &tape->exchange[moe];
+    const float *rows = pretend_rows(trunk, tape, &x->x_rows), *grads = pretend_rows(trunk, tape, &x->gout_rows);
     for (size_t slot = 0; slot < tape->N * K; slot++)
         for (size_t d = 0; d < D; d++) {
-            const float *row = x->x + slot / K * D, *gout = x->gout + slot / K * D;
+            const float *row = rows + slot / K * D, *gout = grads + slot / K * D;
             size_t before = (d + D - 1) % D, after = (d + 1) % D;
             float a = pretend_a(x->pick[slot]), b = pretend_b(x->pick[slot]);
             float gx = gout[d] * (a + b * row[after]) + gout[before] * b * row[before];
             x->gx[slot * D + d] = x->answered[slot] ? x->weight[slot] * gx : NAN;
         }
+    pretend_rows_free(tape, rows);
+    pretend_rows_free(tape, grads);
 }
 
 /** All segments forward; `is_fixed` keeps the picks of an earlier pass. */
