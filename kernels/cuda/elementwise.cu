@@ -11,7 +11,7 @@ template <int W> static __global__ void axpy(float *y, float a, const float *x, 
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> vx = floats_load<W>(x + i, n - i), vy = floats_load<W>(y + i, n - i);
+    floats<W> vx = floats_load<W>(x + i, n - i), vy = floats_load<W>(y + i, n - i);
 #pragma unroll
     for (int w = 0; w < W; w++)
         vy.at[w] = __fmaf_rn(a, vx.at[w], vy.at[w]);
@@ -28,7 +28,7 @@ template <int W> static __global__ void scale(float *y, float a, const float *x,
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> v = floats_load<W>(x + i, n - i);
+    floats<W> v = floats_load<W>(x + i, n - i);
 #pragma unroll
     for (int w = 0; w < W; w++)
         v.at[w] = __fmul_rn(a, v.at[w]);
@@ -45,7 +45,7 @@ template <int W> static __global__ void divide(float *y, const float *x, float a
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> v = floats_load<W>(x + i, n - i);
+    floats<W> v = floats_load<W>(x + i, n - i);
 #pragma unroll
     for (int w = 0; w < W; w++)
         v.at[w] = __fdiv_rn(v.at[w], a);
@@ -62,7 +62,7 @@ template <int W> static __global__ void blend(float *y, float a, const float *x,
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> vx = floats_load<W>(x + i, n - i), vy = floats_load<W>(y + i, n - i);
+    floats<W> vx = floats_load<W>(x + i, n - i), vy = floats_load<W>(y + i, n - i);
 #pragma unroll
     for (int w = 0; w < W; w++)
         vy.at[w] = __fmaf_rn(a, vx.at[w], __fmul_rn(b, vy.at[w]));
@@ -79,7 +79,7 @@ template <int W> static __global__ void sigmoid(float *y, const float *x, size_t
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> v = floats_load<W>(x + i, n - i);
+    floats<W> v = floats_load<W>(x + i, n - i);
 #pragma unroll
     for (int w = 0; w < W; w++)
         v.at[w] = math_sigmoid(v.at[w]);
@@ -96,7 +96,7 @@ template <int W> static __global__ void sigmoid_grad(float *g, const float *y, s
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> vy = floats_load<W>(y + i, n - i), vg = floats_load<W>(g + i, n - i);
+    floats<W> vy = floats_load<W>(y + i, n - i), vg = floats_load<W>(g + i, n - i);
 #pragma unroll
     for (int w = 0; w < W; w++)
         vg.at[w] = __fmul_rn(vg.at[w], __fmul_rn(vy.at[w], __fsub_rn(1.0f, vy.at[w])));
@@ -113,7 +113,7 @@ template <int W> static __global__ void swiglu(float *h, const float *g, const f
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> vg = floats_load<W>(g + i, n - i), vu = floats_load<W>(u + i, n - i);
+    floats<W> vg = floats_load<W>(g + i, n - i), vu = floats_load<W>(u + i, n - i);
 #pragma unroll
     for (int w = 0; w < W; w++)
         vg.at[w] = math_swiglu(vg.at[w], vu.at[w]);
@@ -132,7 +132,7 @@ static __global__ void swiglu_grad(float *gg, float *gu, const float *gh, const 
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> vh = floats_load<W>(gh + i, n - i), vg = floats_load<W>(g + i, n - i), vu = floats_load<W>(u + i, n - i);
+    floats<W> vh = floats_load<W>(gh + i, n - i), vg = floats_load<W>(g + i, n - i), vu = floats_load<W>(u + i, n - i);
 #pragma unroll
     for (int w = 0; w < W; w++) {
         float x = vg.at[w], s = math_sigmoid(x);
@@ -157,11 +157,11 @@ template <int W> static __global__ void weigh(float *y, const float *weight, con
     if (r >= R || c >= C)
         return;
     float a = weight[r];
-    struct floats<W> v = *(const struct floats<W> *)(x + r * C + c);
+    floats<W> v = *(const floats<W> *)(x + r * C + c);
 #pragma unroll
     for (int w = 0; w < W; w++)
         v.at[w] = __fmul_rn(a, v.at[w]);
-    *(struct floats<W> *)(y + r * C + c) = v;
+    *(floats<W> *)(y + r * C + c) = v;
 }
 
 void cuda_weigh(float *y, const float *weight, const float *x, size_t R, size_t C)
@@ -181,7 +181,7 @@ template <int W> static __global__ void gather(char *to, const char *from, const
 {
     size_t r = tiles_row(), at = tiles_step() * W;
     if (r < n && at < row_bytes)
-        *(struct bytes<W> *)(to + r * row_bytes + at) = *(const struct bytes<W> *)(from + row[r] * row_bytes + at);
+        *(bytes<W> *)(to + r * row_bytes + at) = *(const bytes<W> *)(from + row[r] * row_bytes + at);
 }
 
 void cuda_gather(void *to, const void *from, const uint32_t *row, size_t n, size_t row_bytes)

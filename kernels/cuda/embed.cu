@@ -65,14 +65,14 @@ static __global__ void __launch_bounds__(FLOATS_THREADS) add_rows(float *gtable,
     for (size_t i = blockIdx.x; c < D && i < *index.n_groups; i += gridDim.x) {
         struct group group = index.group[i];
         const uint32_t *row = index.list + group.start;
-        struct floats<W> sum = *(struct floats<W> *)(gtable + group.token * D + c);
+        floats<W> sum = *(floats<W> *)(gtable + group.token * D + c);
 #pragma unroll 8
         for (uint32_t k = 0; k < group.n; k++) {
-            struct floats<W> v = *(const struct floats<W> *)(gx + row[k] * D + c);
+            floats<W> v = *(const floats<W> *)(gx + row[k] * D + c);
             for (int w = 0; w < W; w++)
                 sum.at[w] = __fadd_rn(sum.at[w], v.at[w]);
         }
-        *(struct floats<W> *)(gtable + group.token * D + c) = sum;
+        *(floats<W> *)(gtable + group.token * D + c) = sum;
     }
 }
 

@@ -20,22 +20,21 @@ template <int W> struct alignas(W) bytes {
 };
 
 /** Up to W floats at x, of which `left` >= 1 are there. */
-template <int W> static __device__ __forceinline__ struct floats<W> floats_load(const float *x, size_t left) {
+template <int W> static __device__ __forceinline__ floats<W> floats_load(const float *x, size_t left)
+{
     if (left >= W)
-        return *(const struct floats<W> *)x;
-    struct floats<W> v = {
-    };
+        return *(const floats<W> *)x;
+    floats<W> v = {};
     for (int w = 0; w < W; w++)
         if ((size_t)w < left)
             v.at[w] = x[w];
     return v;
 }
 
-template <int W>
-static __device__ __forceinline__ void floats_store(float *x, struct floats<W> v, size_t left)
+template <int W> static __device__ __forceinline__ void floats_store(float *x, floats<W> v, size_t left)
 {
     if (left >= W) {
-        *(struct floats<W> *)x = v;
+        *(floats<W> *)x = v;
         return;
     }
     for (int w = 0; w < W; w++)

@@ -92,17 +92,17 @@ template <int W> static __global__ void add_slots(float *out, const float *weigh
     size_t t = tiles_row(), c = tiles_step() * W;
     if (t >= gate.T || c >= D)
         return;
-    struct floats<W> sum = *(struct floats<W> *)(out + t * D + c);
+    floats<W> sum = *(floats<W> *)(out + t * D + c);
     for (size_t slot = t * gate.K; slot < (t + 1) * gate.K; slot++) {
         float a = weight ? weight[slot] : 1.0f;
         if (weight ? a == 0.0f : !counts(gate, slot))
             continue;
-        struct floats<W> v = *(const struct floats<W> *)(slots + slot * D + c);
+        floats<W> v = *(const floats<W> *)(slots + slot * D + c);
 #pragma unroll
         for (int w = 0; w < W; w++)
             sum.at[w] = __fmaf_rn(a, v.at[w], sum.at[w]);
     }
-    *(struct floats<W> *)(out + t * D + c) = sum;
+    *(floats<W> *)(out + t * D + c) = sum;
 }
 
 static void add(float *out, const float *weight, const float *slots, struct gate gate, size_t D)

@@ -71,10 +71,10 @@ template <int W> struct alignas(W) piece {
 /* The words of a whole block, big-endian, W bytes at a time. */
 template <int W> static __device__ __forceinline__ void read_whole(uint32_t w[WORDS], const uint8_t *at)
 {
-    struct piece<W> all[BLOCK_BYTES / W];
+    piece<W> all[BLOCK_BYTES / W];
 #pragma unroll
     for (size_t i = 0; i < BLOCK_BYTES / W; i++)
-        all[i] = *((const struct piece<W> *)at + i);
+        all[i] = *((const piece<W> *)at + i);
 #pragma unroll
     for (size_t i = 0; i < WORDS; i++) {
         w[i] = 0;

@@ -52,8 +52,8 @@ static __global__ void update_all(float *p, float *m, float *v, const float *g, 
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> vp = floats_load<W>(p + i, n - i), vm = floats_load<W>(m + i, n - i), vv = floats_load<W>(v + i, n - i),
-                     vg = floats_load<W>(g + i, n - i);
+    floats<W> vp = floats_load<W>(p + i, n - i), vm = floats_load<W>(m + i, n - i), vv = floats_load<W>(v + i, n - i),
+              vg = floats_load<W>(g + i, n - i);
 #pragma unroll
     for (int w = 0; w < W; w++)
         update_one<IS_NESTEROV>(&vp.at[w], &vm.at[w], &vv.at[w], vg.at[w], &step);
@@ -90,7 +90,7 @@ template <int W> static __global__ void momentum(float *u, float *m, const float
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> vm = floats_load<W>(m + i, n - i), vg = floats_load<W>(g + i, n - i);
+    floats<W> vm = floats_load<W>(m + i, n - i), vg = floats_load<W>(g + i, n - i);
 #pragma unroll
     for (int w = 0; w < W; w++) {
         float grad = __fmul_rn(vg.at[w], grad_scale);
@@ -111,7 +111,7 @@ template <int W> static __global__ void descend(float *p, const float *u, float 
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> vp = floats_load<W>(p + i, n - i), vu = floats_load<W>(u + i, n - i);
+    floats<W> vp = floats_load<W>(p + i, n - i), vu = floats_load<W>(u + i, n - i);
 #pragma unroll
     for (int w = 0; w < W; w++)
         vp.at[w] = math_flush(__fmaf_rn(-rate, vu.at[w], __fmaf_rn(-decay, vp.at[w], vp.at[w])), FLUSH);

@@ -6,7 +6,9 @@
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/quantize.cuh"
 
-#define HELD 16 /* floats of a row that a thread keeps in registers between finding the magnitude and rounding */
+/* Floats of a row that a thread keeps in registers between finding the magnitude and rounding. */
+#define HELD 16
+#define HELD_SWIGLU 8
 #define ROW_THREADS_MAX 1024u
 #define SHORT_ROWS 4u /* rows of a warp each that share a block */
 
@@ -29,26 +31,31 @@ struct source {
 
 /* -- Rows ------------------------------------------------------------------------------------------ */
 
-/* W folded floats of row r from column c on; returns the largest magnitude among them and `most`. */
-template <int W, bool IS_SWIGLU>
-static __device__ __forceinline__ uint32_t read(float v[W], struct source from, size_t r, size_t c, uint32_t most)
+/* What is read of W columns, so that several of these are on their way before the first is looked at. */
+template <int W> struct piece {
+    floats<W> x, u;
+    bytes<W> fold;
+};
+
+template <int W, bool IS_SWIGLU> static __device__ __forceinline__ piece<W> read(struct source from, size_t r, size_t c)
 {
-    struct floats<W> x = *(const struct floats<W> *)(from.x + r * from.ld + c);
-    if (IS_SWIGLU) {
-        struct floats<W> u = *(const struct floats<W> *)(from.u + r * from.ld + c);
-#pragma unroll
-        for (int w = 0; w < W; w++)
-            x.at[w] = math_swiglu(x.at[w], u.at[w]);
-    }
-    struct bytes<W> fold = {
-    };
+    piece<W> p = {};
+    p.x = *(const floats<W> *)(from.x + r * from.ld + c);
+    if (IS_SWIGLU)
+        p.u = *(const floats<W> *)(from.u + r * from.ld + c);
     if (from.fold)
-        fold = *(const struct bytes<W> *)(from.fold + c);
+        p.fold = *(const bytes<W> *)(from.fold + c);
+    return p;
+}
+
+/* Leaves folded floats in p.x; returns the largest magnitude among them and `most`. */
+template <int W, bool IS_SWIGLU> static __device__ __forceinline__ uint32_t fold(piece<W> *p, bool has_fold, uint32_t most)
+{
 #pragma unroll
     for (int w = 0; w < W; w++) {
-        v[w] = from.fold ? quantize_folded(x.at[w], fold.at[w]) : x.at[w];
-        uint32_t magnitude = quantize_magnitude(v[w], fold.at[w]);
-        most = magnitude > most ? magnitude : most;
+        float x = IS_SWIGLU ? math_swiglu(p->x.at[w], p->u.at[w]) : p->x.at[w];
+        p->x.at[w] = has_fold ? quantize_folded(x, p->fold.at[w]) : x;
+        most = max(most, quantize_magnitude(p->x.at[w], p->fold.at[w]));
     }
     return most;
 }
@@ -66,46 +73,51 @@ static __device__ uint32_t most_of_row(uint32_t most)
     return lanes_most(threadIdx.x % LANES < blockDim.x / LANES ? of_warp[threadIdx.x % LANES] : 0);
 }
 
-template <int W> static __device__ __forceinline__ void write(struct integers to, const float v[W], float scale, size_t at)
+template <int W> static __device__ __forceinline__ void write(struct integers to, floats<W> x, float scale, size_t at)
 {
-    struct bytes<W> high, low;
+    bytes<W> high, low;
 #pragma unroll
     for (int w = 0; w < W; w++) {
-        int q = quantize_round(v[w], scale);
+        int q = quantize_round(x.at[w], scale);
         high.at[w] = (int8_t)quantize_high(q, to.low);
         low.at[w] = (int8_t)quantize_low(q);
     }
-    *(struct bytes<W> *)(to.high + at) = high;
+    *(bytes<W> *)(to.high + at) = high;
     if (to.low)
-        *(struct bytes<W> *)(to.low + at) = low;
+        *(bytes<W> *)(to.low + at) = low;
 }
 
-/* A row is read once as far as the registers of its threads hold it, what lies beyond twice. */
+/* A row is read once as far as the registers of its threads hold it, what lies beyond twice.  What no thread has is +0, whose
+ * magnitude does not show. */
 template <int W, bool IS_SWIGLU>
 static __global__ void __launch_bounds__(ROW_THREADS_MAX) round_rows(struct integers to, struct source from, size_t R, size_t C)
 {
     size_t r = (size_t)blockIdx.x * blockDim.y + threadIdx.y, first = threadIdx.x * W, step = blockDim.x * W;
     if (r >= R)
         return;
-    float held[HELD / W][W];
+    constexpr size_t n_held = (IS_SWIGLU ? HELD_SWIGLU : HELD) / W;
+    piece<W> held[n_held] = {};
     uint32_t most = 0;
 #pragma unroll
-    for (size_t i = 0; i < HELD / W; i++)
+    for (size_t i = 0; i < n_held; i++)
         if (first + i * step < C)
-            most = read<W, IS_SWIGLU>(held[i], from, r, first + i * step, most);
-    for (size_t c = first + HELD / W * step; c < C; c += step) {
-        float beyond[W];
-        most = read<W, IS_SWIGLU>(beyond, from, r, c, most);
+            held[i] = read<W, IS_SWIGLU>(from, r, first + i * step);
+#pragma unroll
+    for (size_t i = 0; i < n_held; i++)
+        most = fold<W, IS_SWIGLU>(&held[i], from.fold, most);
+    for (size_t c = first + n_held * step; c < C; c += step) {
+        piece<W> beyond = read<W, IS_SWIGLU>(from, r, c);
+        most = fold<W, IS_SWIGLU>(&beyond, from.fold, most);
     }
     struct quantize_rule rule = quantize_rule_of(most_of_row(most), to.low);
 #pragma unroll
-    for (size_t i = 0; i < HELD / W; i++)
+    for (size_t i = 0; i < n_held; i++)
         if (first + i * step < C)
-            write<W>(to, held[i], rule.scale, r * C + first + i * step);
-    for (size_t c = first + HELD / W * step; c < C; c += step) {
-        float beyond[W];
-        read<W, IS_SWIGLU>(beyond, from, r, c, 0);
-        write<W>(to, beyond, rule.scale, r * C + c);
+            write<W>(to, held[i].x, rule.scale, r * C + first + i * step);
+    for (size_t c = first + n_held * step; c < C; c += step) {
+        piece<W> beyond = read<W, IS_SWIGLU>(from, r, c);
+        fold<W, IS_SWIGLU>(&beyond, from.fold, 0);
+        write<W>(to, beyond.x, rule.scale, r * C + c);
     }
     if (threadIdx.x == 0)
         to.exponent[r] = (int8_t)rule.exponent;
@@ -121,10 +133,11 @@ template <bool IS_SWIGLU> static void quantize_rows(struct integers to, struct s
 {
     if (R == 0)
         return;
+    size_t n_held = IS_SWIGLU ? HELD_SWIGLU : HELD;
     dim3 block(LANES, SHORT_ROWS);
-    if (C > (size_t)LANES * HELD)
+    if (C > LANES * n_held)
         block = dim3(LANES * SHORT_ROWS);
-    while (C > (size_t)block.x * HELD && block.x > LANES && block.x < ROW_THREADS_MAX)
+    while (C > block.x * n_held && block.x > LANES && block.x < ROW_THREADS_MAX)
         block.x *= 2;
     dim3 grid((unsigned)((R + block.y - 1) / block.y));
     if (is_wide(to, from, C))
@@ -150,7 +163,7 @@ void cuda_swiglu_rows(int8_t *high, int8_t *low, int8_t *exponent, const float *
 /* Row r, W columns from c on, folded; returns the fold, 0 when there is none. */
 template <int W> static __device__ __forceinline__ int read_across(float v[W], struct source from, size_t r, size_t c)
 {
-    struct floats<W> x = *(const struct floats<W> *)(from.x + r * from.ld + c);
+    floats<W> x = *(const floats<W> *)(from.x + r * from.ld + c);
     int fold = from.fold ? from.fold[r] : 0;
 #pragma unroll
     for (int w = 0; w < W; w++)
@@ -212,16 +225,17 @@ static __global__ void __launch_bounds__(ALONG *DOWN)
         for (size_t k = 0; k < n_steps; k++) {
             size_t r = first + threadIdx.y + k * DOWN;
             float v[W];
-            struct bytes<W> high, low;
+            bytes<W> high, low;
             read_across<W>(v, from, r, c);
+#pragma unroll
             for (int w = 0; w < W; w++) {
                 int q = quantize_round(v[w], rule[w].scale);
                 high.at[w] = (int8_t)quantize_high(q, to.low);
                 low.at[w] = (int8_t)quantize_low(q);
             }
-            *(struct bytes<W> *)(to.high + r * C + c) = high;
+            *(bytes<W> *)(to.high + r * C + c) = high;
             if (to.low)
-                *(struct bytes<W> *)(to.low + r * C + c) = low;
+                *(bytes<W> *)(to.low + r * C + c) = low;
         }
     }
 }
@@ -260,15 +274,14 @@ static __global__ void dequantize(float *x, const int8_t *high, const int8_t *lo
     if (r >= R || c >= C)
         return;
     float power = quantize_power(exponent[r]);
-    struct bytes<W> h = *(const struct bytes<W> *)(high + r * C + c), l = {
-    };
+    bytes<W> h = *(const bytes<W> *)(high + r * C + c), l = {};
     if (low)
-        l = *(const struct bytes<W> *)(low + r * C + c);
-    struct floats<W> y;
+        l = *(const bytes<W> *)(low + r * C + c);
+    floats<W> y;
 #pragma unroll
     for (int w = 0; w < W; w++)
         y.at[w] = __fmul_rn(__int2float_rn(low ? 256 * h.at[w] + l.at[w] : h.at[w]), power);
-    *(struct floats<W> *)(x + r * C + c) = y;
+    *(floats<W> *)(x + r * C + c) = y;
 }
 
 void cuda_dequantize_rows(float *x, const int8_t *high, const int8_t *low, const int8_t *exponent, size_t R, size_t C)
@@ -289,7 +302,7 @@ template <int W> static __global__ void check_below(uint32_t *is_bad, const floa
     size_t i = floats_mine<W>();
     if (i >= n)
         return;
-    struct floats<W> v = floats_load<W>(x + i, n - i);
+    floats<W> v = floats_load<W>(x + i, n - i);
     bool has_bad = false;
     for (int w = 0; w < W; w++)
         has_bad |= i + w < n && math_magnitude(v.at[w]) >= limit;

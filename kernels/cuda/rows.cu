@@ -124,16 +124,16 @@ static __global__ void rope(float *x, const float *cosine, const float *sine, bo
         return;
     size_t head = step / half, i = step % half, at = r % T * half + i;
     float *first = x + (r * n_heads + head) * hd + i, *second = first + half;
-    struct floats<W> a = *(struct floats<W> *)first, b = *(struct floats<W> *)second;
-    struct floats<W> c = *(const struct floats<W> *)(cosine + at), s = *(const struct floats<W> *)(sine + at);
+    floats<W> a = *(floats<W> *)first, b = *(floats<W> *)second;
+    floats<W> c = *(const floats<W> *)(cosine + at), s = *(const floats<W> *)(sine + at);
 #pragma unroll
     for (int w = 0; w < W; w++) {
         float turn = inverse ? -s.at[w] : s.at[w], old = a.at[w];
         a.at[w] = __fmaf_rn(old, c.at[w], -__fmul_rn(b.at[w], turn));
         b.at[w] = __fmaf_rn(b.at[w], c.at[w], __fmul_rn(old, turn));
     }
-    *(struct floats<W> *)first = a;
-    *(struct floats<W> *)second = b;
+    *(floats<W> *)first = a;
+    *(floats<W> *)second = b;
 }
 
 void cuda_rope(float *x, const float *cosine, const float *sine, bool inverse, size_t R, size_t T, size_t n_heads, size_t hd)
@@ -183,11 +183,15 @@ static __device__ float exp_sum_of_row(const float *x, float max, size_t V)
     unsigned n_lines = blockDim.y * EACH_ROUND, now = 0;
     float sum = 0.0f;
     for (size_t first = 0; first < V; first += n_lines * LANES, now ^= 1) {
+        float ahead[EACH_ROUND];
 #pragma unroll
         for (unsigned i = 0; i < EACH_ROUND; i++) {
-            size_t line = i * blockDim.y + threadIdx.y, j = first + line * LANES + threadIdx.x;
-            e[now][line][threadIdx.x] = j < V ? math_exp(__fsub_rn(x[j], max)) : 0.0f;
+            size_t j = first + (i * blockDim.y + threadIdx.y) * LANES + threadIdx.x;
+            ahead[i] = j < V ? x[j] : 0.0f;
         }
+#pragma unroll
+        for (unsigned i = 0; i < EACH_ROUND; i++)
+            e[now][i * blockDim.y + threadIdx.y][threadIdx.x] = math_exp(__fsub_rn(ahead[i], max));
         __syncthreads();
         for (unsigned line = 0; threadIdx.y == 0 && line < n_lines && first + line * LANES + threadIdx.x < V; line++)
             sum = __fadd_rn(sum, e[now][line][threadIdx.x]);
@@ -226,13 +230,19 @@ void cuda_cross_entropy(float *loss, float *glogit, const float *logit, const in
 
 /* -- Numbers for the CPU --------------------------------------------------------------------------- */
 
-/* What a device that failed gives: whoever asks for a norm then leaves its step out. */
+/* A device that failed gives NaN: whoever asks for a norm then leaves its step out.  That memory ran out is told once, and not to
+ * us, so it is noted again. */
 static float fetch(const void *at)
 {
-    float y, none;
-    uint32_t bits = 0x7fc00000u;
-    memcpy(&none, &bits, sizeof none);
-    return at && cuda_get(&y, at, sizeof y) == 0 ? y : none;
+    float y;
+    int err = at ? cuda_get(&y, at, sizeof y) : HANSE_EDEVICE;
+    if (err == HANSE_ENOMEM)
+        cuda_note(cudaErrorMemoryAllocation, "a sum");
+    if (err == 0)
+        return y;
+    uint32_t none = 0x7fc00000u;
+    memcpy(&y, &none, sizeof y);
+    return y;
 }
 
 /* sum (ceil(n / SUM_PIECE)): the row sum of each piece of x, of its squares or of x itself. */
@@ -300,7 +310,7 @@ template <int W> static __global__ void __launch_bounds__(FLOATS_THREADS) larges
 {
     uint32_t mine = 0;
     for (size_t i = floats_mine<W>(); i < n; i += (size_t)gridDim.x * FLOATS_THREADS * W) {
-        struct floats<W> v = floats_load<W>(x + i, n - i);
+        floats<W> v = floats_load<W>(x + i, n - i);
         for (int w = 0; w < W; w++)
             mine = max(mine, math_magnitude(v.at[w])); /* what is beyond the end was read as +0 */
     }

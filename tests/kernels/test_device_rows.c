@@ -293,6 +293,56 @@ START_TEST(answers_are_combined_with_the_bits_of_ref)
 }
 END_TEST
 
+/* -- Over the emulation ---------------------------------------------------------------------------- */
+
+#ifdef CUDA_EMULATED
+/* Launches of what an expert and the trunk do with R rows of C. */
+static uint64_t launches(const struct kernels *k, size_t R, size_t C)
+{
+    struct dice dice = {1};
+    size_t n = R * C;
+    uint64_t before = emulate_launches();
+    struct tensor x = tensor_floats(k, &dice, PLAIN, n, 0), y = tensor_floats(k, &dice, PLAIN, n, 0),
+                  row = tensor_floats(k, &dice, PLAIN, n, 0), gain = tensor_floats(k, &dice, PLAIN, C, 0),
+                  token = tokens(k, &dice, R, 2), q = tensor_bytes(k, &dice, 2 * n, 0), e = tensor_bytes(k, &dice, n, 0);
+    int8_t *high = q.at, *low = high + n;
+    k->quantize_rows(high, low, e.at, x.at, C, NULL, R, C);
+    k->quantize_columns(high, low, e.at, x.at, C, NULL, R, C);
+    k->swiglu_rows(high, low, e.at, x.at, y.at, NULL, R, C);
+    k->rmsnorm(y.at, row.at, x.at, gain.at, 1e-5f, R, C);
+    k->rmsnorm_grad(y.at, gain.at, y.at, x.at, row.at, gain.at, R, C);
+    k->cross_entropy(row.at, y.at, x.at, token.at, 1.0f, R, C);
+    k->embed_grad(y.at, x.at, token.at, R, C, 2);
+    k->weigh(y.at, row.at, x.at, R, C);
+    k->hash_leaves(row.at, x.at, R * 64, 64);
+    uint64_t n_launches = emulate_launches() - before;
+    tensor_free(k, &x), tensor_free(k, &y), tensor_free(k, &row), tensor_free(k, &gain);
+    tensor_free(k, &token), tensor_free(k, &q), tensor_free(k, &e);
+    return n_launches;
+}
+
+START_TEST(more_rows_are_no_more_launches)
+{
+    const struct kernels *k = device_set();
+    ck_assert_uint_eq(launches(k, 60, 16), launches(k, 2, 16));
+}
+END_TEST
+
+/* A norm that is asked of a lost device, or where there is no memory for its scratch, is NaN, and the next get() says why. */
+START_TEST(a_failed_device_gives_no_number)
+{
+    const struct kernels *k = device_set();
+    struct dice dice = {1};
+    struct tensor t = tensor_floats(k, &dice, PLAIN, 9000, 0);
+    emulate_fail(_i ? EMULATE_NO_MEMORY : EMULATE_LOST, 0);
+    ck_assert(isnan(k->sum_squares(t.at, 9000)));
+    ck_assert(isnan(k->largest(t.at, 9000)));
+    ck_assert(isnan(k->dot(t.at, t.at, 9000)));
+    ck_assert_int_eq(k->wait(), _i ? HANSE_ENOMEM : HANSE_EDEVICE);
+}
+END_TEST
+#endif
+
 static Suite *suite(void)
 {
     Suite *all = suite_create("device_rows");
@@ -309,6 +359,10 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, tables_have_the_bits_of_ref, 0, 60);
     tcase_add_loop_test(tc, weights_of_the_gate_have_the_bits_of_ref, 0, 40);
     tcase_add_loop_test(tc, answers_are_combined_with_the_bits_of_ref, 0, 40);
+#ifdef CUDA_EMULATED
+    tcase_add_test(tc, more_rows_are_no_more_launches);
+    tcase_add_loop_test(tc, a_failed_device_gives_no_number, 0, 2);
+#endif
     suite_add_tcase(all, tc);
     return all;
 }
