@@ -18,7 +18,6 @@
 #endif
 
 #define ALIGN ((size_t)256)
-#define PAGE ((size_t)4096)
 #define RANGE_BYTES ((size_t)4 << 30) /* of addresses; memory is used where it is written */
 
 /* In the order of addresses. */
@@ -29,14 +28,6 @@ struct piece {
 };
 
 static struct piece *pieces[2];
-static unsigned char *range;
-static int n_uncovered;
-
-static size_t room_of(size_t n_bytes)
-{
-    return (n_bytes + ALIGN - 1) / ALIGN * ALIGN + ALIGN;
-}
-
 #ifdef HAS_ASAN
 static unsigned char *place_piece(enum emulate_place place, size_t n_bytes, struct piece ***link)
 {
@@ -57,7 +48,20 @@ void emulate_uncover(void)
 void emulate_cover(void)
 {
 }
+
+bool emulate_is_guarded(void)
+{
+    return false;
+}
 #else
+static unsigned char *range;
+static int n_uncovered;
+
+static size_t room_of(size_t n_bytes)
+{
+    return (n_bytes + ALIGN - 1) / ALIGN * ALIGN + ALIGN;
+}
+
 static unsigned char *make_range(void)
 {
     void *at = mmap(NULL, RANGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -112,6 +116,11 @@ void emulate_cover(void)
 {
     if (--n_uncovered == 0 && range)
         mprotect(range, RANGE_BYTES, PROT_NONE);
+}
+
+bool emulate_is_guarded(void)
+{
+    return true;
 }
 #endif
 
