@@ -89,6 +89,17 @@ static void parse_runs(void)
     ck_assert_int_eq(swarm_parse(&other, SWARM_YAML("other", "500", "3600")), 0);
 }
 
+/* A trunk of integers is read with the weights that it learned. */
+START_TEST(integers_read_as_floats_do)
+{
+    double floats = home(1);
+    calm.trunk = RUN_TRUNK_I8X2;
+    double integers = home(1);
+    ck_assert(floats < 7.9); /* a first guess is 8 */
+    ck_assert_msg(floats != integers && integers - floats < 0.01 && floats - integers < 0.01, "%g and %g", floats, integers);
+}
+END_TEST
+
 START_TEST(a_swarm_and_a_home_agree_to_the_bit)
 {
     struct reading r;
@@ -228,6 +239,7 @@ int main(void)
     TCase *tcase = tcase_create("reader");
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, parse_runs, NULL);
+    tcase_add_test(tcase, integers_read_as_floats_do);
     tcase_add_loop_test(tcase, a_swarm_and_a_home_agree_to_the_bit, 0, 4);
     tcase_add_test(tcase, a_missing_host_costs_little);
     tcase_add_loop_test(tcase, a_host_that_dies_meanwhile_costs_little, 0, 2);

@@ -164,7 +164,8 @@ static inline void swarm_started(void *arg, uint64_t step, size_t n_live, size_t
 struct swarm_wish {
     bool is_local, is_sync;
     uint64_t n_steps, data_seed;
-    const struct run *run; /* NULL: the swarm's */
+    const struct run *run;        /* NULL: the swarm's */
+    const struct kernels *device; /* of the trunk; NULL: none */
 };
 
 static inline struct client_config swarm_client(const struct swarm *s, struct world_node *node, const struct swarm_wish *wish)
@@ -172,6 +173,7 @@ static inline struct client_config swarm_client(const struct swarm *s, struct wo
     return (struct client_config){
         .run = wish->run ? wish->run : s->run,
         .kernels = swarm_kernels,
+        .device = wish->device,
         .key = world_key(node),
         .join = {s->join, world_addr(s->node[s->n_hosts ? s->n_hosts - 1 : 0] ? s->node[s->n_hosts - 1] : node)},
         .n_join = 2,
