@@ -35,6 +35,18 @@ static __global__ void multiply_nothing(struct product p)
         p.c[at / p.N * p.ldc + at % p.N] = 0.0f;
 }
 
+static size_t pretended_units;
+
+size_t product_units(void)
+{
+    return pretended_units > 0 ? pretended_units : (size_t)cuda_chip()->n_units;
+}
+
+void product_pretend_units(size_t n_units)
+{
+    pretended_units = n_units;
+}
+
 /* Tiles as large as leave no unit without one: a unit's time is that of its tiles, and small ones take longer for the same
  * outputs, since each operand is read more often. */
 enum product_size product_size(const struct product *p)
@@ -47,7 +59,7 @@ enum product_size product_size(const struct product *p)
     double least = 0;
     for (int size = PRODUCT_LARGE; size <= PRODUCT_SMALL; size++) {
         size_t n = cuda_parts(p->M, tiles[size].rows) * cuda_parts(p->N, tiles[size].columns);
-        size_t rounds = cuda_parts(n, (size_t)cuda_chip()->n_units);
+        size_t rounds = cuda_parts(n, product_units());
         double cost = (double)(rounds * tiles[size].rows * tiles[size].columns) / tiles[size].share;
         if (size == PRODUCT_LARGE || cost < least) {
             best = size;

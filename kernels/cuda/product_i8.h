@@ -49,6 +49,11 @@ extern const struct product_variant product_dp4a, product_imma16, product_imma32
 enum product_size { PRODUCT_LARGE, PRODUCT_MIDDLE, PRODUCT_SMALL };
 enum product_size product_size(const struct product *p);
 
+/** Multiprocessors that tiles are shared out over: the chip's, or as many as the proof says there are, so that small products come in large
+ * tiles too; 0: the chip's again.  No other thread may be multiplying. */
+size_t product_units(void);
+void product_pretend_units(size_t n_units);
+
 static inline size_t product_parts(const struct product *p)
 {
     return (p->K + p->part - 1) / p->part;

@@ -319,7 +319,7 @@ template <int n_slices, int columns> static void launch(const struct product *p)
 static size_t cost(const struct product *p, size_t columns)
 {
     size_t n_tiles = cuda_parts(p->M, TILE_ROWS) * cuda_parts(p->N, columns);
-    return cuda_parts(n_tiles, (size_t)cuda_chip()->n_units) * (TILE_ROWS + columns);
+    return cuda_parts(n_tiles, product_units()) * (TILE_ROWS + columns);
 }
 
 static void multiply_one(const struct product *p)
