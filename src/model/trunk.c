@@ -54,10 +54,10 @@ int trunk_no_room(const struct trunk *trunk, size_t n_bytes, const char *what, c
         return HANSE_ENOMEM;
     double need = (double)n_bytes / (1 << 20);
     if (device_memory(&n_free, &n_all) == 0)
-        log_error("no room for %s: it needs %.1f MiB, and %.1f of the GPU's %.1f MiB are free; make it smaller in run.yaml: %s",
-                  what, need, (double)n_free / (1 << 20), (double)n_all / (1 << 20), remedy);
+        log_error("memory of the GPU: %s needs %.2f MiB, and %.2f of %.2f MiB are free; lower %s in run.yaml", what, need,
+                  (double)n_free / (1 << 20), (double)n_all / (1 << 20), remedy);
     else
-        log_error("no room for %s: it needs %.1f MiB; make it smaller in run.yaml: %s", what, need, remedy);
+        log_error("memory of the GPU: %s needs %.2f MiB, and there is less; lower %s in run.yaml", what, need, remedy);
     return HANSE_ENOMEM;
 }
 
@@ -82,7 +82,7 @@ static int make_rope(struct trunk *trunk)
     trunk->rope_sin = trunk->kernels.allot(n_bytes);
     if (!table || !trunk->rope_cos || !trunk->rope_sin) {
         free(table);
-        return trunk_no_room(trunk, 2 * n_bytes, "the rotary angles", "model.context");
+        return trunk_no_room(trunk, 2 * n_bytes, "the table of rotary angles", "model.context");
     }
     ref_rope_table(table, table + n, run->rope_theta, run->context, hd);
     trunk->kernels.put(trunk->rope_cos, table, n_bytes);

@@ -112,9 +112,10 @@ static int allot(const struct trunk *trunk, struct trunk_tape *tape)
     size_t n_bytes = lay(trunk, tape, NULL) * sizeof *tape->inside->memory;
     tape->inside->memory = trunk->kernels.allot(n_bytes);
     if (!tape->inside->memory)
-        return trunk_no_room(trunk, n_bytes, "a microbatch",
-                             "trainer.batch, model.context or model.width, or, since each has the trunk's gradients of its own, "
-                             "trainer.microbatches");
+        return trunk_no_room(
+            trunk, n_bytes, "a microbatch",
+            "trainer.batch, model.context or model.width (or trainer.microbatches, of which each has the trunk's "
+            "gradients for itself)");
     lay(trunk, tape, tape->inside->memory);
     trunk_tape_clear(tape);
     return trunk->kernels.wait();

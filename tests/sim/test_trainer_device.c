@@ -168,6 +168,74 @@ START_TEST(a_device_that_is_lost_ends_training_in_order)
 }
 END_TEST
 
+/* -- Memory ------------------------------------------------------------------------------------------ */
+
+/* Bytes that the device has. */
+static void limit(size_t n_bytes)
+{
+#ifdef DEVICE_PLAYED
+    played.max_bytes = n_bytes;
+#else
+    emulate_memory(n_bytes);
+#endif
+}
+
+static bool was_said[3];
+
+static void hear(void *arg, enum log_level level, const char *line)
+{
+    static const char *const what[3] = {"the trunk needs", "the optimizer needs", "a microbatch needs"};
+    (void)arg;
+    (void)level;
+    for (size_t i = 0; i < 3; i++)
+        was_said[i] |= strstr(line, what[i]) && strstr(line, "run.yaml");
+}
+
+/* From hardly any to just enough: who had no room says how much it needs, what is free, and what would help. */
+START_TEST(a_device_that_is_too_small_is_refused)
+{
+    struct swarm s;
+    int err = HANSE_ENOMEM;
+    size_t n_bytes = 4096;
+    use(NUMERICS_I8X2);
+    swarm_init(&s, &run, 0, 1);
+    log_set_level(LOG_ERROR);
+    log_set_sink(hear, NULL);
+    for (; err && n_bytes < 1 << 26; n_bytes += n_bytes / 4) {
+        const struct kernels *k = device();
+        struct swarm_wish w = wish(k);
+        limit(n_bytes);
+        err = swarm_try_trainer(&s, 0, &w);
+        ck_assert(!err || err == HANSE_ENOMEM);
+        if (err)
+            mend();
+    }
+    log_set_sink(NULL, NULL);
+    ck_assert_int_eq(err, 0);
+    ck_assert(was_said[0] && was_said[1] && was_said[2]);
+    swarm_fini(&s);
+}
+END_TEST
+
+/* In the middle of it, because others take it. */
+START_TEST(a_device_without_room_for_scratch_ends_training_in_order)
+{
+    struct swarm s;
+    use(NUMERICS_I8X2);
+    swarm_init(&s, &run, 0, 2);
+    swarm_train(&s, 0, wish(device()));
+#ifdef DEVICE_PLAYED
+    device_play_scratchless(5, 1);
+#else
+    emulate_fail(EMULATE_NO_MEMORY, 0);
+#endif
+    ck_assert(swarm_until_done(&s, 0, 60));
+    ck_assert_int_eq(world_result(s.trainer_node[0]), HANSE_ENOMEM);
+    ck_assert_uint_eq(swarm_roots_of(s.trainer_node[0]).n, 0);
+    swarm_fini(&s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("sim/trainer_device");
@@ -177,6 +245,8 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, the_same_run_to_the_bit, 0, N_NUMERICS);
     tcase_add_loop_test(tcase, a_device_that_is_lost_ends_training_in_order, 0, 3);
+    tcase_add_test(tcase, a_device_that_is_too_small_is_refused);
+    tcase_add_test(tcase, a_device_without_room_for_scratch_ends_training_in_order);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
 }
