@@ -71,6 +71,12 @@ static int allot(struct expert *x)
     return x->config.numerics == NUMERICS_F32 ? 0 : integers_new(&x->config, k, &x->integers);
 }
 
+size_t expert_bytes(const struct expert_config *config, const struct kernels *kernels)
+{
+    size_t n_bytes = 4 * expert_n_params(config) * sizeof(float) + sizeof(uint32_t);
+    return n_bytes + (config->numerics == NUMERICS_F32 ? 0 : integers_bytes(config, kernels));
+}
+
 void expert_params_changed(struct expert *x)
 {
     if (x->integers)
@@ -157,9 +163,9 @@ fail:
 
 void expert_share(struct expert *x, struct team *team)
 {
-    x->team = team;
+    x->team = x->kernels->is_device ? NULL : team;
     if (x->integers)
-        integers_share(x->integers, team);
+        integers_share(x->integers, x->team);
 }
 
 static int fetch(const struct kernels *k, void *to, const void *from, size_t n_bytes)

@@ -92,6 +92,9 @@ struct expert {
 /** Floats in each of param, moment1, moment2, grad. */
 size_t expert_n_params(const struct expert_config *config);
 
+/** Bytes that an expert takes in the memory of `kernels`, besides what each piece of memory is rounded up by. */
+size_t expert_bytes(const struct expert_config *config, const struct kernels *kernels);
+
 /**
  * Version 0 of expert `name` of run `run`: a function of the two (Philox keyed by them).  Wg and Wu have deviation
  * 1 / sqrt(D); Wd a quarter of 1 / sqrt(H), so that a newborn expert adds little to its layer.  Borrows `name`, keeps
@@ -100,7 +103,8 @@ size_t expert_n_params(const struct expert_config *config);
 HANSE_MUST_USE int expert_new(const struct expert_config *config, const struct kernels *kernels, const struct hash *run,
                               const char *name, struct expert **out);
 
-/** From now on threads of `team` that are idle help with what x computes (NULL: none do), which changes no bit.  Keeps `team`. */
+/** From now on threads of `team` that are idle help with what x computes (NULL: none do), which changes no bit.  Keeps `team`.  On a device
+ * nobody helps: each thread has a queue of its own there, and x would have to wait for all of them. */
 void expert_share(struct expert *x, struct team *team);
 
 /** A copy that shares nothing, not even a team, for example to save from while the original goes on.  It lies in memory of the CPU; of an

@@ -34,12 +34,29 @@ static int allot_matrices(struct integers *i, const struct expert_config *c, con
     return 0;
 }
 
+static size_t block_bytes(const struct expert_config *c)
+{
+    size_t rows = arena_padded(EXPERT_BLOCK * (size_t)c->D), hidden = arena_padded(EXPERT_BLOCK * (size_t)c->H * sizeof(float));
+    return 3 * hidden + 2 * numerics_slices(c->numerics) * rows + 3 * arena_padded(EXPERT_BLOCK);
+}
+
+size_t integers_bytes(const struct expert_config *c, const struct kernels *k)
+{
+    struct linear unmade = {.kernels = k, .M = c->D, .N = c->H, .n_slices = numerics_slices(c->numerics)};
+    size_t n_bytes = block_bytes(c) + linear_work_bytes(&unmade, EXPERT_BLOCK);
+    for (int m = 0; m < INTEGERS_N; m++) {
+        n_bytes += linear_bytes(k, c->D, c->H, c->numerics);
+        n_bytes += is_coarse(c, m) ? linear_bytes(k, c->D, c->H, NUMERICS_I8X1) : 0;
+    }
+    return n_bytes;
+}
+
 /* Not zeroed: what no backward uses costs no memory. */
 static int allot_block(struct integers *i, const struct expert_config *c, const struct kernels *k)
 {
     size_t n_slices = numerics_slices(c->numerics), rows = arena_padded(EXPERT_BLOCK * (size_t)c->D);
     size_t hidden = arena_padded(EXPERT_BLOCK * (size_t)c->H * sizeof(float)), exponents = arena_padded(EXPERT_BLOCK);
-    int8_t *at = i->memory = k->allot(3 * hidden + 2 * n_slices * rows + 3 * exponents);
+    int8_t *at = i->memory = k->allot(block_bytes(c));
     i->work = k->allot(linear_work_bytes(&i->matrix[0], EXPERT_BLOCK));
     if (!i->memory || !i->work)
         return HANSE_ENOMEM;

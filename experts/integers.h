@@ -42,6 +42,7 @@ struct integers {
 
 /** For an expert of this config; weights are to be rounded yet, and the block is empty.  HANSE_ENOMEM. */
 HANSE_MUST_USE int integers_new(const struct expert_config *config, const struct kernels *kernels, struct integers **out);
+size_t integers_bytes(const struct expert_config *config, const struct kernels *kernels);
 void integers_free(struct integers *integers);
 
 /** Idle threads of `team` help with the products from now on. */

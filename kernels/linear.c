@@ -22,6 +22,12 @@ int linear_init(struct linear *l, const struct kernels *k, size_t M, size_t N, e
     return 0;
 }
 
+size_t linear_bytes(const struct kernels *k, size_t M, size_t N, enum numerics numerics)
+{
+    size_t n_slices = numerics_slices(numerics);
+    return N + n_slices * M * N + k->packed_bytes(N, M, n_slices) + k->packed_bytes(M, N, n_slices);
+}
+
 void linear_fini(struct linear *l)
 {
     if (l->kernels) {

@@ -29,6 +29,9 @@ struct linear {
 HANSE_MUST_USE int linear_init(struct linear *l, const struct kernels *k, size_t M, size_t N, enum numerics numerics);
 void linear_fini(struct linear *l);
 
+/** Bytes of it in the memory of `k`. */
+size_t linear_bytes(const struct kernels *k, size_t M, size_t N, enum numerics numerics);
+
 /** Rounds and packs w (M, N), which may be turned: matrix_transposed() of rows (N, M) gives W = w^T. */
 void linear_set(struct linear *l, struct matrix w);
 
