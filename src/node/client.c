@@ -116,6 +116,11 @@ static void served(struct client *client, uint64_t now_us)
 {
     bool is_save = client->current->message.n == 0;
     client->is_working = false;
+    if (!is_save && client->served_err == HANSE_EDEVICE) { /* nothing that we are asked can be answered any more */
+        if (!client->is_stopped)
+            client->io->ops->stopped(client->io->ctx, HANSE_EDEVICE);
+        client->is_stopped = true;
+    }
     if (!is_save && client->served_err && !client->is_stopped) {
         assert(client->served_err == HANSE_ENOMEM);
         serve_again(client);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "kernels/device.h"
 #include "node/host_list.h"
 #include "node/host_state.h"
 
@@ -97,6 +98,8 @@ static int make_experts(struct host *host)
         if (!slot->is_listed && !slot->has_checkpoint)
             continue;
         int err = host_slot_make(host, slot);
+        if (host->is_full)
+            return host->stats.n_experts > 0 ? 0 : err;
         if (err) {
             char name[32];
             host_slot_name(name, slot);
@@ -110,16 +113,25 @@ static int make_experts(struct host *host)
     return 0;
 }
 
+/* Before there are experts. */
+static size_t default_device_bytes(void)
+{
+    uint64_t n_free, n_total;
+    return device_memory(&n_free, &n_total) == 0 ? (size_t)(n_free / 4) : KEPT_BYTES_DEFAULT;
+}
+
 static void set_config(struct host *host, const struct host_config *config)
 {
     host->config = *config;
     if (host->config.works_max == 0)
-        host->config.works_max = WORKS_DEFAULT;
+        host->config.works_max = config->kernels->is_device ? HOST_DEVICE_WORKERS : WORKS_DEFAULT;
     if (host->config.queue_slots_max == 0)
         host->config.queue_slots_max = QUEUE_SLOTS_DEFAULT;
     if (host->config.kept_bytes_max == 0)
         host->config.kept_bytes_max = KEPT_BYTES_DEFAULT;
     host->self = key_peer_id(config->key);
+    if (config->kernels->is_device && config->device_bytes_max == 0)
+        host->config.device_bytes_max = default_device_bytes();
     rng_init(&host->rng, config->seed, "host");
     host->read_us = host->save.next_us = host->status_us = IO_NEVER;
 }
@@ -138,6 +150,8 @@ int host_new(const struct host_config *config, const struct io *io, const struct
     host->io = io;
     host->disk = disk;
     err = kept_init(&host->kept, host->config.kept_bytes_max);
+    if (!err && config->kernels->is_device)
+        kept_use_device(&host->kept, config->kernels, host->config.device_bytes_max);
     if (!err)
         err = host_slots_new(host);
     if (!err)
@@ -276,6 +290,17 @@ static void begin_stop(struct host *host)
     host->stop_us = host->now_us + (host->has_nodes ? STOP_LINGER_US : 0);
     host_slots_refuse(host);
     host_withdraw(host);
+}
+
+/* What is on the disk stays as it is; nothing that the device still says would make it better. */
+void host_lose(struct host *host)
+{
+    if (host->lost)
+        return;
+    host->lost = HANSE_EDEVICE;
+    log_error("the GPU failed: what it was computing was neither answered nor logged, and every expert stands as in its last "
+              "checkpoint; start again, or with --device cpu");
+    begin_stop(host);
 }
 
 static void step_stop(struct host *host)
@@ -437,5 +462,7 @@ int host_request(struct host *host, uint64_t now_us, const struct peer_id *calle
     int err = host_request_begin(host, NULL, caller, bytes, n, reply);
     if (!err)
         host_slots_run(host);
+    if (!err)
+        err = host->lost;
     return err ? err : reply->err;
 }

@@ -1,10 +1,7 @@
 #include "node/host_batch.h"
 
-#include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
 #include "base/profile.h"
 #include "experts/log.h"
 
@@ -13,8 +10,9 @@
 
 struct batch {
     struct expert *x;
-    struct batch_scratch *scratch;
+    struct room *room;
     struct batch_counts *counts;
+    int err; /* x is lost */
 };
 
 /* A stretch of the list: from `first` up to, not including, `end`; of one kind: the others between are skipped. */
@@ -24,139 +22,52 @@ struct stretch {
     size_t n_slots, n_items;
 };
 
-/* Where `n` slots compute: rows in, gradients in and their weights, answers out, and what the expert needs. */
-struct room {
-    struct rows rows, gy;
-    float *weight, *out;
-    void *work;
-};
-
-static bool make_room(struct batch *b, struct room *room, size_t n)
+/* Nothing more can be made of x. */
+static int lose(struct batch *b, int err)
 {
-    enum numerics form = b->x->config.numerics;
-    size_t D = b->x->config.D, rows = arena_padded(rows_bytes(form, n, D)), out = arena_padded(n * D * sizeof(float)),
-           weight = arena_padded(n * sizeof(float)), n_bytes = 2 * rows + out + weight + expert_work_bytes(b->x, n);
-    struct batch_scratch *s = b->scratch;
-    if (s->n_bytes < n_bytes) {
-        free(s->at);
-        s->at = arena_aligned(n_bytes, 1);
-        s->n_bytes = s->at ? n_bytes : 0;
-    }
-    if (!s->at)
-        return false;
-    uint8_t *at = s->at;
-    *room = (struct room){.rows = rows_at(form, at, n, D),
-                          .gy = rows_at(form, at + rows, n, D),
-                          .out = (float *)(void *)(at + 2 * rows),
-                          .weight = (float *)(void *)(at + 2 * rows + out),
-                          .work = at + 2 * rows + out + weight};
-    return true;
+    b->err = err;
+    return err;
 }
 
-/* -- Rows in, answers out -------------------------------------------------------------------------- */
-
-/* Rows that lie one after the other already need no copy. */
-static bool is_contiguous(const uint32_t *row, size_t n)
-{
-    for (size_t s = 1; s < n; s++)
-        if (row[s] != row[0] + s)
-            return false;
-    return true;
-}
-
-/* n of an item's slots from `first` on, where they lie or gathered in `room`. */
-static struct rows slots_of(const struct batch_item *item, const struct rows *from, const struct rows *room, size_t first,
-                            size_t n, size_t D)
-{
-    const uint32_t *row = item->group->row + first;
-    if (is_contiguous(row, n))
-        return rows_from(from, row[0], D);
-    rows_gather(room, from, row, n, D);
-    return *room;
-}
-
-/* All slots of an item behind the `at` slots of others; whether the expert would take them. */
-static bool join(const struct batch *b, const struct batch_item *item, const struct rows *from, const struct rows *room,
-                 size_t at)
-{
-    size_t D = b->x->config.D, n = item->group->n_slots;
-    struct rows to = rows_from(room, at, D);
-    rows_gather(&to, from, item->group->row, n, D);
-    return expert_rows_ok(b->x->config.numerics, &to, n, D);
-}
-
-/* Where the answers of slots from `first` on are computed: in their own place when that holds floats. */
-static float *place_of(const struct batch_item *item, const struct room *room, size_t first, size_t D)
-{
-    const float *values = item->group->values.f32;
-    return values ? (float *)values + first * D : room->out;
-}
-
-/* Puts what was computed into its place, in the form in which it leaves. */
-static int put(const struct batch *b, const struct batch_item *item, const float *out, size_t first, size_t n)
-{
-    struct rows to = rows_from(&item->group->values, first, b->x->config.D);
-    if (!to.f32)
-        return rows_round(b->x->kernels, &to, out, n, b->x->config.D);
-    if (to.f32 != out)
-        memcpy((float *)to.f32, out, sizeof(float) * n * b->x->config.D);
-    return 0;
-}
-
+/* HANSE_ENOMEM: of no effect yet. */
 static void answer(struct batch *b, struct batch_item *item, int err)
 {
-    item->group->status = err ? STATUS_REJECT : STATUS_OK;
+    item->group->status = !err ? STATUS_OK : err == HANSE_ENOMEM ? STATUS_BUSY : STATUS_REJECT;
     item->group->version = b->x->version;
-    b->counts->n_reject += err != 0;
+    b->counts->n_reject += item->group->status == STATUS_REJECT;
+    if (err == HANSE_EDEVICE)
+        lose(b, err);
 }
 
-/* -- Forward --------------------------------------------------------------------------------------- */
-
-/* One item alone, in as many products as its size asks for: rows do not depend on their batch. */
-static int forward_alone(struct batch *b, const struct room *room, struct batch_item *item)
+static size_t least(size_t a, size_t b)
 {
-    size_t D = b->x->config.D, n = item->group->n_slots;
-    for (size_t first = 0; first < n; first += BATCH_PRODUCT_MAX) {
-        size_t n_now = n - first < BATCH_PRODUCT_MAX ? n - first : BATCH_PRODUCT_MAX;
-        struct rows rows = slots_of(item, &item->x, &room->rows, first, n_now, D);
-        float *out = place_of(item, room, first, D);
-        b->counts->n_products++;
-        int err = expert_forward(b->x, out, &rows, room->work, n_now);
-        if (!err)
-            err = put(b, item, out, first, n_now);
-        if (err)
-            return err;
-    }
-    return 0;
+    return a < b ? a : b;
 }
 
 /* Hands the joint answers out.  One that is too large to travel is refused, as it would be alone. */
-static void scatter(const struct batch *b, const struct stretch *s, const float *out)
+static void scatter(const struct batch *b, const struct stretch *s)
 {
+    size_t at = 0;
     for (struct batch_item *item = s->first; item != s->end; item = item->next)
         if (item->is_backward == s->is_backward && !item->is_bad) {
-            item->is_bad = put(b, item, out, 0, item->group->n_slots) != 0;
-            out += b->x->config.D * item->group->n_slots;
+            size_t n = item->group->n_slots;
+            item->is_bad = room_answer(b->room, b->x, item, b->room->out, at, 0, n) != 0;
+            at += n;
         }
 }
 
-/* A request with a row that is not finite stays out, so that its neighbours need not be computed again without it. */
-static int forward_joined(struct batch *b, const struct room *room, const struct stretch *s)
+/* A request with a row that is not finite stays out, so that its neighbours need not be computed again without it.  Returns how many
+ * slots are in. */
+static size_t join(const struct batch *b, const struct stretch *s)
 {
     size_t at = 0;
     for (struct batch_item *item = s->first; item != s->end; item = item->next) {
-        if (item->is_backward)
+        if (item->is_backward != s->is_backward)
             continue;
-        item->is_bad = !join(b, item, &item->x, &room->rows, at);
+        item->is_bad = !room_join(b->room, b->x, item, at);
         at += item->is_bad ? 0 : item->group->n_slots;
     }
-    if (at == 0)
-        return 0;
-    b->counts->n_products++;
-    int err = expert_forward(b->x, room->out, &room->rows, room->work, at);
-    if (!err)
-        scatter(b, s, room->out);
-    return err;
+    return at;
 }
 
 static int err_of(const struct batch_item *item)
@@ -164,45 +75,104 @@ static int err_of(const struct batch_item *item)
     return item->is_bad ? HANSE_EREJECT : 0;
 }
 
+/* Whether the joint product was it; else each is computed alone. */
+static bool is_joined(struct batch *b, int err)
+{
+    if (err == HANSE_EDEVICE)
+        lose(b, err);
+    if (err == HANSE_ENOMEM && !b->err)
+        room_shrink(b->room);
+    return !err;
+}
+
+/* -- Forward --------------------------------------------------------------------------------------- */
+
+/* One item alone, in products of `piece` slots: rows do not depend on their batch. */
+static int forward_pieces(struct batch *b, struct batch_item *item, size_t piece)
+{
+    size_t n = item->group->n_slots;
+    for (size_t first = 0; first < n; first += piece) {
+        size_t n_now = least(n - first, piece);
+        struct room_slots slots;
+        int err = room_alone(b->room, b->x, item, first, n_now, &slots);
+        b->counts->n_products++;
+        if (!err)
+            err = expert_forward(b->x, slots.out, &slots.rows, b->room->work, n_now);
+        if (!err)
+            err = room_fetch(b->room, b->x, slots.out, n_now);
+        if (!err)
+            err = room_answer(b->room, b->x, item, slots.out, 0, first, n_now);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+static int forward_alone(struct batch *b, struct batch_item *item)
+{
+    for (;;) {
+        size_t piece = room_make(b->room, b->x, item->group->n_slots);
+        int err = piece > 0 ? forward_pieces(b, item, piece) : HANSE_ENOMEM;
+        if (err != HANSE_ENOMEM || !room_shrink(b->room))
+            return err;
+    }
+}
+
+static int forward_joined(struct batch *b, const struct stretch *s)
+{
+    if (room_make(b->room, b->x, s->n_slots) < s->n_slots)
+        return HANSE_ENOMEM;
+    size_t n = join(b, s);
+    if (n == 0)
+        return 0;
+    b->counts->n_products++;
+    int err = expert_forward(b->x, b->room->out, &b->room->rows, b->room->work, n);
+    if (!err)
+        err = room_fetch(b->room, b->x, b->room->out, n);
+    if (!err)
+        scatter(b, s);
+    return err;
+}
+
 static void forward_stretch(struct batch *b, const struct stretch *s)
 {
-    struct room room;
-    bool has_room = make_room(b, &room, s->n_slots < BATCH_PRODUCT_MAX ? s->n_slots : BATCH_PRODUCT_MAX);
-    bool is_joined = has_room && s->n_items > 1 && forward_joined(b, &room, s) == 0;
-    for (struct batch_item *item = s->first; item != s->end; item = item->next) {
+    bool is_done = s->n_items > 1 && is_joined(b, forward_joined(b, s));
+    for (struct batch_item *item = s->first; item != s->end && !b->err; item = item->next) {
         if (item->is_backward)
             continue;
-        if (!has_room)
-            item->group->status = STATUS_BUSY;
-        else /* after a joint refusal, each alone */
-            answer(b, item, is_joined ? err_of(item) : forward_alone(b, &room, item));
+        answer(b, item, is_done ? err_of(item) : forward_alone(b, item)); /* after a joint refusal, each alone */
+        b->counts->n_forward_slots += item->group->status == STATUS_BUSY ? 0 : item->group->n_slots;
     }
-    b->counts->n_forward_slots += has_room ? s->n_slots : 0;
 }
 
 /* -- Backward -------------------------------------------------------------------------------------- */
 
-/* That gx is too large to travel shows before it counts: the expert refuses such numbers itself (expert.h). */
-static int backward_product(struct batch *b, const struct room *room, struct batch_item *item, size_t first, size_t n,
-                            uint64_t version)
+/* That gx is too large to travel shows before it counts: the expert refuses such numbers itself (expert.h).  What a device reports of
+ * the sums that it was left with comes with the answers, and then they cannot be taken back. */
+static int backward_product(struct batch *b, struct batch_item *item, size_t first, size_t n, uint64_t version)
 {
-    size_t D = b->x->config.D;
     uint64_t staleness;
-    struct rows rows = slots_of(item, &item->x, &room->rows, first, n, D), gy = slots_of(item, &item->gy, &room->gy, first, n, D);
-    float *out = place_of(item, room, first, D);
+    struct room_slots slots;
+    int err = room_alone(b->room, b->x, item, first, n, &slots);
     b->counts->n_products++;
-    int err = expert_backward(b->x, out, &rows, &gy, item->group->weight + first, room->work, n, version, item->lr_scale,
+    if (!err)
+        err = expert_backward(b->x, slots.out, &slots.rows, &slots.gy, slots.weight, b->room->work, n, version, item->lr_scale,
                               &staleness);
-    return err ? err : put(b, item, out, first, n);
+    if (err)
+        return err;
+    err = room_fetch(b->room, b->x, slots.out, n);
+    if (err && version != VERSION_OF_NO_EFFECT)
+        return lose(b, err);
+    return err ? err : room_answer(b->room, b->x, item, slots.out, 0, first, n);
 }
 
-/* In pieces of BATCH_PRODUCT_MAX. */
-static int backward_pieces(struct batch *b, const struct room *room, struct batch_item *item, uint64_t version)
+static int backward_pieces(struct batch *b, struct batch_item *item, size_t piece, uint64_t version)
 {
     size_t n = item->group->n_slots;
-    for (size_t first = 0; first < n; first += BATCH_PRODUCT_MAX) {
-        size_t n_now = n - first < BATCH_PRODUCT_MAX ? n - first : BATCH_PRODUCT_MAX;
-        int err = backward_product(b, room, item, first, n_now, version);
+    for (size_t first = 0; first < n; first += piece) {
+        int err = backward_product(b, item, first, least(n - first, piece), version);
+        if (err && first > 0 && version != VERSION_OF_NO_EFFECT)
+            return lose(b, err);
         if (err)
             return err;
     }
@@ -211,36 +181,45 @@ static int backward_pieces(struct batch *b, const struct room *room, struct batc
 
 /* A request counts wholly or not at all.  One that needs several products is tried first without effect: whether rows
  * are refused does not depend on the gradient that they add to. */
-static int backward_alone(struct batch *b, const struct room *room, struct batch_item *item)
+static int backward_tried(struct batch *b, struct batch_item *item, size_t piece)
 {
     if (item->is_done_before)
-        return backward_pieces(b, room, item, VERSION_OF_NO_EFFECT);
+        return backward_pieces(b, item, piece, VERSION_OF_NO_EFFECT);
     int err = 0;
-    if (item->group->n_slots > BATCH_PRODUCT_MAX)
-        err = backward_pieces(b, room, item, VERSION_OF_NO_EFFECT);
-    return err ? err : backward_pieces(b, room, item, item->version);
+    if (item->group->n_slots > piece)
+        err = backward_pieces(b, item, piece, VERSION_OF_NO_EFFECT);
+    return err ? err : backward_pieces(b, item, piece, item->version);
 }
 
-static int backward_joined(struct batch *b, const struct room *room, const struct stretch *s)
+static int backward_alone(struct batch *b, struct batch_item *item)
 {
-    size_t at = 0;
-    uint64_t staleness;
-    for (struct batch_item *item = s->first; item != s->end; item = item->next) {
-        if (!item->is_backward)
-            continue;
-        bool is_ok = join(b, item, &item->x, &room->rows, at) && join(b, item, &item->gy, &room->gy, at);
-        memcpy(room->weight + at, item->group->weight, item->group->n_slots * sizeof(float));
-        item->is_bad = !is_ok;
-        at += is_ok ? item->group->n_slots : 0;
+    for (;;) {
+        size_t piece = room_make(b->room, b->x, item->group->n_slots);
+        int err = piece > 0 ? backward_tried(b, item, piece) : HANSE_ENOMEM;
+        if (err != HANSE_ENOMEM || b->err || !room_shrink(b->room))
+            return err;
     }
-    if (at == 0)
+}
+
+static int backward_joined(struct batch *b, const struct stretch *s)
+{
+    uint64_t staleness;
+    struct room *room = b->room;
+    if (room_make(room, b->x, s->n_slots) < s->n_slots)
+        return HANSE_ENOMEM;
+    size_t n = join(b, s);
+    if (n == 0)
         return 0;
     b->counts->n_products++;
-    int err = expert_backward(b->x, room->out, &room->rows, &room->gy, room->weight, room->work, at, s->first->version,
+    int err = expert_backward(b->x, room->out, &room->rows, &room->gy, room->weight, room->work, n, s->first->version,
                               s->first->lr_scale, &staleness);
-    if (!err)
-        scatter(b, s, room->out);
-    return err;
+    if (err)
+        return err;
+    err = room_fetch(room, b->x, room->out, n);
+    if (err)
+        return lose(b, err);
+    scatter(b, s);
+    return 0;
 }
 
 static uint64_t staleness_of(const struct expert *x, const struct batch_item *item)
@@ -271,17 +250,14 @@ static void answer_backward(struct batch *b, struct batch_item *item, int err, u
 
 static void backward_stretch(struct batch *b, const struct stretch *s)
 {
-    struct room room;
     uint64_t load = b->x->n_slots;
-    bool has_room = make_room(b, &room, s->n_slots < BATCH_PRODUCT_MAX ? s->n_slots : BATCH_PRODUCT_MAX);
-    bool is_joined = has_room && s->n_items > 1 && backward_joined(b, &room, s) == 0;
-    for (struct batch_item *item = s->first; item != s->end; item = item->next) {
+    bool is_done = s->n_items > 1 && is_joined(b, backward_joined(b, s));
+    for (struct batch_item *item = s->first; item != s->end && !b->err; item = item->next) {
         if (!item->is_backward)
             continue;
-        if (!has_room)
-            item->group->status = STATUS_BUSY;
-        else
-            answer_backward(b, item, is_joined ? err_of(item) : backward_alone(b, &room, item), &load);
+        int err = is_done ? err_of(item) : backward_alone(b, item);
+        if (!b->err)
+            answer_backward(b, item, err, &load);
     }
 }
 
@@ -301,7 +277,7 @@ static struct stretch next_stretch(struct batch_item *first, const struct batch_
         if (item->is_backward != s.is_backward)
             continue;
         size_t n_slots = s.n_slots + item->group->n_slots;
-        if (s.n_items > 0 && (n_slots > BATCH_PRODUCT_MAX || (s.is_backward && !may_join(s.first, item))))
+        if (s.n_items > 0 && (n_slots > ROOM_SLOTS_MAX || (s.is_backward && !may_join(s.first, item))))
             break;
         s.n_slots = n_slots;
         s.n_items++;
@@ -312,7 +288,7 @@ static struct stretch next_stretch(struct batch_item *first, const struct batch_
 static void compute_kind(struct batch *b, struct batch_item *first, const struct batch_item *end, bool backward)
 {
     struct batch_item *item = first;
-    while (item != end) {
+    while (item != end && !b->err) {
         if (item->is_backward != backward) {
             item = item->next;
             continue;
@@ -351,22 +327,56 @@ static void set_forward_loads(struct batch_item *first, const struct batch_item 
     }
 }
 
-void batch_compute(struct expert *x, struct batch_item *first, struct batch_scratch *scratch, struct batch_counts *counts)
+/* Of an update, too, a device reports later. */
+static void update(struct batch *b)
 {
-    struct batch b = {x, scratch, counts};
-    while (first) {
-        struct batch_item *end = quiet_end(x, first);
-        uint64_t load = x->n_slots;
-        compute_kind(&b, first, end, true);
-        compute_kind(&b, first, end, false);
-        set_forward_loads(first, end, load);
-        if (expert_update_due(x)) {
-            profile_enter(PROFILE_EXPERT_UPDATE);
-            expert_update(x);
-            expert_log_update(x);
-            counts->n_updates++;
-        }
-        first = end;
+    profile_enter(PROFILE_EXPERT_UPDATE);
+    expert_update(b->x);
+    int err = b->x->kernels->wait();
+    if (err) {
+        lose(b, err);
+        return;
+    }
+    expert_log_update(b->x);
+    b->counts->n_updates++;
+}
+
+/* Up to where an update may be due, and it. */
+static void compute_quiet(struct batch *b, struct batch_item *first, const struct batch_item *end)
+{
+    uint64_t load = b->x->n_slots;
+    compute_kind(b, first, end, true);
+    compute_kind(b, first, end, false);
+    set_forward_loads(first, end, load);
+    if (!b->err && expert_update_due(b->x))
+        update(b);
+}
+
+/* Nothing of it was. */
+static void take_back(struct batch_item *first, int err)
+{
+    for (struct batch_item *item = first; item; item = item->next)
+        item->group->status = err == HANSE_EDEVICE ? STATUS_NOT_HERE : STATUS_BUSY;
+}
+
+int batch_compute(struct expert *x, struct batch_item *first, struct room *room, struct batch_counts *counts)
+{
+    struct batch b = {.x = x, .room = room, .counts = counts};
+    struct batch_counts counts_before = *counts;
+    struct hash log_before = x->log_head;
+    for (struct batch_item *item = first, *end; item && !b.err; item = end) {
+        end = quiet_end(x, item);
+        compute_quiet(&b, item, end);
+    }
+    /* A device's work is queued by thread: the next batch of this expert may be another's, which would overtake ours, as would the loop
+     * when it gives back the memory of the messages.  On a CPU there is nothing to wait for. */
+    if (!b.err)
+        b.err = x->kernels->wait();
+    if (b.err) {
+        take_back(first, b.err);
+        *counts = counts_before;
+        x->log_head = log_before;
     }
     profile_enter(PROFILE_MESSAGE);
+    return b.err;
 }

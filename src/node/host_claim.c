@@ -155,7 +155,7 @@ static void look_at_free(struct host *host)
     host->has_free = host->has_rivals = false;
     for (size_t i = 0; i < host->n_slots; i++) {
         struct host_slot *slot = &host->slot[i];
-        bool is_free = slot->state == SLOT_EMPTY && slot->rival.until_us <= host->now_us && !slot->is_broken;
+        bool is_free = slot->state == SLOT_EMPTY && slot->rival.until_us <= host->now_us && !slot->is_broken && !host->is_full;
         host->has_rivals |= slot->rival.is_live;
         if (!is_free)
             slot->free_since_us = 0;

@@ -15,6 +15,9 @@ struct kept_message *kept_message_new(const void *bytes, size_t n)
         return NULL;
     message->n_refs = 1;
     message->n_bytes = n;
+    message->device = NULL;
+    message->place = KEPT_HERE;
+    message->there = NULL;
     memcpy(message->byte, bytes, n);
     return message;
 }
@@ -24,10 +27,66 @@ void kept_message_ref(struct kept_message *message)
     message->n_refs++;
 }
 
+/* Nobody asks for a message to come when only one has a reference, and that is the loop thread; and the work of those who had one was
+ * waited for before they gave it up. */
+static void leave_device(struct kept_message *message)
+{
+    struct kept_device *d = message->device;
+    if (!message->there)
+        return;
+    d->kernels->release(message->there);
+    message->there = NULL;
+    message->place = KEPT_HERE;
+    pthread_mutex_lock(&d->lock);
+    d->n_bytes -= message->n_bytes;
+    pthread_mutex_unlock(&d->lock);
+}
+
 void kept_message_free(struct kept_message *message)
 {
-    if (message && --message->n_refs == 0)
-        free(message);
+    if (!message || --message->n_refs > 0)
+        return;
+    leave_device(message);
+    free(message);
+}
+
+/* NULL when it cannot be brought.  Its own thread waits for it: what others ask the device for does not wait for this thread's copy. */
+static uint8_t *bring(const struct kernels *k, const struct kept_message *message)
+{
+    uint8_t *at = k->allot(message->n_bytes);
+    if (!at)
+        return NULL;
+    k->put(at, message->byte, message->n_bytes);
+    if (k->wait() == 0)
+        return at;
+    k->release(at);
+    return NULL;
+}
+
+/* The lock is not held while it comes, so that other messages can come at the same time. */
+const uint8_t *kept_message_there(struct kept_message *message)
+{
+    struct kept_device *d = message->device;
+    if (!d)
+        return NULL;
+    pthread_mutex_lock(&d->lock);
+    while (message->place == KEPT_COMING)
+        pthread_cond_wait(&d->has_come, &d->lock);
+    if (message->place == KEPT_HERE && message->n_bytes <= d->max_bytes && d->n_bytes <= d->max_bytes - message->n_bytes) {
+        message->place = KEPT_COMING;
+        d->n_bytes += message->n_bytes;
+        pthread_mutex_unlock(&d->lock);
+        uint8_t *there = bring(d->kernels, message);
+        pthread_mutex_lock(&d->lock);
+        message->there = there;
+        message->place = there ? KEPT_THERE : KEPT_HERE;
+        d->n_bytes -= there ? 0 : message->n_bytes;
+        d->max_bytes = there ? d->max_bytes : d->n_bytes; /* there is no memory for more: not asked for again and again */
+        pthread_cond_broadcast(&d->has_come);
+    }
+    const uint8_t *there = message->there;
+    pthread_mutex_unlock(&d->lock);
+    return there;
 }
 
 /* -- The table of calls ---------------------------------------------------------------------------- */
@@ -35,8 +94,24 @@ void kept_message_free(struct kept_message *message)
 int kept_init(struct kept *kept, size_t max_bytes)
 {
     *kept = (struct kept){.n_buckets = BUCKETS_FIRST, .max_bytes = max_bytes};
+    pthread_mutex_init(&kept->device.lock, NULL);
+    pthread_cond_init(&kept->device.has_come, NULL);
     kept->bucket = calloc(kept->n_buckets, sizeof(struct kept_call *));
     return kept->bucket ? 0 : HANSE_ENOMEM;
+}
+
+void kept_use_device(struct kept *kept, const struct kernels *kernels, size_t max_bytes)
+{
+    kept->device.kernels = kernels;
+    kept->device.max_bytes = max_bytes;
+}
+
+size_t kept_device_bytes(struct kept *kept)
+{
+    pthread_mutex_lock(&kept->device.lock);
+    size_t n_bytes = kept->device.n_bytes;
+    pthread_mutex_unlock(&kept->device.lock);
+    return n_bytes;
 }
 
 /* A stranger chooses the call number and, with patience, his key: but he fills only chains of his own calls, and the table
@@ -138,6 +213,8 @@ static void drop_call(struct kept *kept, struct kept_call *c)
     *(c->newer ? &c->newer->older : &kept->newest) = c->older;
     if (kept->first_full == c)
         kept->first_full = c->newer;
+    if (kept->first_there == c)
+        kept->first_there = c->newer;
     kept->n_calls--;
     free(c);
 }
@@ -146,6 +223,10 @@ void kept_fini(struct kept *kept)
 {
     while (kept->oldest)
         drop_call(kept, kept->oldest);
+    if (kept->bucket) {
+        pthread_mutex_destroy(&kept->device.lock);
+        pthread_cond_destroy(&kept->device.has_come);
+    }
     free(kept->bucket);
     *kept = (struct kept){0};
 }
@@ -165,6 +246,13 @@ static void note_full(struct kept *kept, struct kept_call *c)
         kept->first_full = c;
 }
 
+/* The same for what may be in the memory of the device. */
+static void note_there(struct kept *kept, struct kept_call *c)
+{
+    if (!kept->first_there || c->number < kept->first_there->number)
+        kept->first_there = c;
+}
+
 void kept_put_rows(struct kept *kept, struct kept_call *call, struct kept_message *message, const struct message_request *m)
 {
     if (same_rows(call, m)) /* a retry of the forward: what its backward did still counts */
@@ -181,6 +269,16 @@ void kept_put_rows(struct kept *kept, struct kept_call *call, struct kept_messag
     call->form = m->form;
     kept->n_bytes += message->n_bytes;
     note_full(kept, call);
+    note_there(kept, call);
+}
+
+struct kept_message *kept_pin_rows(struct kept *kept, struct kept_call *call)
+{
+    if (call->message) {
+        kept_message_ref(call->message);
+        note_there(kept, call); /* where it soon will be */
+    }
+    return call->message;
 }
 
 static struct kept_part *find_part(struct kept_call *call, uint16_t expert)
@@ -255,8 +353,31 @@ void kept_undo(struct kept_call *call, struct kept_part *part)
 
 /* -- The budget ------------------------------------------------------------------------------------ */
 
+static bool is_device_full(struct kept_device *d)
+{
+    pthread_mutex_lock(&d->lock);
+    bool is_full = d->n_bytes > d->max_bytes - d->max_bytes / 4;
+    pthread_mutex_unlock(&d->lock);
+    return is_full;
+}
+
+/* Copies in use stay, and are looked at again. */
+static void trim_device(struct kept *kept)
+{
+    struct kept_call *c = kept->first_there, *first_used = NULL;
+    for (; c && is_device_full(&kept->device); c = c->newer) {
+        if (c->message && c->message->n_refs == 1)
+            leave_device(c->message);
+        else if (c->message && !first_used)
+            first_used = c;
+    }
+    kept->first_there = first_used ? first_used : c;
+}
+
 void kept_trim(struct kept *kept)
 {
+    if (kept->device.kernels)
+        trim_device(kept);
     while (kept->n_bytes > kept->max_bytes && kept->first_full) {
         struct kept_call *c = kept->first_full;
         kept->first_full = c->newer;

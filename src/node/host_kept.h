@@ -5,24 +5,45 @@
  * A call is (peer, call number).  Rows and answers share a budget of bytes; beyond it those of the oldest calls are
  * forgotten.  That a backward was done is remembered longer than its answer (KEPT_CALLS_MAX calls), because
  * forgetting it would let a retry count twice.  Rows are counted references to the message they came in, so
- * forgetting them never pulls them from under a product.  Loop thread only.
+ * forgetting them never pulls them from under a product.
+ *
+ * Experts on a GPU (kernels->is_device) read a message from a copy in its memory.  Whoever first needs it brings it there, once
+ * for all experts of the call, and there it stays for the backward as long as it is kept and a budget of the GPU's bytes allows: the copies of
+ * the oldest calls go first, and come again from the CPU's memory if they are asked for.
+ *
+ * Loop thread only, but for kept_message_there().
  */
 #ifndef NODE_HOST_KEPT_H
 #define NODE_HOST_KEPT_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/key.h"
+#include "kernels/kernels.h"
 #include "router/message.h"
 
 #define KEPT_CALLS_MAX 65536
+
+/** The memory of a device for messages. */
+struct kept_device {
+    const struct kernels *kernels;
+    pthread_mutex_t lock; /* of the rest, and of where messages are */
+    pthread_cond_t has_come;
+    size_t n_bytes, max_bytes; /* max: less when there was no memory for more */
+};
+
+enum kept_place { KEPT_HERE, KEPT_COMING, KEPT_THERE };
 
 /** A message as it came; whoever looks into it holds a reference. */
 struct kept_message {
     size_t n_refs;
     size_t n_bytes;
+    struct kept_device *device; /* where it is wanted as well; NULL: nowhere */
+    enum kept_place place;
+    uint8_t *there;
     _Alignas(16) uint8_t byte[];
 };
 
@@ -31,6 +52,9 @@ struct kept_message *kept_message_new(const void *bytes, size_t n);
 void kept_message_ref(struct kept_message *message);
 /** Drops one reference; accepts NULL. */
 void kept_message_free(struct kept_message *message);
+/** The bytes in the device's memory, all of what any thread asks of the device from now on finds them; NULL when there is no room.  Any thread, on behalf of
+ * somebody with a reference, as long as which they stay. */
+const uint8_t *kept_message_there(struct kept_message *message);
 
 enum kept_state {
     KEPT_OWED,    /* the forward was answered; its backward has not come, or was not applied */
@@ -69,12 +93,18 @@ struct kept {
     struct kept_call **bucket;
     size_t n_buckets, n_calls;
     struct kept_call *oldest, *newest;
-    struct kept_call *first_full; /* no older call has rows or answers; NULL when none has */
+    struct kept_call *first_full;  /* no older call has rows or answers; NULL when none has */
+    struct kept_call *first_there; /* no older call's message is in the memory of the device */
     size_t n_bytes, max_bytes;
     uint64_t n_ever;
+    struct kept_device device;
 };
 
 HANSE_MUST_USE int kept_init(struct kept *kept, size_t max_bytes);
+/** What is kept from now on is wanted in the memory of `kernels`, too, up to max_bytes; a quarter of them is left to what is on its way. */
+void kept_use_device(struct kept *kept, const struct kernels *kernels, size_t max_bytes);
+/** Bytes in the memory of the device.  Any thread. */
+size_t kept_device_bytes(struct kept *kept);
 void kept_fini(struct kept *kept);
 
 /** NULL when it is not known (any more). */
@@ -86,6 +116,9 @@ struct kept_call *kept_add(struct kept *kept, const struct peer_id *peer, const 
 /** Gives the call the rows of a forward, x (n_rows, D) inside `message`, to which it takes a reference of its own.  Other
  * rows than it had begin the call anew, unless something is pending. */
 void kept_put_rows(struct kept *kept, struct kept_call *call, struct kept_message *message, const struct message_request *m);
+
+/** The message that holds the call's rows, with a reference for the caller; NULL when there is none. */
+struct kept_message *kept_pin_rows(struct kept *kept, struct kept_call *call);
 
 /** The part of `expert`, made as KEPT_OWED if it was not known; NULL without memory.  Good until the next is made. */
 struct kept_part *kept_part(struct kept_call *call, uint16_t expert);

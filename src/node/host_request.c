@@ -105,6 +105,7 @@ static void finish(struct host *host, struct host_request *r)
     free_request(r);
     kept_trim(&host->kept);
     host->stats.kept_bytes = host->kept.n_bytes;
+    host->stats.device_bytes = kept_device_bytes(&host->kept);
 }
 
 static void one_less(struct host *host, struct host_request *r)
@@ -175,7 +176,7 @@ static bool answer_again(const struct kept_part *part, struct message_group *gro
 }
 
 /* Finds the rows of the forward: in the request, or kept. */
-static bool find_rows(struct host_item *item, const struct kept_call *call)
+static bool find_rows(struct host *host, struct host_item *item, struct kept_call *call)
 {
     const struct message_request *m = &item->request->m;
     item->batch.x = m->x;
@@ -184,8 +185,7 @@ static bool find_rows(struct host_item *item, const struct kept_call *call)
     if (!call->message || call->n_rows != m->n_rows)
         return false;
     item->batch.x = call->x;
-    item->pin = call->message;
-    kept_message_ref(item->pin);
+    item->batch.x_message = item->pin = kept_pin_rows(&host->kept, call);
     return true;
 }
 
@@ -216,7 +216,7 @@ static bool prepare_backward(struct host *host, struct host_item *item, bool *is
     if (part->state == KEPT_DONE && answer_again(part, group, r->m.D))
         return false;
     group->status = STATUS_GONE;
-    if (!find_rows(item, call))
+    if (!find_rows(host, item, call))
         return false;
     item->batch.is_done_before = part->state == KEPT_DONE;
     if (item->batch.is_done_before)
@@ -256,6 +256,8 @@ static void begin_item(struct host *host, struct host_request *r, size_t g)
                                       .is_backward = is_backward,
                                       .version = group->version,
                                       .lr_scale = r->m.lr_scale,
+                                      .message = r->message,
+                                      .x_message = r->message,
                                       .caller = &r->peer,
                                       .call = r->m.call};
     group->version = 0;
@@ -323,6 +325,8 @@ int host_request_begin(struct host *host, struct host_link *link, const struct p
     struct kept_message *message = kept_message_new(bytes, n);
     if (!message)
         return HANSE_ENOMEM;
+    if (host->config.kernels->is_device)
+        message->device = &host->kept.device;
     int err = message_request_decode(&m, message->byte, n);
     if (!err && (m.D != host->config.run->latent || m.form != host->config.run->expert_numerics))
         err = HANSE_EPROTO;

@@ -14,7 +14,7 @@
 
 static void next_slot(struct host *host)
 {
-    while (host->save.next_i < host->n_slots) {
+    while (!host->lost && host->save.next_i < host->n_slots) {
         struct host_slot *slot = &host->slot[host->save.next_i++];
         bool may_change = slot->state == SLOT_HOSTED && slot->is_computing;
         if (!may_change && !host_slot_is_changed(slot))
@@ -28,7 +28,7 @@ static void next_slot(struct host *host)
 
 void host_save_all(struct host *host)
 {
-    if (host->save.is_round || !host->disk)
+    if (host->save.is_round || !host->disk || host->lost)
         return;
     host->save.is_round = true;
     host->save.next_i = 0;
@@ -55,7 +55,7 @@ uint64_t host_save_deadline(const struct host *host)
 
 int host_save_verdict(const struct host *host)
 {
-    int err = 0;
+    int err = host->lost;
     for (size_t i = 0; host->disk && !err && i < host->n_slots; i++)
         if (host_slot_is_changed(&host->slot[i]))
             err = host->save.err ? host->save.err : HANSE_ENOMEM;
@@ -129,8 +129,8 @@ bool host_save_done(struct host *host, struct io_work *work)
 int host_save(struct host *host, uint64_t now_us)
 {
     host->now_us = now_us;
-    int err = 0;
-    for (size_t i = 0; host->disk && i < host->n_slots; i++) {
+    int err = host->lost;
+    for (size_t i = 0; !host->lost && host->disk && i < host->n_slots; i++) {
         struct host_slot *slot = &host->slot[i];
         if (!host_slot_is_changed(slot))
             continue;
@@ -138,6 +138,8 @@ int host_save(struct host *host, uint64_t now_us)
         if (!slot_err)
             note_saved(host, slot, slot->x);
         err = err ? err : slot_err;
+        if (slot_err == HANSE_EDEVICE)
+            host_lose(host);
     }
     return err;
 }

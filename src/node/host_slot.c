@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "kernels/device.h"
 #include "node/host_state.h"
 
 #define WORK_US 200    /* what the simulator reckons for a batch... */
@@ -43,7 +44,7 @@ void host_slots_free(struct host *host)
         struct host_work *w = host->all_work;
         host->all_work = w->next_all;
         expert_free(w->copy);
-        free(w->scratch.at);
+        room_fini(&w->room);
         free(w);
     }
 }
@@ -61,6 +62,40 @@ bool host_slot_is_changed(const struct host_slot *slot)
 
 /* -- Making experts -------------------------------------------------------------------------------- */
 
+/* What computing needs of a device's memory besides the experts.  Rooms that were made already count once more: better an expert less
+ * than experts that nothing can be asked of. */
+static uint64_t reserve_bytes(struct host *host, const struct expert *x)
+{
+    size_t kept_bytes = host->config.device_bytes_max, now = kept_device_bytes(&host->kept);
+    return (uint64_t)host->config.works_max * room_bytes(x, ROOM_SLOTS_MAX) + (now < kept_bytes ? kept_bytes - now : 0);
+}
+
+static int check_memory(struct host *host, const struct expert *x)
+{
+    uint64_t n_free, n_total;
+    if (!x->kernels->is_device || device_memory(&n_free, &n_total) != 0)
+        return 0;
+    return n_free < reserve_bytes(host, x) ? HANSE_ENOMEM : 0;
+}
+
+void host_slot_full(struct host *host, const struct host_slot *slot)
+{
+    char name[32];
+    uint64_t n_free = 0, n_total;
+    struct expert_config config = host_expert_config(host->config.run);
+    bool was_full = host->is_full;
+    host->is_full = true;
+    if (was_full)
+        return;
+    bool is_known = device_memory(&n_free, &n_total) == 0;
+    host_slot_name(name, slot);
+    log_error("expert %s: the GPU has no memory for it: an expert takes %.1f MB, and %.1f MB are %s, some of which computing "
+              "needs; %zu experts are hosted "
+              "without it: name fewer in --experts, or use another --device",
+              name, (double)expert_bytes(&config, host->config.kernels) / 1e6, (double)n_free / 1e6,
+              is_known ? "free" : "known to be free", host->stats.n_experts);
+}
+
 /* A checkpoint that cannot be used is never silently replaced by a newborn. */
 static int make(struct host *host, const struct host_slot *slot, struct expert **out)
 {
@@ -76,13 +111,21 @@ static int make(struct host *host, const struct host_slot *slot, struct expert *
         goto fail;
     expert_share(x, host->config.team);
     err = host->disk ? expert_load(x, host->disk, &host->config.run->id, &info) : HANSE_ENOENT;
-    if (err && err != HANSE_ENOENT)
+    if (!err || err == HANSE_ENOENT)
+        err = check_memory(host, x);
+    if (err)
         goto fail;
     *out = x;
     return 0;
 fail:
     expert_free(x);
     return err;
+}
+
+/* Of a device another program may take the rest: no reason to end what there is. */
+static bool is_full(const struct host *host, int err)
+{
+    return err == HANSE_ENOMEM && host->config.kernels->is_device;
 }
 
 static void made(struct host *host, struct host_slot *slot)
@@ -99,6 +142,8 @@ int host_slot_make(struct host *host, struct host_slot *slot)
     int err = make(host, slot, &slot->x);
     if (!err)
         made(host, slot);
+    else if (is_full(host, err))
+        host_slot_full(host, slot);
     return err;
 }
 
@@ -148,10 +193,14 @@ static void birth_done(struct host *host, struct host_work *w)
     struct host_slot *slot = w->slot;
     host->n_births--;
     slot->state = SLOT_EMPTY;
-    slot->is_broken = w->err != 0;
+    slot->is_broken = w->err != 0 && !is_full(host, w->err);
     if (!w->err)
         made(host, slot);
     give_work(host, w);
+    if (is_full(host, w->err))
+        host_slot_full(host, slot);
+    if (w->err == HANSE_EDEVICE)
+        host_lose(host);
     if (slot->is_leaving) /* lost while it was being made */
         host_slot_leave(host, slot);
 }
@@ -187,6 +236,7 @@ void host_slot_leave(struct host *host, struct host_slot *slot)
     slot->used_us = 0;
     expert_free(slot->x);
     slot->x = NULL;
+    host->is_full = false;
     host->stats.n_experts--;
 }
 
@@ -257,9 +307,9 @@ static void fill_work(struct host *host, struct host_work *w, struct host_slot *
 static void run_batch(struct io_work *work)
 {
     struct host_work *w = work->owner;
-    batch_compute(w->slot->x, w->first, &w->scratch, &w->counts);
-    if (w->wants_copy)
-        w->err = expert_copy(w->slot->x, &w->copy);
+    w->err = batch_compute(w->slot->x, w->first, &w->room, &w->counts);
+    if (!w->err && w->wants_copy && expert_copy(w->slot->x, &w->copy) == HANSE_EDEVICE)
+        w->err = HANSE_EDEVICE;
 }
 
 /* Takes the first expert that has something to do; NULL when there is none, or nothing was left to do for it. */
@@ -298,11 +348,15 @@ static void add_counts(struct host *host, const struct batch_counts *counts)
     host->stats.n_stale += counts->n_stale;
 }
 
+/* What it was like before is all that is known of a lost expert. */
 static void batch_done(struct host *host, struct host_work *w)
 {
     struct host_slot *slot = w->slot;
     slot->is_computing = false;
-    look(slot);
+    if (w->err == HANSE_EDEVICE)
+        host_lose(host);
+    if (!w->err)
+        look(slot);
     if (w->counts.n_backward_slots > 0)
         slot->used_us = host->now_us;
     add_counts(host, &w->counts);
@@ -314,12 +368,25 @@ static void batch_done(struct host *host, struct host_work *w)
         host_save_copy(host, slot, w->copy);
     w->copy = NULL;
     give_work(host, w);
-    if (slot->is_leaving) {
+    if (slot->is_leaving || w->err) {
         slot->is_leaving = false;
         host_slot_leave(host, slot);
     } else if (slot->first || slot->wants_copy) {
         make_ready(host, slot);
     }
+}
+
+/* A device's memory was too short in the middle of a gradient: what there is of it is no state that the log tells of. */
+static bool wants_again(struct host *host, const struct host_work *w)
+{
+    char name[32];
+    if (w->err != HANSE_ENOMEM || w->slot->state != SLOT_EMPTY || host->phase >= HOST_STOPPING)
+        return false;
+    host_slot_name(name, w->slot);
+    log_error("expert %s: the GPU ran out of memory while a gradient was summed; the expert goes on from its last checkpoint: "
+              "host fewer experts, or stop what else uses the GPU",
+              name);
+    return true;
 }
 
 void host_slots_start(struct host *host)
@@ -349,6 +416,8 @@ void host_slots_run(struct host *host)
         }
         run_batch(&w->work);
         batch_done(host, w);
+        if (wants_again(host, w) && host_slot_make(host, w->slot) == HANSE_EDEVICE)
+            host_lose(host);
     }
 }
 
@@ -362,6 +431,8 @@ bool host_slots_done(struct host *host, struct io_work *work)
     } else {
         host->n_works--;
         batch_done(host, w);
+        if (wants_again(host, w))
+            host_slot_bear(host, w->slot);
     }
     return true;
 }

@@ -118,12 +118,12 @@ struct host_work {
     struct host *host;
     struct host_slot *slot;
     struct batch_item *first;
-    struct batch_scratch scratch;
+    struct room room;
     struct batch_counts counts;
     size_t n_slots;
     bool wants_copy;
     struct expert *copy;
-    int err;
+    int err; /* of a birth; of a batch: its expert is lost */
 };
 
 enum host_phase {
@@ -179,6 +179,8 @@ struct host {
         uint64_t next_us, time_us;
     } save;
 
+    int lost;     /* HANSE_EDEVICE: the device failed */
+    bool is_full; /* there was no memory for another expert */
     uint64_t status_us, stop_us;
     bool is_last_save;             /* the round of saves that ends a stop has begun */
     struct host_stats stats, told; /* told: at the last status line */
@@ -191,6 +193,8 @@ void host_slots_free(struct host *host);
 struct host_slot *host_slot(struct host *host, uint32_t layer, uint32_t index);
 /** Makes the expert in the calling thread, from its checkpoint when there is one. */
 HANSE_MUST_USE int host_slot_make(struct host *host, struct host_slot *slot);
+/** There was no memory for it: says so, once until there may be some. */
+void host_slot_full(struct host *host, const struct host_slot *slot);
 /** Makes it off the loop. */
 void host_slot_bear(struct host *host, struct host_slot *slot);
 /** Lets go of an expert; what waits for it is answered NOT_HERE. */
@@ -258,5 +262,7 @@ bool host_save_done(struct host *host, struct io_work *work);
 /* host.c */
 /** A round of reads is through. */
 void host_was_read(struct host *host);
+/** The device failed: says so once, and stops. */
+void host_lose(struct host *host);
 
 #endif

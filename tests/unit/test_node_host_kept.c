@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "device_play.h"
 #include "node/host_kept.h"
 #include "unit.h"
 
@@ -230,6 +231,121 @@ START_TEST(test_many_parts)
 }
 END_TEST
 
+/* -- The memory of a device ------------------------------------------------------------------------ */
+
+static const struct kernels *device;
+
+static void setup_device(void)
+{
+    device = device_play();
+    setup();
+    kept.max_bytes = 1 << 20;
+    kept_use_device(&kept, device, 4 * ROWS_BYTES);
+}
+
+static void teardown_device(void)
+{
+    teardown();
+    device_play_end();
+}
+
+/* Keeps rows as a host does. */
+static struct kept_message *keep_there(uint64_t call)
+{
+    struct kept_call *c = keep(&alice, call, (float)call);
+    c->message->device = &kept.device;
+    return c->message;
+}
+
+static void *bring(void *arg)
+{
+    return (void *)(uintptr_t)kept_message_there(arg);
+}
+
+/* Another thread's operations find it without asking. */
+START_TEST(test_who_brings_a_message_waits_for_it)
+{
+    pthread_t thread;
+    void *there;
+    float value;
+    struct kept_message *message = keep_there(7);
+    ck_assert_int_eq(pthread_create(&thread, NULL, bring, message), 0);
+    pthread_join(thread, &there);
+    ck_assert_ptr_nonnull(there);
+    ck_assert_int_eq(device->get(&value, there, sizeof value), 0);
+    ck_assert(value == 7);
+    ck_assert_ptr_eq(kept_message_there(message), there);
+    ck_assert_uint_eq(played.n_puts, 1);
+    ck_assert_uint_eq(kept_device_bytes(&kept), ROWS_BYTES);
+}
+END_TEST
+
+START_TEST(test_the_oldest_leave_the_device_first)
+{
+    struct kept_message *message[4];
+    for (uint64_t i = 0; i < 4; i++) {
+        message[i] = keep_there(i);
+        ck_assert_ptr_nonnull(kept_message_there(message[i]));
+    }
+    kept_message_ref(message[0]); /* in use: it stays */
+    kept_trim(&kept);
+    ck_assert_uint_eq(kept_device_bytes(&kept), 3 * ROWS_BYTES); /* a quarter is for what is on its way */
+    uint64_t n_puts = played.n_puts;
+    ck_assert_ptr_nonnull(kept_message_there(message[0]));
+    ck_assert_ptr_nonnull(kept_message_there(message[2]));
+    ck_assert_ptr_nonnull(kept_message_there(message[3]));
+    ck_assert_uint_eq(played.n_puts, n_puts);
+    ck_assert(kept_find(&kept, &alice, 1)->x.f32[0] == 1); /* still here, */
+    struct kept_message *pin = kept_pin_rows(&kept, kept_find(&kept, &alice, 1));
+    ck_assert_ptr_nonnull(kept_message_there(pin)); /* and comes again */
+    ck_assert_uint_eq(played.n_puts, n_puts + 1);
+    kept_trim(&kept);
+    ck_assert_uint_eq(kept_device_bytes(&kept), 3 * ROWS_BYTES); /* in place of 2 */
+    ck_assert_ptr_null(message[2]->there);
+    kept_message_free(pin);
+    keep_there(4);
+    ck_assert_ptr_nonnull(kept_message_there(kept_find(&kept, &alice, 4)->message));
+    kept_trim(&kept);
+    ck_assert_ptr_null(message[1]->there); /* the oldest that is not in use */
+    kept_message_free(message[0]);
+}
+END_TEST
+
+START_TEST(test_there_is_no_more_than_the_budget)
+{
+    for (uint64_t i = 0; i < 4; i++)
+        ck_assert_ptr_nonnull(kept_message_there(keep_there(i)));
+    ck_assert_ptr_null(kept_message_there(keep_there(4)));
+    ck_assert_uint_eq(played.n_puts, 4);
+    kept_use_device(&kept, device, ROWS_BYTES - 1);
+    ck_assert_ptr_null(kept_message_there(keep_there(5)));
+}
+END_TEST
+
+START_TEST(test_no_memory_is_a_smaller_budget)
+{
+    played.max_bytes = 2 * ROWS_BYTES;
+    ck_assert_ptr_nonnull(kept_message_there(keep_there(0)));
+    ck_assert_ptr_nonnull(kept_message_there(keep_there(1)));
+    ck_assert_ptr_null(kept_message_there(keep_there(2)));
+    played.max_bytes = 0;
+    ck_assert_ptr_null(kept_message_there(keep_there(3)));
+    ck_assert_uint_eq(kept_device_bytes(&kept), 2 * ROWS_BYTES);
+}
+END_TEST
+
+START_TEST(test_a_lost_device_has_nothing)
+{
+    device->zero(NULL, 0);
+    if (_i)
+        played.lost_after = played.n_operations; /* when the bytes are on their way */
+    else
+        device_play_lose(0);
+    ck_assert_ptr_null(kept_message_there(keep_there(0)));
+    ck_assert_uint_eq(kept_device_bytes(&kept), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("node/host_kept");
@@ -246,6 +362,14 @@ int main(void)
     tcase_add_test(tc, test_same_rows_again_keep_what_was_done);
     tcase_add_test(tc, test_number_of_calls_is_bounded);
     tcase_add_test(tc, test_many_parts);
+    suite_add_tcase(suite, tc);
+    tc = tcase_create("device");
+    tcase_add_checked_fixture(tc, setup_device, teardown_device);
+    tcase_add_test(tc, test_who_brings_a_message_waits_for_it);
+    tcase_add_test(tc, test_the_oldest_leave_the_device_first);
+    tcase_add_test(tc, test_there_is_no_more_than_the_budget);
+    tcase_add_test(tc, test_no_memory_is_a_smaller_budget);
+    tcase_add_loop_test(tc, test_a_lost_device_has_nothing, 0, 2);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
