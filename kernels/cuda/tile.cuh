@@ -65,7 +65,7 @@ template <class T, int X_, bool IS_K_FIRST_, int W> struct carrier {
     static_assert(THREADS % LINE == 0 && (IS_K_FIRST ? X : K) % STEP == 0, "all threads copy as much");
     const float *from;               /* the next piece */
     uint32_t step;                   /* floats to the one after it */
-    uint32_t offset[N_COPIES];       /* within a piece */
+    uint32_t offset[TURNS];          /* within a piece */
     floats<WIDTH> waiting[N_COPIES]; /* read, and not yet in shared memory */
 };
 
@@ -88,11 +88,16 @@ template <class C> static __device__ __forceinline__ void carrier_init(C *c, str
     c->step = C::IS_K_FIRST ? (uint32_t)C::K : C::K * (uint32_t)s.ld;
     int last = s.n < (size_t)C::X ? (int)s.n - C::WIDTH : C::X - C::WIDTH;
 #pragma unroll
-    for (int i = 0; i < C::N_COPIES; i++) {
+    for (int i = 0; i < C::TURNS; i++) {
         int x = copy_x<C>(i), k = copy_k<C>(i);
         x = x < last ? x : last;
         c->offset[i] = C::IS_K_FIRST ? (uint32_t)x * (uint32_t)s.ld + (uint32_t)k : (uint32_t)k * (uint32_t)s.ld + (uint32_t)x;
     }
+}
+
+template <class C> static __device__ __forceinline__ const float *copy_from(const C *c, int i)
+{
+    return c->from + c->offset[i % C::TURNS] + i / C::TURNS * C::LINE;
 }
 
 /* The next piece, with the `n_k` of k that are left for it, sets out for `to`. */
@@ -101,7 +106,7 @@ template <class C> static __device__ __forceinline__ void carrier_send(C *c, flo
 #pragma unroll
     for (int i = 0; i < C::N_COPIES; i++)
         if ((uint32_t)copy_k<C>(i) < n_k)
-            cuda_copy_async<4 * C::WIDTH>(to + copy_k<C>(i) * (C::X + TILE_SLACK) + copy_x<C>(i), c->from + c->offset[i]);
+            cuda_copy_async<4 * C::WIDTH>(to + copy_k<C>(i) * (C::X + TILE_SLACK) + copy_x<C>(i), copy_from(c, i));
     c->from += c->step;
 }
 
@@ -111,7 +116,7 @@ template <class C> static __device__ __forceinline__ void carrier_read(C *c, uin
 #pragma unroll
     for (int i = 0; i < C::N_COPIES; i++)
         if ((uint32_t)copy_k<C>(i) < n_k)
-            c->waiting[i] = *(const floats<C::WIDTH> *)(c->from + c->offset[i]);
+            c->waiting[i] = *(const floats<C::WIDTH> *)(copy_from(c, i));
     c->from += c->step;
 }
 
@@ -297,8 +302,8 @@ template <class T, bool IS_A_K_FIRST, bool IS_B_K_FIRST, int W>
 static __device__ __forceinline__ void tile_sum(float (&sum)[T::TM][T::TN], float *shared, struct strip a, struct strip b,
                                                 uint32_t K)
 {
-    carrier<T, T::M, IS_A_K_FIRST, W> from_a;
-    carrier<T, T::N, IS_B_K_FIRST, W> from_b;
+    carrier<T, T::M, IS_A_K_FIRST, W> from_a = {};
+    carrier<T, T::N, IS_B_K_FIRST, W> from_b = {};
     carrier_init(&from_a, a);
     carrier_init(&from_b, b);
     __syncthreads(); /* whoever had `shared` before is done with it */
