@@ -78,12 +78,13 @@ LIST
 arm_needs='gcc-aarch64-linux-gnu:/usr/bin/aarch64-linux-gnu-gcc qemu-user:/usr/bin/qemu-aarch64
     libc6-dev-arm64-cross:/usr/aarch64-linux-gnu/include/stdio.h'
 
-# Each opens a part of the tests that is skipped without it.
+# Each opens a part of the tests that is skipped without it (g++: CUDA's kernels over the emulation).
 list_wanted() {
     missing=
     need_command git git
     need_command clang clang
     need_command clang-format-14 clang-format-14
+    need_command g++ g++
     need_command mpicc mpich
     need_command mpicc libmpich-dev
     need_module openblas libopenblas-dev
@@ -222,6 +223,18 @@ long_first() { # directory
 gcc_stage() {
     say "gcc: build with every warning an error, run every test"
     configure build-gcc CC=gcc --enable-werror && build build-gcc all && check build-gcc check TESTS="$(long_first build-gcc)"
+    spills
+}
+
+# Where there is nvcc, ptxas says which kernels are too large for the registers.
+spills() {
+    grep -q '^#define HAVE_CUDA' build-gcc/config.h 2>/dev/null || {
+        skipped "the registers of CUDA's kernels, for want of nvcc"
+        return
+    }
+    say "registers: no product kernel keeps sums in memory, on any GPU"
+    build build-gcc check-spills
+    tail -n 1 build-gcc/make.out
 }
 
 sanitize_stage() {
@@ -296,9 +309,9 @@ arm_stage() {
     CK_EXCLUDE_TAGS=slow CK_TIMEOUT_MULTIPLIER=10 QEMU_CPU=max
     export CK_EXCLUDE_TAGS CK_TIMEOUT_MULTIPLIER QEMU_CPU
     # shellcheck disable=SC2086
-    check build-arm 'check-TESTS check_PROGRAMS=' TESTS="$(echo $numbers)"
+    check build-arm 'check-TESTS check_PROGRAMS= check_LIBRARIES=' TESTS="$(echo $numbers)"
     QEMU_CPU=cortex-a72 # without products of int8
-    check build-arm 'check-TESTS check_PROGRAMS=' TESTS=tests/kernels/test_linear
+    check build-arm 'check-TESTS check_PROGRAMS= check_LIBRARIES=' TESTS=tests/kernels/test_linear
     unset CK_EXCLUDE_TAGS CK_TIMEOUT_MULTIPLIER QEMU_CPU
 }
 
@@ -313,7 +326,7 @@ optimize_stage() {
         for level in -O0 -O3; do
             # Which warnings are given depends on the level; the other stages have asked for none.
             configure build-$cc$level CC=$cc --without-cuda --without-mpi --without-openblas "CFLAGS=$level" || continue
-            build build-$cc$level $digest && check build-$cc$level 'check-TESTS check_PROGRAMS=' TESTS=$digest
+            build build-$cc$level $digest && check build-$cc$level 'check-TESTS check_PROGRAMS= check_LIBRARIES=' TESTS=$digest
         done
     done
 }
