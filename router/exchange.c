@@ -67,7 +67,7 @@ struct exchange {
     struct rows x, gout;
     const int32_t *pick;
     uint8_t *answered;
-    float *y, *gx;
+    struct rows y, gx; /* of the caller, to be filled in */
     float lr_scale;
     bool keep;
     void (*done)(void *arg, uint64_t now_us);
@@ -324,11 +324,17 @@ static void begin(struct exchange *x, enum phase phase, uint64_t now_us, void (*
         x->part[p].is_answered = false;
 }
 
+/* Answers are wanted as floats, or as they travel. */
+static bool can_take(const struct exchange *x, const struct rows *to)
+{
+    return to->f32 || rows_form(to) == rows_answer_form(x->router->config.numerics);
+}
+
 void exchange_forward(struct exchange *x, uint64_t now_us, uint32_t moe, size_t N, struct rows rows, const int32_t *pick,
-                      uint8_t *answered, float *y, bool keep, void (*done)(void *arg, uint64_t now_us), void *arg)
+                      uint8_t *answered, struct rows y, bool keep, void (*done)(void *arg, uint64_t now_us), void *arg)
 {
     size_t K = x->router->config.K;
-    assert(N <= x->N_max && rows_form(&rows) == x->router->config.numerics &&
+    assert(N <= x->N_max && rows_form(&rows) == x->router->config.numerics && can_take(x, &y) &&
            (x->phase == PHASE_IDLE || x->phase == PHASE_BETWEEN));
     x->moe = moe;
     x->N = N;
@@ -347,16 +353,16 @@ void exchange_forward(struct exchange *x, uint64_t now_us, uint32_t moe, size_t 
         send_ask(x, &x->ask[a]);
 }
 
-void exchange_backward(struct exchange *x, uint64_t now_us, const float *weight, struct rows gout, float *gx, float lr_scale,
+void exchange_backward(struct exchange *x, uint64_t now_us, const float *weight, struct rows gout, struct rows gx, float lr_scale,
                        void (*done)(void *arg, uint64_t now_us), void *arg)
 {
     size_t K = x->router->config.K,
            n_slots = x->n_parts ? x->part[x->n_parts - 1].first_slot + x->part[x->n_parts - 1].n_slots : 0;
-    assert(x->phase == PHASE_BETWEEN);
+    assert(x->phase == PHASE_BETWEEN && can_take(x, &gx));
     x->gout = gout;
     x->gx = gx;
     x->lr_scale = lr_scale;
-    memset(gx, 0, x->N * K * x->router->config.D * sizeof *gx);
+    rows_clear(&gx, x->N * K, x->router->config.D);
     for (size_t s = 0; s < n_slots; s++)
         x->slot_weight[s] = weight[x->slot[s]];
     begin(x, PHASE_BACKWARD, now_us, done, arg);
@@ -423,12 +429,15 @@ static struct part *part_of(struct exchange *x, const struct ask *ask, const str
     return NULL;
 }
 
-static void scatter(const struct exchange *x, const struct part *part, const struct rows *values, float *to)
+static void scatter(const struct exchange *x, const struct part *part, const struct rows *values, const struct rows *to)
 {
     size_t D = x->router->config.D;
     for (size_t s = 0; s < part->n_slots; s++) {
-        struct rows row = rows_from(values, s, D);
-        rows_floats(x->router->config.kernels, to + (size_t)x->slot[part->first_slot + s] * D, &row, 1, D);
+        struct rows row = rows_from(values, s, D), place = rows_from(to, x->slot[part->first_slot + s], D);
+        if (to->f32)
+            rows_floats(x->router->config.kernels, (float *)place.f32, &row, 1, D);
+        else
+            rows_copy(&place, &row, 1, D);
     }
 }
 
@@ -437,11 +446,11 @@ static void take(struct exchange *x, struct part *part, const struct message_gro
     struct router_stats *stats = &x->router->stats;
     part->is_answered = true;
     if (x->phase == PHASE_BACKWARD) {
-        scatter(x, part, &group->values, x->gx);
+        scatter(x, part, &group->values, &x->gx);
         stats->staleness_sum += (uint64_t)group->staleness * part->n_slots;
         return;
     }
-    scatter(x, part, &group->values, x->y);
+    scatter(x, part, &group->values, &x->y);
     part->has_forward = true;
     part->version = group->version;
     for (size_t s = 0; s < part->n_slots; s++)

@@ -103,16 +103,17 @@ void exchange_free(struct exchange *exchange);
 /**
  * Asks the picked experts.  x (N, D) in the run's form in, pick (N, K) in; answered (N, K) and y (N, K, D) out: y is written where
  * answered is 1.  A row whose rounding was refused (QUANTIZE_BAD) goes out as it is, and costs its experts' answers.
- * `keep` asks hosts to keep the rows for exchange_backward().  All are kept (borrowed) until `done`.
+ * `keep` asks hosts to keep the rows for exchange_backward().  All are kept (borrowed) until `done`.  y, and gx below, are floats, or rows
+ * in the form of answers (router/rows.h), whose memory is then written as they come.
  */
 void exchange_forward(struct exchange *exchange, uint64_t now_us, uint32_t moe, size_t N, struct rows x, const int32_t *pick,
-                      uint8_t *answered, float *y, bool keep, void (*done)(void *arg, uint64_t now_us), void *arg);
+                      uint8_t *answered, struct rows y, bool keep, void (*done)(void *arg, uint64_t now_us), void *arg);
 
 /**
  * Sends the gradient weight (N, K) * gout (N, D) of each slot that answered, and receives gx (N, K, D), zero where nothing
  * came back.  x is that of the forward, should a host have to see it again.  All are kept until `done`.
  */
-void exchange_backward(struct exchange *exchange, uint64_t now_us, const float *weight, struct rows gout, float *gx,
+void exchange_backward(struct exchange *exchange, uint64_t now_us, const float *weight, struct rows gout, struct rows gx,
                        float lr_scale, void (*done)(void *arg, uint64_t now_us), void *arg);
 
 /** Forgets the kept rows of a forward whose backward will never come (after a stop). */

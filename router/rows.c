@@ -62,6 +62,18 @@ void rows_copy(const struct rows *to, const struct rows *from, size_t n, size_t 
         memcpy((int8_t *)to->low, from->low, n * D);
 }
 
+void rows_clear(const struct rows *rows, size_t n, size_t D)
+{
+    if (rows->f32) {
+        memset((float *)rows->f32, 0, sizeof(float) * n * D);
+        return;
+    }
+    memset((int8_t *)rows->exponent, 0, n);
+    memset((int8_t *)rows->high, 0, n * D);
+    if (rows->low)
+        memset((int8_t *)rows->low, 0, n * D);
+}
+
 void rows_gather(const struct rows *to, const struct rows *from, const uint32_t *pick, size_t n, size_t D)
 {
     for (size_t i = 0; i < n; i++) {

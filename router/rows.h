@@ -48,6 +48,9 @@ void rows_append(struct buf *out, const struct rows *rows, size_t n, size_t D);
 /** Copies n rows of the same form. */
 void rows_copy(const struct rows *to, const struct rows *from, size_t n, size_t D);
 
+/** Zeros in n rows. */
+void rows_clear(const struct rows *rows, size_t n, size_t D);
+
 /** Row i of `to` becomes row pick[i] of `from`, for i < n; the same form. */
 void rows_gather(const struct rows *to, const struct rows *from, const uint32_t *pick, size_t n, size_t D);
 

@@ -81,16 +81,18 @@ struct trunk_exchange {
     float *logit;       /* (N, E); NULL as above */
     float *score;       /* (N, E) sigmoid of it */
     /* filled by the router before forward s + 1 */
-    int32_t *pick;     /* (N, K), -1 for none */
-    uint8_t *answered; /* (N, K) */
-    float *y;          /* (N, K, D); only answered slots are read */
+    int32_t *pick;      /* (N, K), -1 for none */
+    uint8_t *answered;  /* (N, K) */
+    float *y;           /* (N, K, D); only answered slots are read */
+    struct rows y_rows; /* what to fill in: the same, or on a device integers in two slices where rows travel as integers */
     /* out of backward s + 1 */
     float *weight;         /* (N, K) */
     float *lse;            /* (N) of a token's logits, where z_loss is not 0 */
     float *gout;           /* (N, D) gradient of the combined answer; slot k of a token has weight * gout */
     struct rows gout_rows; /* as it travels */
     /* filled by the router before backward s */
-    float *gx; /* (N, K, D); zero where the backward had no answer; slots unanswered in the forward are not read */
+    float *gx;           /* (N, K, D); zero where the backward had no answer; slots unanswered in the forward are not read */
+    struct rows gx_rows; /* as y_rows */
 };
 
 struct trunk_inside; /* trunk_inside.h */

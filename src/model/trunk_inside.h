@@ -70,7 +70,7 @@ struct trunk_layer_act {
 };
 
 /** Bytes of what is copied at once: tokens and targets; and of each exchange, from `score` on, from `pick` on, from `weight` on, from
- * `gx` on. */
+ * `gx_rows` on. */
 struct trunk_spans {
     size_t tokens, asked, answers, told, gradients;
 };

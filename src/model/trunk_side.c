@@ -54,6 +54,12 @@ static size_t bytes_since(const struct trunk_layout *layout, size_t start)
     return (layout->n - start) * sizeof(float);
 }
 
+/* Answers travel in two slices, or as floats; a CPU's kernels get floats, since the router can read them as they come. */
+static enum numerics answer_form(const struct trunk_tape *tape)
+{
+    return tape->trunk->kernels.is_device && tape->form != NUMERICS_F32 ? NUMERICS_I8X2 : NUMERICS_F32;
+}
+
 static void lay_exchange(struct trunk_layout *layout, struct trunk_tape *tape, struct trunk_exchange *x, bool is_cpu_side)
 {
     const struct run *run = tape->trunk->run;
@@ -63,6 +69,10 @@ static void lay_exchange(struct trunk_layout *layout, struct trunk_tape *tape, s
     x->logit = is_cpu_side ? NULL : trunk_lay(layout, N * E);
     x->x = has_floats ? trunk_lay(layout, N * D) : NULL;
     x->gout = has_floats && is_training ? trunk_lay(layout, N * D) : NULL;
+    enum numerics answer = answer_form(tape);
+    has_floats = !is_cpu_side && answer != NUMERICS_F32;
+    x->y = has_floats ? trunk_lay(layout, N * K * D) : NULL;
+    x->gx = has_floats && is_training ? trunk_lay(layout, N * K * D) : NULL;
     size_t start = layout->n;
     x->score = trunk_lay(layout, N * E);
     lay_rows(layout, &x->x_rows, &x->x, tape->form, N, D);
@@ -70,7 +80,7 @@ static void lay_exchange(struct trunk_layout *layout, struct trunk_tape *tape, s
     start = layout->n;
     x->pick = trunk_lay(layout, N * K);
     x->answered = trunk_lay(layout, trunk_floats_for(N * K));
-    x->y = trunk_lay(layout, N * K * D);
+    lay_rows(layout, &x->y_rows, &x->y, answer, N * K, D);
     span->answers = bytes_since(layout, start);
     start = layout->n;
     x->weight = trunk_lay(layout, N * K);
@@ -80,7 +90,7 @@ static void lay_exchange(struct trunk_layout *layout, struct trunk_tape *tape, s
     lay_rows(layout, &x->gout_rows, &x->gout, tape->form, N, D);
     span->told = bytes_since(layout, start);
     start = layout->n;
-    x->gx = trunk_lay(layout, N * K * D);
+    lay_rows(layout, &x->gx_rows, &x->gx, answer, N * K, D);
     span->gradients = bytes_since(layout, start);
 }
 
@@ -136,14 +146,31 @@ void trunk_put_tokens(const struct trunk *trunk, struct trunk_tape *tape)
     put(trunk, tape->inside->token, tape->token, tape->inside->span.tokens);
 }
 
+static const void *start_of(const struct rows *rows)
+{
+    return rows->f32 ? (const void *)rows->f32 : rows->exponent;
+}
+
+/* What came as integers becomes floats over there. */
+static void read_rows(const struct trunk *trunk, const struct trunk_tape *tape, float *to, const struct rows *from)
+{
+    if (!from->f32)
+        trunk->kernels.dequantize_rows(to, from->high, from->low, from->exponent, tape->N * trunk->run->chosen,
+                                       trunk->run->latent);
+}
+
 void trunk_put_answers(const struct trunk *trunk, struct trunk_tape *tape, size_t moe)
 {
-    put(trunk, tape->inside->exchange[moe].pick, tape->exchange[moe].pick, tape->inside->span.answers);
+    const struct trunk_exchange *to = &tape->inside->exchange[moe];
+    put(trunk, to->pick, tape->exchange[moe].pick, tape->inside->span.answers);
+    read_rows(trunk, tape, to->y, &to->y_rows);
 }
 
 void trunk_put_gradients(const struct trunk *trunk, struct trunk_tape *tape, size_t moe)
 {
-    put(trunk, tape->inside->exchange[moe].gx, tape->exchange[moe].gx, tape->inside->span.gradients);
+    const struct trunk_exchange *to = &tape->inside->exchange[moe];
+    put(trunk, (void *)start_of(&to->gx_rows), start_of(&tape->exchange[moe].gx_rows), tape->inside->span.gradients);
+    read_rows(trunk, tape, to->gx, &to->gx_rows);
 }
 
 int trunk_get_asked(const struct trunk *trunk, struct trunk_tape *tape, size_t moe)

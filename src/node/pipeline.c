@@ -193,7 +193,7 @@ static void after_forward(struct lane *lane, uint64_t now_us)
     size_t s = lane->segment;
     if (s < lane->pipeline->n_moe) {
         struct trunk_exchange *x = &lane->tape->exchange[s];
-        exchange_forward(lane->exchange[s], now_us, (uint32_t)s, lane->tape->N, x->x_rows, x->pick, x->answered, x->y,
+        exchange_forward(lane->exchange[s], now_us, (uint32_t)s, lane->tape->N, x->x_rows, x->pick, x->answered, x->y_rows,
                          lane->job.is_training, forward_answered, lane);
         return;
     }
@@ -212,7 +212,7 @@ static void after_backward(struct lane *lane, uint64_t now_us)
         return;
     }
     struct trunk_exchange *x = &lane->tape->exchange[lane->segment - 1];
-    exchange_backward(lane->exchange[lane->segment - 1], now_us, x->weight, x->gout_rows, x->gx, lane->job.lr_scale,
+    exchange_backward(lane->exchange[lane->segment - 1], now_us, x->weight, x->gout_rows, x->gx_rows, lane->job.lr_scale,
                       backward_answered, lane);
 }
 

@@ -286,7 +286,7 @@ static inline size_t first_token(uint16_t expert)
 
 static inline void forward(void)
 {
-    exchange_forward(exchange, now, 0, N_TOKENS, travelling(x), pick, answered, y, true, on_done, NULL);
+    exchange_forward(exchange, now, 0, N_TOKENS, travelling(x), pick, answered, (struct rows){.f32 = y}, true, on_done, NULL);
 }
 
 static inline void check_forward(int missing_host)

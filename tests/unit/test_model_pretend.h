@@ -108,19 +108,45 @@ static inline void pretend_rows_free(const struct trunk_tape *tape, const float 
         free((void *)(uintptr_t)floats);
 }
 
+/** Hands over answers or gradients (N, K, D) in the form in which they come: with a tape of integers rounded on their way. */
+static inline void pretend_hand_over(const struct trunk *trunk, const struct trunk_tape *tape, const struct rows *to, float *from)
+{
+    size_t n = tape->N * trunk->run->chosen, D = trunk->run->latent;
+    const struct kernels *ref = pretend_kernels("ref");
+    if (tape->form != NUMERICS_F32) {
+        int8_t *high = malloc(n * D), *low = malloc(n * D), *exponent = malloc(n);
+        ref->quantize_rows(high, low, exponent, from, D, NULL, n, D);
+        if (to->f32) {
+            ref->dequantize_rows((float *)to->f32, high, low, exponent, n, D);
+        } else {
+            memcpy((int8_t *)to->high, high, n * D);
+            memcpy((int8_t *)to->low, low, n * D);
+            memcpy((int8_t *)to->exponent, exponent, n);
+        }
+        free(high);
+        free(low);
+        free(exponent);
+    } else {
+        memcpy((float *)to->f32, from, n * D * sizeof *from);
+    }
+    free(from);
+}
+
 /** Fills y of the answered slots, and NaN in the others: nobody may read those. */
 static inline void pretend_forward(const struct trunk *trunk, struct trunk_tape *tape, size_t moe)
 {
     size_t K = trunk->run->chosen, D = trunk->run->latent;
     struct trunk_exchange *x = &tape->exchange[moe];
     const float *rows = pretend_rows(trunk, tape, &x->x_rows);
+    float *answer = malloc(tape->N * K * D * sizeof *answer);
     for (size_t slot = 0; slot < tape->N * K; slot++)
         for (size_t d = 0; d < D; d++) {
             const float *row = rows + slot / K * D;
             float y = pretend_a(x->pick[slot]) * row[d] + pretend_b(x->pick[slot]) * row[d] * row[(d + 1) % D];
-            x->y[slot * D + d] = x->answered[slot] ? y : NAN;
+            answer[slot * D + d] = x->answered[slot] ? y : NAN;
         }
     pretend_rows_free(tape, rows);
+    pretend_hand_over(trunk, tape, &x->y_rows, answer);
 }
 
 static inline void pretend_backward(const struct trunk *trunk, struct trunk_tape *tape, size_t moe)
@@ -128,16 +154,18 @@ static inline void pretend_backward(const struct trunk *trunk, struct trunk_tape
     size_t K = trunk->run->chosen, D = trunk->run->latent;
     struct trunk_exchange *x = &tape->exchange[moe];
     const float *rows = pretend_rows(trunk, tape, &x->x_rows), *grads = pretend_rows(trunk, tape, &x->gout_rows);
+    float *answer = malloc(tape->N * K * D * sizeof *answer);
     for (size_t slot = 0; slot < tape->N * K; slot++)
         for (size_t d = 0; d < D; d++) {
             const float *row = rows + slot / K * D, *gout = grads + slot / K * D;
             size_t before = (d + D - 1) % D, after = (d + 1) % D;
             float a = pretend_a(x->pick[slot]), b = pretend_b(x->pick[slot]);
             float gx = gout[d] * (a + b * row[after]) + gout[before] * b * row[before];
-            x->gx[slot * D + d] = x->answered[slot] ? x->weight[slot] * gx : NAN;
+            answer[slot * D + d] = x->answered[slot] ? x->weight[slot] * gx : NAN;
         }
     pretend_rows_free(tape, rows);
     pretend_rows_free(tape, grads);
+    pretend_hand_over(trunk, tape, &x->gx_rows, answer);
 }
 
 /** All segments forward; `is_fixed` keeps the picks of an earlier pass. */

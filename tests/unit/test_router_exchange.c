@@ -16,7 +16,7 @@ START_TEST(every_slot_gets_its_answer)
     }
     ck_assert_int_eq(n_done, 1);
     check_forward(-1);
-    exchange_backward(exchange, now, weight, travelling(gout), gx, 0.5f, on_done, NULL);
+    exchange_backward(exchange, now, weight, travelling(gout), (struct rows){.f32 = gx}, 0.5f, on_done, NULL);
     for (size_t h = N_HOSTS; h-- > 0;) {
         struct message_request m = request_of(&host[h]);
         ck_assert_uint_eq(m.group[0].version, 5);
@@ -48,7 +48,7 @@ START_TEST(silence_ends_at_the_deadline)
     check_forward(1);
     ck_assert_uint_eq(host[1].n_cancels, 1);
     ck_assert_uint_eq(router_allowed(router, 0)[1], 0); /* left out for a while ... */
-    exchange_backward(exchange, now, weight, travelling(gout), gx, 1, on_done, NULL);
+    exchange_backward(exchange, now, weight, travelling(gout), (struct rows){.f32 = gx}, 1, on_done, NULL);
     ck_assert_uint_eq(host[1].n_requests, 1); /* and not told of gradients */
     answer(&host[0], STATUS_OK);
     answer(&host[2], STATUS_OK);
@@ -166,7 +166,7 @@ START_TEST(a_host_that_lost_the_rows_gets_them_again)
     forward();
     for (size_t h = 0; h < N_HOSTS; h++)
         answer(&host[h], STATUS_OK);
-    exchange_backward(exchange, now, weight, travelling(gout), gx, 1, on_done, NULL);
+    exchange_backward(exchange, now, weight, travelling(gout), (struct rows){.f32 = gx}, 1, on_done, NULL);
     struct message_request first = request_of(&host[0]);
     ck_assert(!rows_are_there(&first.x));
     answer(&host[0], STATUS_GONE);
@@ -195,7 +195,7 @@ START_TEST(without_picks_or_hosts_an_exchange_still_ends)
     ck_assert_uint_le(router_deadline(router), now);
     tick();
     ck_assert_int_eq(n_done, 1);
-    exchange_backward(exchange, now, weight, travelling(gout), gx, 1, on_done, NULL);
+    exchange_backward(exchange, now, weight, travelling(gout), (struct rows){.f32 = gx}, 1, on_done, NULL);
     tick();
     ck_assert_int_eq(n_done, 2);
     ck_assert_float_eq(gx[0], 0);

@@ -53,7 +53,8 @@ static void ask(size_t i)
 {
     for (int t = 0; t < 8; t++)
         pick[t] = t % 2;
-    exchange_forward(exchange[i], stage_now, 0, 8, (struct rows){.f32 = x}, pick, answered, y, true, on_done, NULL);
+    exchange_forward(exchange[i], stage_now, 0, 8, (struct rows){.f32 = x}, pick, answered, (struct rows){.f32 = y}, true,
+                     on_done, NULL);
 }
 
 START_TEST(pauses_between_dials_grow)
@@ -319,7 +320,8 @@ START_TEST(a_suspect_is_not_waited_for)
     set_up(1, 500 * MS);
     stage_greet(1);
     memset(pick, 0, sizeof pick);
-    exchange_forward(exchange[0], stage_now, 0, 8, (struct rows){.f32 = x}, pick, answered, y, true, on_done, NULL);
+    exchange_forward(exchange[0], stage_now, 0, 8, (struct rows){.f32 = x}, pick, answered, (struct rows){.f32 = y}, true,
+                     on_done, NULL);
     struct message_group group = {.expert = 0, .n_slots = 8, .values = {.f32 = x}};
     struct message_reply reply = {.kind = MESSAGE_FORWARD_REPLY, .D = 4, .n_groups = 1, .group = &group};
     reply.call = STAGE_T0 << 20; /* its first call */
@@ -330,7 +332,7 @@ START_TEST(a_suspect_is_not_waited_for)
     ck_assert_int_eq(n_done, 1);
     router_peer_missed(stage_router, &stage_router->peer[0]);
     size_t before = stage_peer[1].n_sent;
-    exchange_backward(exchange[0], stage_now, weight, (struct rows){.f32 = y}, gx, 1, on_done, NULL);
+    exchange_backward(exchange[0], stage_now, weight, (struct rows){.f32 = y}, (struct rows){.f32 = gx}, 1, on_done, NULL);
     ck_assert_uint_eq(stage_peer[1].n_sent, before + 1);
     stage_tick();
     ck_assert_int_eq(n_done, 2);
