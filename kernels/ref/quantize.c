@@ -12,14 +12,6 @@
 #define FRACTION_ONE 0x7f0000u
 #define FRACTION_TWO 0x7eff00u
 
-const char *const product_name[N_PRODUCTS] = {[PRODUCT_IN] = "in",
-                                              [PRODUCT_OUT] = "out",
-                                              [PRODUCT_GRAD_HIDDEN] = "grad_hidden",
-                                              [PRODUCT_GRAD_IN] = "grad_in",
-                                              [PRODUCT_GRAD_WEIGHTS_IN] = "grad_weights_in",
-                                              [PRODUCT_GRAD_WEIGHTS_OUT] = "grad_weights_out"};
-const char *const numerics_name[N_NUMERICS] = {[NUMERICS_F32] = "f32", [NUMERICS_I8X2] = "i8x2", [NUMERICS_I8X1] = "i8x1"};
-
 float ref_power(int e)
 {
     uint32_t bits = (uint32_t)(e + 127) << 23;
