@@ -76,6 +76,8 @@ static bool runs_ref(void)
     return true;
 }
 
+const char *const kernels_name[N_KERNELS] = {"ref", "avx2", "avxvnni", "avx512", "vnni", "amx", "neon", "dotprod"};
+
 /* Fastest first. */
 static const struct choice {
     const struct kernels *kernels;
@@ -105,9 +107,8 @@ static int choose_fastest(const struct kernels **out)
 /* Another machine's kernels are a known name that this build lacks. */
 static bool is_known(const char *isa)
 {
-    static const char *const known[] = {"avx2", "avx512", "avxvnni", "vnni", "amx", "neon", "dotprod"};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(isa, known[i]) == 0)
+    for (size_t i = 0; i < N_KERNELS; i++)
+        if (strcmp(isa, kernels_name[i]) == 0)
             return true;
     return false;
 }
@@ -128,6 +129,6 @@ int kernels_choose(const char *isa, const struct kernels **out)
         log_error("isa %s: this machine cannot run it; leave --isa and HANSE_ISA out for the fastest that it can", isa);
         return HANSE_EUNSUPPORTED;
     }
-    log_error("isa %s: no such kernels; ref, avx2, avx512, avxvnni, vnni, amx, neon and dotprod exist", isa);
+    log_error("isa %s: no such kernels; must be " KERNELS_NAMES, isa);
     return HANSE_EINVAL;
 }

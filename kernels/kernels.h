@@ -65,7 +65,7 @@ struct adam_step {
 };
 
 struct kernels {
-    const char *name; /* "ref", "avx2", "avx512", "avxvnni", "vnni", "amx", "neon", "dotprod"; "cuda" (kernels/device.h) */
+    const char *name; /* of kernels_name; or "cuda" (kernels/device.h) */
     bool is_device;   /* tensors lie where only put() and get() reach them */
 
     /** n_bytes on a multiple of 256, not cleared; NULL when there is none, which a device logs.  Give back by release(), which takes
@@ -240,6 +240,11 @@ struct kernels {
     void (*divide)(float *y, const float *x, float a, size_t n);
     void (*blend)(float *y, float a, const float *x, float b, size_t n);
 };
+
+/** The sets of processors: the definition, then slowest first.  And the same for people to read. */
+#define N_KERNELS 8
+#define KERNELS_NAMES "ref, avx2, avxvnni, avx512, vnni, amx, neon or dotprod"
+extern const char *const kernels_name[N_KERNELS];
 
 /**
  * Picks a set by its name, or, with NULL, the fastest that this machine runs.

@@ -84,15 +84,14 @@ static void drop_line(void *arg, enum log_level level, const char *line)
 
 static bool check_kernels(void)
 {
-    static const char *const name[] = {"ref", "avx2", "avx512", "avxvnni", "vnni", "amx", "neon", "dotprod"};
     const char *wanted = getenv("HANSE_ISA");
     const struct kernels *chosen, *other;
     char here[64] = "";
     int err = kernels_choose(wanted && *wanted ? wanted : NULL, &chosen); /* says itself what is wrong with HANSE_ISA */
     log_set_sink(drop_line, NULL);
-    for (size_t i = 0; i < sizeof name / sizeof name[0]; i++)
-        if (kernels_choose(name[i], &other) == 0)
-            snprintf(here + strlen(here), sizeof here - strlen(here), " %s", name[i]);
+    for (size_t i = 0; i < N_KERNELS; i++)
+        if (kernels_choose(kernels_name[i], &other) == 0)
+            snprintf(here + strlen(here), sizeof here - strlen(here), " %s", kernels_name[i]);
     log_set_sink(NULL, NULL);
     if (err)
         report(GRADE_BAD, "kernels", "HANSE_ISA is %s, which cannot be used; here run:%s", wanted, here);

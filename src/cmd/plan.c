@@ -106,14 +106,14 @@ static void print_sizes(const struct run *run, const struct cost *cost)
            run->context, run->microbatches);
 }
 
-static void print_speed(const struct run *run, const struct cost *cost, const struct cost_place *place, const char *kernels_name)
+static void print_speed(const struct run *run, const struct cost *cost, const struct cost_place *place, const char *set_name)
 {
     double least = 0;
     int least_i = -1;
     printf(
         "tokens/s if one thing alone took time: %.1f GFLOP/s a core (%s), %.0f cores at the trainer, %.0f at each of %u hosts, "
         "%.3g Mbit up, %.3g Mbit down, %.3g ms\n",
-        place->flop_per_core_s / 1e9, kernels_name, place->trainer_cores, place->host_cores, run->hosts, place->up_bits_s / 1e6,
+        place->flop_per_core_s / 1e9, set_name, place->trainer_cores, place->host_cores, run->hosts, place->up_bits_s / 1e6,
         place->down_bits_s / 1e6, place->rtt_s * 1e3);
     for (int i = 0; i < COST_N_BOUNDS; i++) {
         double speed = cost_tokens_per_s(cost, run, place, (enum cost_bound)i);

@@ -41,10 +41,7 @@ struct session_options {
 #define SESSION_ROW_ISA(o)                                                                                                       \
     {                                                                                                                            \
         "isa", "NAME", OPTIONS_TEXT, &(o).isa,                                                                                   \
-            "kernels: ref, avx2, avx512, avxvnni, vnni, amx, neon or dotprod (default: $HANSE_ISA, else the fastest); all give " \
-            "the same "                                                                                                          \
-            "bits",                                                                                                              \
-            0, 0, false                                                                                                          \
+            "kernels: " KERNELS_NAMES " (default: $HANSE_ISA, else the fastest); all give the same bits", 0, 0, false            \
     }
 #define SESSION_ROW_WORKERS(o)                                                                                                   \
     {                                                                                                                            \

@@ -143,9 +143,7 @@ int cmd_sim(int argc, char **argv)
         {"quiet", NULL, OPTIONS_FLAG, &run.is_quiet, "print the verdict only", 0, 0, false},
         {"peers", NULL, OPTIONS_FLAG, &is_verbose, "print what the simulated peers log, too", 0, 0, false},
         {"isa", "NAME", OPTIONS_TEXT, &isa,
-         "kernels: ref, avx2, avx512, avxvnni, vnni, amx, neon or dotprod (default: $HANSE_ISA, else the fastest); no trace "
-         "differs",
-         0, 0, false},
+         "kernels: " KERNELS_NAMES " (default: $HANSE_ISA, else the fastest); no trace differs", 0, 0, false},
     };
     const struct options_usage usage = {
         .command = "hanse sim",

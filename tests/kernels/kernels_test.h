@@ -26,14 +26,13 @@ static inline void assert_same(const float *got, const float *want, size_t n, co
 /** Calls `check` with each set but ref that this machine runs; says which it does not. */
 static inline void with_each_isa(void (*check)(const struct kernels *k, const struct kernels *ref, int seed), int seed)
 {
-    static const char *const names[] = {"avx2", "avx512", "avxvnni", "vnni", "amx", "neon", "dotprod"};
     const struct kernels *ref, *k;
-    ck_assert_int_eq(kernels_choose("ref", &ref), 0);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (kernels_choose(names[i], &k) == 0)
+    ck_assert_int_eq(kernels_choose(kernels_name[0], &ref), 0);
+    for (size_t i = 1; i < N_KERNELS; i++) {
+        if (kernels_choose(kernels_name[i], &k) == 0)
             check(k, ref, seed);
         else
-            printf("%s: not on this machine, skipped\n", names[i]);
+            printf("%s: not on this machine, skipped\n", kernels_name[i]);
     }
 }
 

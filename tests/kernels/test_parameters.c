@@ -202,6 +202,21 @@ START_TEST(kernels_are_chosen_by_name_and_unknown_names_refused)
 }
 END_TEST
 
+START_TEST(the_list_of_names_is_the_same_for_people_and_programs)
+{
+    const struct kernels *k;
+    char text[200] = "";
+    for (size_t i = 0; i < N_KERNELS; i++) {
+        const char *before = i == 0 ? "" : i + 1 < N_KERNELS ? ", " : " or ";
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", before, kernels_name[i]);
+        log_set_sink(count_line, NULL);
+        int err = kernels_choose(kernels_name[i], &k);
+        ck_assert(err == HANSE_EUNSUPPORTED || (err == 0 && strcmp(k->name, kernels_name[i]) == 0));
+    }
+    ck_assert_str_eq(text, KERNELS_NAMES);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("parameters");
@@ -212,6 +227,7 @@ int main(void)
     tcase_add_test(tc, muon_without_a_gradient_only_decays);
     tcase_add_loop_test(tc, muon_has_the_same_bits_through_every_set, 0, 6);
     tcase_add_loop_test(tc, half_of_a_symmetric_product_is_all_of_it, 0, 5);
+    tcase_add_test(tc, the_list_of_names_is_the_same_for_people_and_programs);
     tcase_add_test(tc, kernels_are_chosen_by_name_and_unknown_names_refused);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
