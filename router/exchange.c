@@ -489,12 +489,12 @@ static bool is_worth_retry(struct exchange *x, struct ask *ask, const struct mes
 }
 
 /* An honest host never says this: an expert or slots that it was not asked for, or numbers that are not finite or larger than any
- * that an expert gives. */
-static bool is_false(const struct exchange *x, const struct part *part, const struct message_group *group)
+ * that an expert gives.  What is usable has been looked at. */
+static bool is_false(const struct exchange *x, const struct part *part, const struct message_group *group, bool is_usable)
 {
     if (!part)
         return true;
-    return group->status == STATUS_OK && !rows_are_sane(&group->values, part->n_slots, x->router->config.D);
+    return group->status == STATUS_OK && !is_usable && !rows_are_sane(&group->values, part->n_slots, x->router->config.D);
 }
 
 /* The rest of its asks is lost with the link. */
@@ -515,18 +515,20 @@ static void take_reply(struct exchange *x, struct ask *ask, const struct message
     for (size_t g = 0; g < reply->n_groups; g++) {
         const struct message_group *group = &reply->group[g];
         struct part *part = part_of(x, ask, group);
-        if (is_false(x, part, group)) {
+        bool is_ok = part && group->status == STATUS_OK;
+        bool is_usable = is_ok && rows_are_usable(&group->values, part->n_slots, router->config.D);
+        if (is_false(x, part, group, is_usable)) {
             leave(router, ask->peer_i, part ? "its answer is not finite, or far too large" : "it answers what it was not asked");
             return;
         }
         if (part->is_answered)
             continue;
-        if (group->status == STATUS_OK && !rows_are_usable(&group->values, part->n_slots, router->config.D)) {
-            router->stats.n_reject++; /* an honest host's expert may have gone astray: do without it, as when it says REJECT */
-        } else if (group->status == STATUS_OK) {
+        if (is_usable) {
             take(x, part, group);
             router_balance_hear(router, x->moe, group->expert, group->load);
             is_of_use = true;
+        } else if (is_ok) {
+            router->stats.n_reject++; /* an honest host's expert may have gone astray: do without it, as when it says REJECT */
         } else {
             is_retry |= is_worth_retry(x, ask, group);
         }
