@@ -50,7 +50,8 @@ check() {
 start_host() {
     log=$1
     shift
-    "$hanse" host "$@" >"$log" 2>&1 </dev/null &
+    : >"$log" # what an earlier host of this name said is not this one's line
+    "$hanse" host "$@" >>"$log" 2>&1 </dev/null &
     pid=$!
     hosts="$hosts $pid"
     tries=0
