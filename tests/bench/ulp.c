@@ -3,9 +3,8 @@
  *
  *     tests/bench/ulp [function...]      all of them by default; one line each, a thread a processor
  *
- * All 2^32 bit patterns are tried.  Inside a function's domain the error is taken against the libm of float64, whose own
- * error of an ulp or two of its own is below 2^-27 ulp of f32; outside, the result must be the one that doc/numerics.md
- * states.  sigmoid and silu are also computed by each faster set of the machine, and every bit compared.
+ * All 2^32 bit patterns are tried.  Inside a function's domain the error is taken against the libm of float64; outside, the
+ * result must be the one that doc/numerics.md states.  sigmoid and silu are also computed by each faster set of the machine, and every bit compared.
  * Exit status 1 when a promise outside the domain or a comparison failed.
  */
 #include <math.h>
@@ -18,19 +17,12 @@
 
 #include "base/log.h"
 #include "kernels/kernels.h"
-#include "kernels/ref/math.h"
+#include "tests/kernels/exact.h"
 
 #define THREADS_MAX 64
 #define BLOCK 4096u        /* patterns evaluated at once */
 #define CHUNK (1ull << 22) /* patterns a thread takes at a time */
 #define N_SETS 3
-
-static float float_of(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
 
 static uint32_t bits_of(float x)
 {
@@ -58,35 +50,6 @@ struct function {
     bool (*keeps_promise)(float x, float y);
     void (*by_set)(const struct kernels *k, float *y, const float *x, size_t n); /* NULL when no set exposes it */
 };
-
-static double exact_rsqrt(double x)
-{
-    return 1.0 / sqrt(x);
-}
-
-static double exact_sigmoid(double x)
-{
-    return 1.0 / (1.0 + exp(-x));
-}
-
-static double exact_silu(double x)
-{
-    return x / (1.0 + exp(-x));
-}
-
-static float our_sin(float x)
-{
-    float sine, cosine;
-    ref_sincos(&sine, &cosine, x);
-    return sine;
-}
-
-static float our_cos(float x)
-{
-    float sine, cosine;
-    ref_sincos(&sine, &cosine, x);
-    return cosine;
-}
 
 static bool promise_of_exp(float x, float y)
 {
@@ -167,14 +130,6 @@ struct search {
     struct finding found;
 };
 
-/* An ulp of f32 at y: 2^-149 below the normal numbers. */
-static double ulp_at(double y)
-{
-    int exponent;
-    frexp(y, &exponent);
-    return ldexp(1.0, exponent < -125 ? -149 : exponent - 24);
-}
-
 static void look(struct finding *found, const struct function *f, float x, float y)
 {
     if (!(x >= f->least && x <= f->most)) {
@@ -182,7 +137,7 @@ static void look(struct finding *found, const struct function *f, float x, float
         return;
     }
     double want = f->exact((double)x), off = fabs((double)y - want);
-    double ulps = isfinite(y) ? off / ulp_at(want) : (double)INFINITY;
+    double ulps = isfinite(y) ? ulps_off(y, want) : (double)INFINITY;
     found->n_inside++;
     if (ulps > found->ulps) {
         found->ulps = ulps;

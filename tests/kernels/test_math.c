@@ -1,24 +1,9 @@
 /* tests/kernels/test_math.c - our exp, log, sine and cosine against a float64 libm. */
-#include "kernels/ref/math.h"
 #include "kernels/ref/rope_table.h"
+#include "tests/kernels/exact.h"
 #include "tests/kernels/kernels_test.h"
 
 #define STRIDE 8191 /* between the bit patterns tried; prime */
-
-static float float_of(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-/* How far off, in units of the last place of an f32 near `want`. */
-static double ulps(float got, double want)
-{
-    int exponent;
-    frexp(want, &exponent);
-    return fabs((double)got - want) / ldexp(1.0, exponent < -125 ? -149 : exponent - 24);
-}
 
 /* The greatest error over all the bit patterns from..to, both signs when told. */
 static double worst(float (*f)(float), double (*exact)(double), float least, float most)
@@ -28,39 +13,10 @@ static double worst(float (*f)(float), double (*exact)(double), float least, flo
         float x = float_of((uint32_t)bits);
         if (!(x >= least && x <= most))
             continue;
-        double off = ulps(f(x), exact((double)x));
+        double off = ulps_off(f(x), exact((double)x));
         worst_ulps = off > worst_ulps ? off : worst_ulps;
     }
     return worst_ulps;
-}
-
-static double exact_rsqrt(double x)
-{
-    return 1.0 / sqrt(x);
-}
-
-static double exact_sigmoid(double x)
-{
-    return 1.0 / (1.0 + exp(-x));
-}
-
-static double exact_silu(double x)
-{
-    return x / (1.0 + exp(-x));
-}
-
-static float our_sin(float x)
-{
-    float sine, cosine;
-    ref_sincos(&sine, &cosine, x);
-    return sine;
-}
-
-static float our_cos(float x)
-{
-    float sine, cosine;
-    ref_sincos(&sine, &cosine, x);
-    return cosine;
 }
 
 /* The bounds are those that doc/numerics.md states, a little above the greatest error over all floats: tests/bench/ulp. */
