@@ -35,11 +35,18 @@ static bool each_word(const char *list, const char **refused, bool (*take)(struc
     return true;
 }
 
+/* kernels_choose() says itself what is wrong. */
 static bool take_isa(struct bench *bench, const char *word)
 {
-    if (bench->n_sets == BENCH_SETS_MAX)
+    const struct kernels *k;
+    bench->err = kernels_choose(word, &k);
+    if (bench->err)
         return false;
-    return kernels_choose(word, &bench->set[bench->n_sets]) == 0 && ++bench->n_sets;
+    for (size_t i = 0; i < bench->n_sets; i++)
+        if (bench->set[i] == k)
+            return true;
+    bench->set[bench->n_sets++] = k;
+    return true;
 }
 
 static bool take_numerics(struct bench *bench, const char *word)
@@ -230,7 +237,7 @@ int cmd_bench(int argc, char **argv)
     if (!isa || !*isa)
         take_all_sets(&bench);
     else if (!each_word(isa, &refused, take_isa, &bench))
-        return options_refuse(&usage, "--isa: '%s' cannot be timed here", refused);
+        return hanse_exit_status(bench.err);
     take_blas(&bench);
     if (section->is_of_kernels)
         print_machine(&bench);

@@ -13,13 +13,13 @@
 #include "base/team.h"
 #include "kernels/kernels.h"
 
-#define BENCH_SETS_MAX 8
 #define BENCH_RUNNERS_MAX 32
 #define BENCH_THREADS_MAX 16
 
 struct bench {
-    const struct kernels *set[BENCH_SETS_MAX]; /* those asked for, slowest first */
+    const struct kernels *set[N_KERNELS]; /* those asked for, slowest first */
     size_t n_sets;
+    int err;             /* why one of them cannot be */
     struct kernels blas; /* the fastest set with OpenBLAS's sgemm */
     bool has_blas;
     bool numerics[N_NUMERICS];

@@ -157,7 +157,7 @@ static int refuse_value(const struct options_usage *usage, const struct options_
     case OPTIONS_DURATION:
         return options_refuse(usage, "--%s %s: must be a time such as 80ms or 2s", row->name, value);
     default:
-        return options_refuse(usage, "--%s %s: must not be empty", row->name, value);
+        return options_refuse(usage, "--%s: must not be empty", row->name);
     }
 }
 

@@ -11,7 +11,13 @@ expect 64 "--shape: '3x-4x5' is none" bench products --shape 3x-4x5
 expect 64 "--threads: '0' is neither" bench products --threads 0
 expect 64 "--threads: '2x' is neither" bench products --threads 1,2x
 expect 64 "--numerics: 'f16' is none" bench products --numerics f32,f16
-expect 64 "--isa: 'sse9' cannot be timed here" bench products --isa sse9
+expect 64 "isa sse9: no such kernels" bench products --isa ref,sse9
+HANSE_ISA=sse9 expect 64 "isa sse9: no such kernels" bench products
+check test "$(grep -c . "$out")" -eq 1
+case $(uname -m) in aarch64) foreign=avx2 ;; *) foreign=neon ;; esac
+expect 69 "isa $foreign: this machine cannot run it" bench products --isa $foreign
+HANSE_ISA=$foreign expect 69 "isa $foreign: this machine cannot run it" bench products
+expect 64 "--numerics: must not be empty" bench products --numerics ""
 expect 64 "--seconds must be" bench products --seconds 0
 
 # -- for people
