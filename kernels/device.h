@@ -58,6 +58,13 @@ HANSE_MUST_USE int device_memory(uint64_t *free_bytes, uint64_t *total_bytes);
 const char *device_products(void);
 
 /**
+ * From now on integers are multiplied by `name` where it can ("wgmma", "imma32", "lt", "imma16", "bf16", "dp4a"; device_products() tells which there
+ * are), and NULL is the fastest again: for tests, and who measures.  Results do not depend on it.  No other thread may be multiplying.
+ * HANSE_EINVAL: there is no such way; HANSE_EUNSUPPORTED: not on the GPU that is open; both logged.  With none open, device_open() refuses instead.
+ */
+HANSE_MUST_USE int device_products_by(const char *name);
+
+/**
  * A copy of a GPU's set whose products come from cuBLASLt: of bf16 operands, for where bits need no proof, or of floats as sgemm, which is
  * there to compare with.  HANSE_EUNSUPPORTED, logged, when the library is not on this machine or `base` is no GPU's.
  */

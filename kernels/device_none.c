@@ -42,6 +42,13 @@ const char *device_products(void)
     return "";
 }
 
+int device_products_by(const char *name)
+{
+    if (name)
+        log_error("products by %s: %s", name, why);
+    return name ? HANSE_EUNSUPPORTED : 0;
+}
+
 static int refuse_products(const char *name)
 {
     log_error("%s: %s", name, why);

@@ -256,8 +256,9 @@ static int open_locked(int index)
         return err;
     cuda_queues_begin();
     is_open = true;
-    product_prove();
-    err = cuda_wait();
+    err = product_prove();
+    if (!err)
+        err = cuda_wait();
     if (err) {
         cuda_queues_end();
         is_open = false;
@@ -281,6 +282,7 @@ void device_close(void)
     if (is_open) {
         if (!cuda_has_failed() && cudaSetDevice(chip.index) != cudaSuccess)
             (void)cudaGetLastError();
+        product_close();
         cuda_queues_end();
         (void)cudaDeviceReset(); /* also what ends the memory of a failure */
         (void)cudaGetLastError();

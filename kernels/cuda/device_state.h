@@ -27,6 +27,10 @@ void cuda_queues_end(void);
 /** Has the device failed, for all threads? */
 bool cuda_has_failed(void);
 
+/** From begin to end a failure is this thread's alone: nothing more is asked of the device until the end, which gives it, and all is as before. */
+void cuda_try_begin(void);
+cudaError_t cuda_try_end(void);
+
 /** Notes that `what` of n_bytes found no memory in this thread, and logs it. */
 void cuda_note_no_memory(const char *what, size_t n_bytes);
 

@@ -1,19 +1,93 @@
 /* cuda/prove.cu - every variant is tried on the chip before it is used, and the fastest is found. */
 #include "kernels/cuda/prove.h"
 
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/product_i8.h"
+#include "kernels/cuda/device_state.h"
+#include "kernels/cuda/lt.h"
+#include "kernels/cuda/ops.h"
+#include "kernels/cuda/prove_case.h"
 
 extern "C" {
 #include "base/log.h"
+#include "kernels/device.h"
 }
 
-static const struct product_variant *const variants[] = {&product_wgmma, &product_imma32, &product_imma16, &product_bf16,
-                                                         &product_dp4a};
+#define N_SIZES 3
+#define N_RUNS 3 /* of a variant that is timed; the first warms up */
+
+/* In the order in which they are expected to be fast; dp4a last, which does everything. */
+static const struct product_variant *const variants[] = {&product_wgmma,  &product_imma32, &product_lt,
+                                                         &product_imma16, &product_bf16,   &product_dp4a};
 #define N_VARIANTS (sizeof variants / sizeof *variants)
+#define YARDSTICK (N_VARIANTS - 1)
+
+/* Why a variant is not used; NULL when it is proven. */
+static const char *why_not[N_VARIANTS];
+
+/* Variants by size, slices, and whether there are several parts, fastest first, and how long each took. */
+static struct ranking {
+    const struct product_variant *best[N_VARIANTS];
+    float ms[N_VARIANTS];
+    struct proof_case of;
+} rankings[N_SIZES][2][2];
 
 static const struct product_variant *forced;
+static bool is_proven; /* a GPU is open */
+static char text[4096];
+
+#ifdef CUDA_EMULATED
+static struct {
+    bool is_thorough;
+    const char *name;
+    enum product_spoil spoil;
+} hook;
+
+void product_emulate_proof(bool is_thorough, const char *name, enum product_spoil spoil)
+{
+    hook = {is_thorough, name, spoil};
+}
+
+static __global__ void spoil_output(float *c)
+{
+    *c = __uint_as_float(__float_as_uint(*c) ^ 1);
+}
+#endif
+
+/* ---- Trying */
+
+static const struct proof_case cases[] = {
+    {5, 9, 48, PRODUCT_K_MAX, 2, PROOF_ANY},
+    {3, 20, 200, 128, 1, PROOF_EXTREMES},
+#define N_BRIEF 2 /* as far as the emulation goes, unless it is told to go on; the longest would take it minutes */
+    {33, 70, 100, PRODUCT_K_MAX, 2, PROOF_ANY},
+    {20, 130, 300, 128, 2, PROOF_EXTREMES},
+    {5, 9, 4096, PRODUCT_K_MAX, 1, PROOF_TURNING},
+    {1, 1, 1, PRODUCT_K_MAX, 2, PROOF_ANY},
+    {130, 140, 272, PRODUCT_K_MAX, 1, PROOF_EXTREMES},
+    {300, 257, 528, PRODUCT_K_MAX, 2, PROOF_ANY},
+    {257, 300, 1000, 256, 2, PROOF_ANY},
+    {150, 129, 700, 256, 1, PROOF_ANY},
+    {64, 200, 4096, PRODUCT_K_MAX, 2, PROOF_TURNING},
+    {140, 70, 4096, PRODUCT_K_MAX, 2, PROOF_OPPOSITE},
+    {16, 48, 65536, PRODUCT_K_MAX, 2, PROOF_TURNING},
+    {3, 5, 65536 + 48, PRODUCT_K_MAX, 2, PROOF_GREATEST},
+    {70, 130, 8192, PRODUCT_K_MAX, 1, PROOF_TURNING},
+};
+
+static bool is_tried(size_t i)
+{
+#ifdef CUDA_EMULATED
+    return i < N_BRIEF || (hook.is_thorough && cases[i].K <= 4096);
+#else
+    (void)i;
+    return true;
+#endif
+}
 
 static bool has_instructions(const struct product_variant *v)
 {
@@ -21,31 +95,171 @@ static bool has_instructions(const struct product_variant *v)
     return chip >= v->chip_min && (v->chip_max == 0 || chip <= v->chip_max);
 }
 
+static bool works(const struct product_variant *v, const struct product *p)
+{
+    return !v->works || v->works(p);
+}
+
+/* Outputs of a variant, back on the CPU; an error of the device is this variant's. */
+static cudaError_t run(const struct product_variant *v, const struct proof *x, float *outputs)
+{
+    cuda_try_begin();
+    proof_reset(x);
+    v->multiply(&x->product);
+#ifdef CUDA_EMULATED
+    if (hook.spoil == PRODUCT_WRONG && strcmp(v->name, hook.name) == 0)
+        CUDA_LAUNCH(spoil_output, 1, 1, 0, x->product.c + x->n_outputs - 1);
+    if (hook.spoil == PRODUCT_FAILING && strcmp(v->name, hook.name) == 0)
+        cuda_note(cudaErrorNotSupported, "a product that fails on purpose");
+#endif
+    int err = cuda_get(outputs, x->product.c, x->n_outputs * sizeof *outputs);
+    cudaError_t tried = cuda_try_end();
+    return err && tried == cudaSuccess ? cudaErrorMemoryAllocation : tried;
+}
+
+static bool is_same(const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(a + i, b + i, sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i])))
+            return false;
+    return true;
+}
+
+static void leave_out(size_t v, const char *why)
+{
+    why_not[v] = why;
+    log_warn("%s: products by %s are left out: %s", cuda_gpu(), variants[v]->name, why);
+}
+
+/* One case by all variants that are still in; `outputs` has room for it twice. */
+static int try_case(const struct proof *x, float *outputs)
+{
+    float *other = outputs + x->n_outputs;
+    cudaError_t err = run(variants[YARDSTICK], x, outputs);
+    if (err != cudaSuccess || !proof_holds(x, outputs)) {
+        log_error("%s: a product of integers is %s; this GPU, its memory or its driver cannot be relied on", cuda_gpu(),
+                  err == cudaSuccess ? "wrong" : cudaGetErrorString(err));
+        return HANSE_EDEVICE;
+    }
+    for (size_t v = 0; v < YARDSTICK; v++) {
+        if (why_not[v] || !works(variants[v], &x->product))
+            continue;
+        err = run(variants[v], x, other);
+        if (err != cudaSuccess)
+            leave_out(v, cudaGetErrorString(err));
+        else if (!is_same(outputs, other, x->n_outputs))
+            leave_out(v, "its integers are not those of dp4a");
+    }
+    return 0;
+}
+
+static int try_cases(void)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct proof x;
+        if (!is_tried(i))
+            continue;
+        if (!proof_begin(&x, cases + i))
+            return HANSE_ENOMEM;
+        float *outputs = (float *)malloc(2 * x.n_outputs * sizeof *outputs);
+        int err = outputs ? try_case(&x, outputs) : (int)HANSE_ENOMEM;
+        free(outputs);
+        proof_end(&x);
+        if (err)
+            return err;
+    }
+    return cuda_wait();
+}
+
+/* ---- Timing */
+
+/* A shape of each size, for chips from 10 to 200 units. */
+#ifdef CUDA_EMULATED
+static const struct proof_case timed[N_SIZES] = {{1, 1, 1}, {1, 1, 1}, {1, 1, 1}};
+#else
+static const struct proof_case timed[N_SIZES] = {{2048, 2048, 1024}, {512, 512, 1024}, {16, 2048, 1024}};
+#endif
+
+#ifdef CUDA_EMULATED
+/* There time means nothing: the order is that of `variants`. */
+static float time_of(const struct product_variant *, const struct proof *)
+{
+    return 1;
+}
+#else
+static float time_of(const struct product_variant *v, const struct proof *x)
+{
+    float least = INFINITY, ms = 0;
+    cudaEvent_t from = NULL, to = NULL;
+    cuda_note(cudaEventCreate(&from), "an event");
+    cuda_note(cudaEventCreate(&to), "an event");
+    for (int i = 0; i < N_RUNS && !cuda_is_lost(); i++) {
+        cuda_note(cudaEventRecord(from, cuda_stream()), "an event");
+        v->multiply(&x->product);
+        cuda_note(cudaEventRecord(to, cuda_stream()), "an event");
+        cuda_note(cudaEventSynchronize(to), "a product that is timed");
+        cuda_note(cudaEventElapsedTime(&ms, from, to), "an event");
+        least = i > 0 && ms < least ? ms : least;
+    }
+    if (from)
+        (void)cudaEventDestroy(from);
+    if (to)
+        (void)cudaEventDestroy(to);
+    return least;
+}
+#endif
+
+/* Puts a variant where its time belongs; one that cannot do this shape comes behind those that can. */
+static void rank(struct ranking *r, size_t n, const struct product_variant *v, float ms)
+{
+    for (; n > 0 && r->ms[n - 1] > ms; n--) {
+        r->best[n] = r->best[n - 1];
+        r->ms[n] = r->ms[n - 1];
+    }
+    r->best[n] = v;
+    r->ms[n] = ms;
+}
+
+static int time_shape(struct ranking *r, const struct proof_case *of)
+{
+    struct proof x;
+    size_t n = 0;
+    *r = {};
+    r->of = *of;
+    if (!proof_begin(&x, of))
+        return HANSE_ENOMEM;
+    for (size_t v = 0; v < N_VARIANTS; v++)
+        if (!why_not[v])
+            rank(r, n++, variants[v], works(variants[v], &x.product) ? time_of(variants[v], &x) : INFINITY);
+    proof_end(&x);
+    return cuda_wait();
+}
+
+static int time_shapes(void)
+{
+    for (size_t size = 0; size < N_SIZES; size++)
+        for (size_t way = 0; way < 4; way++) {
+            struct proof_case of = timed[size];
+            of.n_slices = way / 2 + 1;
+            of.part = way % 2 ? 256 : PRODUCT_K_MAX;
+            int err = time_shape(&rankings[size][way / 2][way % 2], &of);
+            if (err)
+                return err;
+        }
+    return 0;
+}
+
+/* ---- Choosing */
+
 const struct product_variant *product_choice(const struct product *p)
 {
-    if (forced && (!forced->works || forced->works(p)))
+    if (forced && works(forced, p))
         return forced;
-    size_t i = 0;
-    while (!has_instructions(variants[i]) || (variants[i]->works && !variants[i]->works(p)))
-        i++;
-    return variants[i];
-}
-
-int product_force(const char *name)
-{
-    forced = NULL;
-    for (size_t i = 0; name && i < N_VARIANTS; i++)
-        if (strcmp(variants[i]->name, name) == 0) {
-            if (!has_instructions(variants[i]))
-                return HANSE_EUNSUPPORTED;
-            forced = variants[i];
-            return 0;
-        }
-    return name ? HANSE_EINVAL : 0;
-}
-
-void product_prove(void)
-{
+    const struct ranking *r = &rankings[product_size(p)][p->a_low ? 1 : 0][p->K > p->part];
+    for (size_t i = 0; i < N_VARIANTS && r->best[i]; i++)
+        if (works(r->best[i], p))
+            return r->best[i];
+    return variants[YARDSTICK];
 }
 
 const char *product_name_of(size_t i)
@@ -55,10 +269,102 @@ const char *product_name_of(size_t i)
 
 bool product_is_proven(size_t i)
 {
-    return i < N_VARIANTS && has_instructions(variants[i]);
+    return i < N_VARIANTS && !why_not[i];
+}
+
+const char *product_why_not(size_t i)
+{
+    return i < N_VARIANTS ? why_not[i] : NULL;
+}
+
+static int force(const char *name)
+{
+    for (size_t v = 0; v < N_VARIANTS; v++) {
+        if (strcmp(variants[v]->name, name) != 0)
+            continue;
+        if (is_proven && why_not[v]) {
+            log_error("products by %s: %s", name, why_not[v]);
+            return HANSE_EUNSUPPORTED;
+        }
+        forced = variants[v];
+        return 0;
+    }
+    log_error("products by %s: there is no such way; wgmma, imma32, lt, imma16, bf16 and dp4a exist", name);
+    return HANSE_EINVAL;
+}
+
+int device_products_by(const char *name)
+{
+    forced = NULL;
+    return name ? force(name) : 0;
+}
+
+/* ---- Telling */
+
+static void say(size_t *used, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(size_t *used, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text + *used, sizeof text - *used, format, args);
+    va_end(args);
+    *used += n > 0 && (size_t)n < sizeof text - *used ? (size_t)n : 0;
+}
+
+/* 10^12 multiplications and additions of integers a second, three of int8 where there are two slices. */
+static double speed(const struct ranking *r, size_t i)
+{
+    double terms = (double)r->of.M * (double)r->of.N * (double)r->of.K * (r->of.n_slices == 2 ? 3 : 1);
+    return terms / ((double)r->ms[i] * 1e9);
 }
 
 const char *product_text(void)
 {
-    return "";
+    return text;
+}
+
+static void describe(void)
+{
+    static const char *const names[N_SIZES] = {"large", "middling", "small"};
+    size_t used = 0;
+    for (size_t v = 0; v < N_VARIANTS; v++)
+        say(&used, "products by %-6s  %s%s%s%s\n", variants[v]->name, why_not[v] ? "not used: " : "proven on this chip",
+            why_not[v] ? why_not[v] : "", variants[v] == &product_lt ? "; cuBLASLt: " : "",
+            variants[v] == &product_lt ? lt_text() : "");
+    for (size_t size = 0; size < N_SIZES; size++) {
+        const struct ranking *r = &rankings[size][1][0];
+        say(&used, "%s products of two slices:", names[size]);
+        for (size_t i = 0; i < N_VARIANTS && r->best[i]; i++)
+            if (r->ms[i] > 0 && r->ms[i] < INFINITY)
+                say(&used, "%s %s %.1f T/s", i > 0 ? "," : "", r->best[i]->name, speed(r, i));
+            else
+                say(&used, "%s %s", i > 0 ? "," : "", r->best[i]->name);
+        say(&used, "\n");
+    }
+}
+
+int product_prove(void)
+{
+    const struct product_variant *by = forced;
+    forced = NULL;
+    for (size_t v = 0; v < N_VARIANTS; v++) {
+        why_not[v] = has_instructions(variants[v]) ? NULL : "this chip has not got its instructions";
+        if (variants[v] == &product_lt && !lt_is_here())
+            why_not[v] = "cuBLASLt is not there";
+    }
+    int err = try_cases();
+    if (!err)
+        err = time_shapes();
+    describe();
+#ifdef CUDA_EMULATED
+    hook = {};
+#endif
+    is_proven = !err;
+    return err || !by ? err : force(by->name);
+}
+
+void product_close(void)
+{
+    is_proven = false;
+    lt_close();
 }

@@ -1,9 +1,9 @@
 /**
- * kernels/cuda/prove.h - which variant multiplies.
+ * kernels/cuda/prove.h - which variant multiplies: see device_products() and device_products_by() in kernels/device.h.
  *
- * Every variant gives the same integers, or it must not be used: at start each is tried on this very chip, and left out when one output
- * differs from those of __dp4a, which in turn are compared with integers of the CPU.  Then those that are left are timed, for the choice
- * among equals is free.  doc/decisions.md says why this is not left to tests.
+ * Every variant gives the same integers, or it must not be used: when a GPU is opened each is tried on this very chip, and left out when one
+ * output differs from those of __dp4a, some of which in turn are compared with integers of the CPU.  Those that are left are timed, for the
+ * choice among equals is free.  doc/decisions.md says why this is not left to tests.
  */
 #ifndef KERNELS_CUDA_PROVE_H
 #define KERNELS_CUDA_PROVE_H
@@ -18,26 +18,32 @@ struct product_variant;
 extern "C" {
 #endif
 
-/** Tries and times all variants on the chip that is open; what is left out is logged.  By the thread that opens the device, before any product;
- * again after it was closed. */
-void product_prove(void);
+/**
+ * Tries and times all variants on the GPU that was opened; what is left out is logged.  HANSE_EDEVICE when dp4a does not give what the CPU does, or the
+ * device fails; HANSE_ENOMEM; HANSE_EUNSUPPORTED when the variant that was named beforehand was left out.
+ */
+int product_prove(void);
+
+/** Before the GPU is closed. */
+void product_close(void);
+
+/** Lines of text about all variants, for people.  Valid until a GPU is opened again. */
+const char *product_text(void);
 
 /** The variant for this product. */
 const struct product_variant *product_choice(const struct product *p);
 
-/**
- * From now on `name` multiplies whatever it can ("dp4a", "imma16", "imma32", "bf16", "lt", "wgmma"); NULL: the fastest again.  For tests, and who
- * measures; no other thread may be multiplying.  HANSE_EINVAL: no such variant; HANSE_EUNSUPPORTED: this chip has not got its instructions, or it was left
- * out; both logged.
- */
-int product_force(const char *name);
-
-/** The name of variant number i, or NULL beyond the last; and what became of it here: true when it may be used. */
+/** The name of variant number i; NULL beyond the last.  Whether it may be used here, and if not, why. */
 const char *product_name_of(size_t i);
 bool product_is_proven(size_t i);
+const char *product_why_not(size_t i);
 
-/** Lines of text about them for people.  Valid until the next product_prove(). */
-const char *product_text(void);
+#ifdef CUDA_EMULATED
+/** For tests: the proof is that of a real GPU, which takes the emulation seconds; and variant `name` fails on purpose, in one output or by an error
+ * of the device.  Both for the next time that a GPU is opened. */
+enum product_spoil { PRODUCT_WELL, PRODUCT_WRONG, PRODUCT_FAILING };
+void product_emulate_proof(bool is_thorough, const char *name, enum product_spoil spoil);
+#endif
 
 #ifdef __cplusplus
 }

@@ -39,6 +39,12 @@ static __thread struct {
     int err; /* HANSE_ENOMEM: something was left out since the last get() or wait() */
 } mine;
 
+/* What fails in between cuda_try_begin() and cuda_try_end(). */
+static __thread struct {
+    bool is_on;
+    cudaError_t err;
+} trial;
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t at_exit;
@@ -62,7 +68,19 @@ bool cuda_has_failed(void)
 
 bool cuda_is_lost(void)
 {
-    return mine.err || cuda_has_failed();
+    return mine.err || trial.err != cudaSuccess || cuda_has_failed();
+}
+
+void cuda_try_begin(void)
+{
+    trial = {true, cudaSuccess};
+}
+
+cudaError_t cuda_try_end(void)
+{
+    cudaError_t err = trial.err;
+    trial = {false, cudaSuccess};
+    return err;
 }
 
 void cuda_note_no_memory(const char *what, size_t n_bytes)
@@ -81,6 +99,10 @@ void cuda_note(cudaError_t err, const char *what)
     if (err == cudaSuccess)
         return;
     (void)cudaGetLastError(); /* else the next launch would be blamed for it */
+    if (trial.is_on) {
+        trial.err = trial.err == cudaSuccess ? err : trial.err;
+        return;
+    }
     if (err == cudaErrorMemoryAllocation) {
         if (!mine.err)
             log_error("%s: no memory for %s; host fewer experts on it, or free what other programs hold (nvidia-smi lists them)",

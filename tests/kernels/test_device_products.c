@@ -13,6 +13,8 @@ enum fill {
     EXTREMES,  /* at random one of these, or 127 and -128 */
     ALTERNATE, /* GREATEST and LEAST by turns along k */
     SPARSE,    /* mostly zeros */
+    POSITIVE,  /* large ones at random: sums grow until no float holds them */
+    TURNING, /* as POSITIVE, but negative in the later half of k: sums that grew shrink again, and every bit lost on the way shows */
     N_FILLS
 };
 
@@ -20,11 +22,12 @@ struct integer {
     int8_t high, low;
 };
 
-static struct integer draw(struct dice *dice, enum fill fill, size_t k)
+static struct integer draw(struct dice *dice, enum fill fill, size_t k, size_t K)
 {
     static const struct integer extreme[] = {{127, 127}, {-127, -128}, {127, -128}, {-127, 127}};
     uint64_t r = dice_u64(dice);
     struct integer any = {(int8_t)((int)(r % 255) - 127), (int8_t)((int)(r / 255 % 256) - 128)};
+    struct integer large = {(int8_t)(96 + r % 32), (int8_t)(64 + r / 32 % 64)};
     switch (fill) {
     case GREATEST:
         return extreme[0];
@@ -36,6 +39,10 @@ static struct integer draw(struct dice *dice, enum fill fill, size_t k)
         return extreme[k % 2];
     case SPARSE:
         return r >> 32 & 7 ? (struct integer){0, 0} : any;
+    case POSITIVE:
+        return large;
+    case TURNING:
+        return k < K / 2 ? large : (struct integer){(int8_t)-large.high, (int8_t)-large.low};
     default:
         return any;
     }
@@ -57,7 +64,7 @@ static struct operand operand(const struct kernels *k, struct dice *dice, enum f
     struct operand x = {.n_bytes = rows && columns ? (rows - 1) * ld + columns : 0, .shift = more == 2 ? 0 : dice_below(dice, 2)};
     int8_t *high = malloc(2 * x.n_bytes + 1), *low = high + x.n_bytes;
     for (size_t i = 0; i < x.n_bytes; i++) {
-        struct integer q = draw(dice, fill, is_k_near ? i % ld : i / ld);
+        struct integer q = draw(dice, fill, is_k_near ? i % ld : i / ld, K);
         high[i] = q.high;
         low[i] = q.low;
     }
@@ -125,25 +132,28 @@ static void check_way(const struct kernels *k, struct dice *dice, struct shape s
     k->release(dea), k->release(deb), k->release(got), k->release(for_k);
 }
 
-/* Calls `check` with each variant that this chip has; names those that it has not. */
+/* Calls `check` with each variant that this chip has; names those that it has not.  test_device_wgmma.c has more for the one that is slow to
+ * emulate. */
 static void with_each_variant(void (*check)(const struct kernels *k, int seed), int seed)
 {
     const struct kernels *k = device_set();
     for (size_t i = 0; product_name_of(i); i++) {
-        if (product_force(product_name_of(i)) != 0) {
+        if (strcmp(product_name_of(i), "wgmma") == 0 && seed > 0)
+            continue;
+        if (device_products_by(product_name_of(i)) != 0) {
             printf("%s: not on this chip, skipped\n", product_name_of(i));
             continue;
         }
         check(k, seed);
     }
-    ck_assert_int_eq(product_force(NULL), 0);
+    ck_assert_int_eq(device_products_by(NULL), 0);
 }
 
 static void check_random(const struct kernels *k, int seed)
 {
     struct dice dice = {(uint64_t)seed};
     device_order(seed % DEVICE_ORDERS);
-    for (int way = seed % 2; way < 64; way += 2) {
+    for (int way = seed; way < 64; way += 8) {
         struct shape s = {dice_below(&dice, 40), dice_below(&dice, 100), dice_below(&dice, 150)};
         check_way(k, &dice, s, (enum fill)dice_below(&dice, N_FILLS), (enum fill)dice_below(&dice, N_FILLS), way);
     }
@@ -160,7 +170,7 @@ static void check_edges(const struct kernels *k, int seed)
 {
     struct dice dice = {(uint64_t)seed};
     size_t K = 1 + dice_below(&dice, 70);
-    for (size_t i = 1 + (size_t)seed; i <= 66; i += 4) {
+    for (size_t i = 1 + (size_t)seed; i <= 66; i += 9) {
         struct shape high = {i, 1 + dice_below(&dice, 34), K}, wide = {1 + dice_below(&dice, 13), i, K};
         check_way(k, &dice, high, ANY, ANY, (int)dice_below(&dice, 64));
         check_way(k, &dice, wide, ANY, ANY, (int)dice_below(&dice, 64));
@@ -176,14 +186,13 @@ END_TEST
 /* K about the lengths at which something changes: words, lines of shared memory, what floats can carry. */
 static void check_lengths(const struct kernels *k, int seed)
 {
-    static const size_t about[] = {4, 16, 32, 64, 128, 256, 512, 1024, 1536, 2048};
+    static const size_t about[] = {4, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
+    static const enum fill fills[][2] = {{EXTREMES, EXTREMES}, {GREATEST, LEAST}, {POSITIVE, TURNING}};
     struct dice dice = {(uint64_t)seed};
-    for (size_t K = about[seed] - 1; K <= about[seed] + 1; K++)
-        for (int way = 0; way < 16; way += 3) {
-            struct shape s = {1 + dice_below(&dice, 16), 1 + dice_below(&dice, 40), K};
-            enum fill fill = way % 2 == 0 ? EXTREMES : way % 4 == 1 ? GREATEST : LEAST;
-            check_way(k, &dice, s, fill, fill, way);
-        }
+    for (int way = 0; way < 6; way++) {
+        struct shape s = {1 + dice_below(&dice, 16), 1 + dice_below(&dice, 32), about[seed] - 1 + (size_t)(way + seed) % 3};
+        check_way(k, &dice, s, fills[way / 2][0], fills[way / 2][1], (int)dice_below(&dice, 8) | way % 2 * 8);
+    }
 }
 
 START_TEST(lengths_about_a_step_have_the_bits_of_ref)
@@ -199,7 +208,7 @@ static void check_tiles(const struct kernels *k, int seed)
                                           {120, 64, 1100}, {65, 129, 260}, {1100, 66, 33}};
     struct dice dice = {(uint64_t)seed};
     device_order(seed % DEVICE_ORDERS);
-    for (int way = 0; way < 16; way += 5)
+    for (int way = seed % 4; way < 16; way += 9)
         check_way(k, &dice, shapes[seed], ANY, EXTREMES, way);
 }
 
@@ -212,12 +221,10 @@ END_TEST
 /* Beyond 65,536 terms there is a second part; up to there sums of the most extreme integers just fit. */
 static void check_long(const struct kernels *k, int seed)
 {
-    static const struct shape shapes[] = {{3, 5, 65536}, {1, 1, 131072 + 3}, {2, 3, 65537}};
-    static const enum fill fills[][2] = {
-        {GREATEST, GREATEST}, {LEAST, LEAST}, {GREATEST, LEAST}, {EXTREMES, EXTREMES}, {ALTERNATE, ANY}};
+    static const struct shape shapes[] = {{3, 5, 65536}, {3, 2, 65535}, {1, 1, 131072 + 3}, {2, 3, 65537}};
+    static const enum fill fills[][2] = {{GREATEST, GREATEST}, {POSITIVE, POSITIVE}, {POSITIVE, TURNING}, {LEAST, GREATEST}};
     struct dice dice = {(uint64_t)seed};
-    for (size_t i = (size_t)seed; i < sizeof fills / sizeof *fills; i += 2)
-        check_way(k, &dice, shapes[seed], fills[i][0], fills[i][1], (int)(dice_u64(&dice) & 7) | (int)(i % 4 / 3 * 8));
+    check_way(k, &dice, shapes[seed], fills[seed][0], fills[seed][1], (int)dice_below(&dice, 8) | (seed == 2 ? 8 : 0));
 }
 
 START_TEST(sums_at_the_limit_of_int32_have_the_bits_of_ref)
@@ -269,7 +276,7 @@ static struct sent sent(const struct kernels *k, struct dice *dice, size_t n, si
 {
     struct sent s = {exponents(dice, n, 1), malloc(2 * n * M + 1), {0}, {0}};
     for (size_t i = 0; i < n * M; i++) {
-        struct integer q = draw(dice, ANY, 0);
+        struct integer q = draw(dice, ANY, 0, 0);
         s.slices[i] = q.high, s.slices[n * M + i] = q.low;
     }
     int8_t *there = device_copy(k, s.slices, 2 * n * M);
@@ -317,13 +324,145 @@ static void check_grad(const struct kernels *k, int seed)
                   {20, 33, 50, 7},   {70, 65, 513, 256}, {5, 130, 1100, 512}};
     struct dice dice = {(uint64_t)seed};
     device_order(seed % DEVICE_ORDERS);
-    for (int way = seed % 2; way < 16; way += 3)
+    for (int way = seed % 4; way < 16; way += 5)
         check_one_grad(k, &dice, shapes[seed].M, shapes[seed].N, shapes[seed].n, shapes[seed].part, way);
 }
 
 START_TEST(gradients_in_parts_have_the_bits_of_ref)
 {
     with_each_variant(check_grad, _i);
+}
+END_TEST
+
+/* ---- What is tried before it is used. */
+
+START_TEST(every_way_is_proven_or_says_why_not)
+{
+    const struct kernels *k = device_set();
+    for (size_t i = 0; product_name_of(i); i++) {
+        ck_assert_int_eq(product_is_proven(i), product_why_not(i) == NULL);
+        ck_assert_ptr_nonnull(strstr(device_products(), product_name_of(i)));
+        ck_assert_int_eq(device_products_by(product_name_of(i)), product_is_proven(i) ? 0 : HANSE_EUNSUPPORTED);
+    }
+    ck_assert_int_eq(device_products_by("abacus"), HANSE_EINVAL);
+    ck_assert_int_eq(device_products_by(NULL), 0);
+    check_random(k, 0);
+}
+END_TEST
+
+#ifdef CUDA_EMULATED
+static size_t number_of(const char *name)
+{
+    size_t i = 0;
+    while (strcmp(product_name_of(i), name) != 0)
+        i++;
+    return i;
+}
+
+/* One way fails on purpose: it alone is left out, and products go on without it. */
+START_TEST(a_way_that_fails_its_proof_is_left_out)
+{
+    static const char *const names[] = {"wgmma", "imma32", "lt", "imma16", "bf16"};
+    const char *name = names[_i / 2];
+    product_emulate_proof(false, name, _i % 2 ? PRODUCT_FAILING : PRODUCT_WRONG);
+    const struct kernels *k = device_set();
+    for (size_t i = 0; product_name_of(i); i++)
+        ck_assert_int_eq(product_is_proven(i), i != number_of(name));
+    ck_assert_ptr_nonnull(strstr(product_why_not(number_of(name)), _i % 2 ? "" : "not those of dp4a"));
+    ck_assert_int_eq(device_products_by(name), HANSE_EUNSUPPORTED);
+    check_random(k, 1);
+}
+END_TEST
+
+/* Without a yardstick that holds nothing can be relied on. */
+START_TEST(a_gpu_that_cannot_count_is_not_opened)
+{
+    const struct kernels *k;
+    product_emulate_proof(false, "dp4a", _i ? PRODUCT_FAILING : PRODUCT_WRONG);
+    ck_assert_int_eq(device_open(0, &k), HANSE_EDEVICE);
+    ck_assert_int_eq(device_open(0, &k), 0);
+    check_random(k, 2);
+}
+END_TEST
+
+START_TEST(a_gpu_takes_what_it_has_instructions_for)
+{
+    static const char *const lacks[][4] = {{"wgmma", "imma32", "bf16"}, {"wgmma"}, {"wgmma"}};
+    static const int chips[][2] = {{7, 5}, {8, 0}, {12, 0}};
+    emulate_chip(chips[_i][0], chips[_i][1], 4, 64 * 1024);
+    const struct kernels *k = device_set();
+    size_t n_lacking = 0, n_expected = 0;
+    for (size_t i = 0; product_name_of(i); i++)
+        n_lacking += !product_is_proven(i);
+    for (; lacks[_i][n_expected]; n_expected++)
+        ck_assert(!product_is_proven(number_of(lacks[_i][n_expected])));
+    ck_assert_uint_eq(n_lacking, n_expected);
+    check_random(k, 3);
+}
+END_TEST
+
+START_TEST(a_way_may_be_named_before_the_gpu_is_opened)
+{
+    const struct kernels *k;
+    emulate_chip(7, 5, 4, 64 * 1024);
+    ck_assert_int_eq(device_products_by("imma32"), 0);
+    ck_assert_int_eq(device_open(0, &k), HANSE_EUNSUPPORTED);
+    ck_assert_int_eq(device_products_by("imma16"), 0);
+    ck_assert_int_eq(device_open(0, &k), 0);
+}
+END_TEST
+
+/* The proof as a real GPU has it, for one way that is right. */
+START_TEST(the_whole_proof_holds)
+{
+    product_emulate_proof(true, "", PRODUCT_WELL);
+    device_set();
+    for (size_t i = 0; product_name_of(i); i++)
+        ck_assert(product_is_proven(i));
+}
+END_TEST
+#endif
+
+/* ---- Products of floats by cuBLASLt: near, no more. */
+
+static struct matrix seen(const float *at, size_t rows, size_t columns, bool is_turned)
+{
+    return is_turned ? matrix_transposed(at, rows + 1) : matrix_of(at, columns + 1);
+}
+
+static void check_floats(const struct kernels *k, float most_off)
+{
+    static const struct shape shapes[] = {{1, 1, 1}, {5, 70, 33}, {64, 17, 128}, {3, 4, 0}};
+    struct dice dice = {1};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int way = 0; way < 8; way++) {
+            struct shape s = shapes[i];
+            size_t n_a = (s.M + 1) * (s.K + 1), n_b = (s.K + 1) * (s.N + 1), n_c = s.M * (s.N + 2);
+            float *a = dice_floats(&dice, PLAIN, n_a), *b = dice_floats(&dice, PLAIN, n_b), *c = dice_floats(&dice, PLAIN, n_c);
+            float *da = device_copy(k, a, n_a * sizeof *a), *db = device_copy(k, b, n_b * sizeof *b),
+                  *dc = device_copy(k, c, n_c * sizeof *c);
+            ref_set()->matmul(c, s.N + 2, seen(a, s.M, s.K, way & 1), seen(b, s.K, s.N, way & 2), s.M, s.N, s.K, way & 4);
+            k->matmul(dc, s.N + 2, seen(da, s.M, s.K, way & 1), seen(db, s.K, s.N, way & 2), s.M, s.N, s.K, way & 4);
+            float *got = device_back(k, dc, n_c * sizeof *c);
+            for (size_t j = 0; j < n_c; j++)
+                ck_assert_float_le(fabsf(got[j] - c[j]), most_off * sqrtf((float)(s.K + 1)));
+            free(a), free(b), free(c), free(got);
+            k->release(da), k->release(db), k->release(dc);
+        }
+}
+
+START_TEST(products_of_floats_by_the_library_are_near)
+{
+    struct kernels bf16, sgemm, none;
+    const struct kernels *k = device_set();
+    ck_assert_int_eq(kernels_with_bf16(ref_set(), &none), HANSE_EUNSUPPORTED);
+    if (kernels_with_bf16(k, &bf16) != 0) {
+        printf("cuBLASLt: not on this machine, skipped\n");
+        return;
+    }
+    check_floats(&bf16, 0.01f);
+    ck_assert_int_eq(kernels_with_sgemm(k, &sgemm), 0);
+    check_floats(&sgemm, 1e-5f);
 }
 END_TEST
 
@@ -336,9 +475,18 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, all_edges_have_the_bits_of_ref, 0, 4);
     tcase_add_loop_test(tc, lengths_about_a_step_have_the_bits_of_ref, 0, 10);
     tcase_add_loop_test(tc, shapes_of_several_tiles_have_the_bits_of_ref, 0, 6);
-    tcase_add_loop_test(tc, sums_at_the_limit_of_int32_have_the_bits_of_ref, 0, 3);
+    tcase_add_loop_test(tc, sums_at_the_limit_of_int32_have_the_bits_of_ref, 0, 4);
     tcase_add_loop_test(tc, all_exponents_have_the_bits_of_ref, 0, 2);
     tcase_add_loop_test(tc, gradients_in_parts_have_the_bits_of_ref, 0, 7);
+    tcase_add_test(tc, every_way_is_proven_or_says_why_not);
+    tcase_add_test(tc, products_of_floats_by_the_library_are_near);
+#ifdef CUDA_EMULATED
+    tcase_add_loop_test(tc, a_way_that_fails_its_proof_is_left_out, 0, 10);
+    tcase_add_loop_test(tc, a_gpu_that_cannot_count_is_not_opened, 0, 2);
+    tcase_add_loop_test(tc, a_gpu_takes_what_it_has_instructions_for, 0, 3);
+    tcase_add_test(tc, a_way_may_be_named_before_the_gpu_is_opened);
+    tcase_add_test(tc, the_whole_proof_holds);
+#endif
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -16,7 +16,7 @@ static const struct kernels *warpgroups(void)
     emulate_chip(9, 0, 1, 227 * 1024);
 #endif
     const struct kernels *k = device_set();
-    return product_force("wgmma") == 0 ? k : NULL;
+    return device_products_by("wgmma") == 0 ? k : NULL;
 }
 
 /* n lines of K in two slices behind each other, all of their range, in both memories. */
