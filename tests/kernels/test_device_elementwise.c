@@ -166,7 +166,7 @@ START_TEST(the_limits_of_flushing_are_those_of_ref)
     for (int i = 0; i < 18; i++) {
         uint32_t bits;
         memcpy(&bits, &limit[i / 9], 4);
-        bits = bits + (uint32_t)(i % 3 - 1) + (i % 9 / 3 << 31);
+        bits = bits + (uint32_t)(i % 3 - 1) + ((uint32_t)(i % 9 / 3) << 31);
         for (int which = 0; which < 3; which++)
             memcpy(&x[which][i], &bits, 4);
     }

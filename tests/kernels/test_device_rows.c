@@ -339,6 +339,7 @@ START_TEST(a_failed_device_gives_no_number)
     ck_assert(isnan(k->largest(t.at, 9000)));
     ck_assert(isnan(k->dot(t.at, t.at, 9000)));
     ck_assert_int_eq(k->wait(), _i ? HANSE_ENOMEM : HANSE_EDEVICE);
+    tensor_free(k, &t);
 }
 END_TEST
 #endif
