@@ -13,6 +13,7 @@
 #define NOBODY_US 10000000u  /* for the first answer of anybody */
 #define NOBODY_EXPLICIT_US 5000000u
 #define NO_EXPERTS_US 15000000u /* for a first expert, when the DHT answers */
+#define TRIES_MAX 200           /* of a request for which a device has no memory: others may need it for a moment */
 #define REFUSED_US 5000000u     /* for a host that does not refuse us, once one did */
 
 /* A request to the local host, in line for the one worker that serves it. */
@@ -33,8 +34,9 @@ struct client {
     struct local_request *first, *last, *current;
     struct buf reply;
     int served_err;
+    unsigned n_tries; /* of the request in service that failed */
     bool is_saving, is_stopped;
-    int save_err;
+    int save_err, err;
     uint64_t start_us, now_us;
     uint64_t serve_us; /* when the request that is served was handed to the worker */
     bool is_said;
@@ -117,9 +119,13 @@ static void served(struct client *client, uint64_t now_us)
     bool is_save = client->current->message.n == 0;
     client->is_working = false;
     if (!is_save && client->served_err == HANSE_EDEVICE) { /* nothing that we are asked can be answered any more */
-        if (!client->is_stopped)
-            client->io->ops->stopped(client->io->ctx, HANSE_EDEVICE);
-        client->is_stopped = true;
+        client->err = HANSE_EDEVICE;
+        client_stop(client);
+    }
+    client->n_tries = !is_save && client->served_err ? client->n_tries + 1 : 0;
+    if (client->config.device && client->n_tries == TRIES_MAX) {
+        client->err = client->served_err;
+        client_stop(client);
     }
     if (!is_save && client->served_err && !client->is_stopped) {
         assert(client->served_err == HANSE_ENOMEM);
@@ -157,7 +163,7 @@ static int add_local_host(struct client *client, const struct disk *disk)
     buf_init(&list, 1 << 16);
     list_all(config->run, &list);
     struct host_config host_config = {.run = config->run,
-                                      .kernels = config->kernels,
+                                      .kernels = client_tensors(config),
                                       .key = config->key,
                                       .experts = list.err ? NULL : (const char *)list.bytes,
                                       .seed = config->seed,
@@ -253,6 +259,11 @@ bool client_event(struct client *client, uint64_t now_us, const struct io_event 
         dht_tick(client->dht, now_us);
     router_event(client->router, now_us, event);
     return false;
+}
+
+int client_err(const struct client *client)
+{
+    return client->err;
 }
 
 uint64_t client_deadline(const struct client *client)

@@ -22,8 +22,8 @@ struct client;
 
 struct client_config {
     const struct run *run;         /* kept */
-    const struct kernels *kernels; /* kept; of the CPU, for the router and the local host */
-    const struct kernels *device;  /* kept; of a GPU, for the trunk; NULL: the trunk computes with the CPU's */
+    const struct kernels *kernels; /* kept; of the CPU; the router's, and all else's without a device */
+    const struct kernels *device;  /* kept; of a GPU, for the trunk and the local host; NULL: both compute with the CPU's */
     struct team *team;             /* kept; the workers', for large products of a trunk on the CPU; NULL: none */
     const struct key *key;         /* kept */
     uint8_t role;                  /* enum message_role */
@@ -35,8 +35,8 @@ struct client_config {
     uint64_t seed;
 };
 
-/** The kernels that the trunk is to compute with. */
-static inline const struct kernels *client_trunk_kernels(const struct client_config *config)
+/** The kernels that trunk and experts are to compute with. */
+static inline const struct kernels *client_tensors(const struct client_config *config)
 {
     return config->device ? config->device : config->kernels;
 }
@@ -48,6 +48,11 @@ void client_free(struct client *client);
 
 /** Takes every event; true when it was an IO_WORK_DONE of the client's own, which nobody else needs to see. */
 bool client_event(struct client *client, uint64_t now_us, const struct io_event *event);
+
+/** 0, or HANSE_EDEVICE once the local host's device failed, HANSE_ENOMEM when it has no memory any more (both logged): it answers nothing,
+ * and its user must end.  Ask after client_event(). */
+int client_err(const struct client *client);
+
 uint64_t client_deadline(const struct client *client);
 
 struct router *client_router(struct client *client);

@@ -101,7 +101,9 @@ static void on_event(void *self, uint64_t now_us, const struct io_event *event)
     bool is_clients = client_event(reader->client, now_us, event);
     if (reader->phase == PHASE_DONE)
         return;
-    if (event->kind == IO_STOP && reader->phase != PHASE_ENDING)
+    if (client_err(reader->client) && reader->phase != PHASE_ENDING)
+        end(reader, client_err(reader->client));
+    else if (event->kind == IO_STOP && reader->phase != PHASE_ENDING)
         end(reader, HANSE_EINTERRUPTED);
     else if (event->kind == IO_WORK_DONE && !is_clients)
         work_done(reader, event->work);
@@ -155,7 +157,7 @@ int reader_new(const struct reader_config *config, const struct io *io, const st
     reader->now_us = now_us;
     err = client_new(&reader->config.client, io, disk, now_us, &reader->client);
     if (!err)
-        err = trunk_new(config->client.run, client_trunk_kernels(&config->client), &reader->trunk);
+        err = trunk_new(config->client.run, client_tensors(&config->client), &reader->trunk);
     if (!err)
         reader->trunk->team = reader->trunk->kernels.is_device ? NULL : config->client.team;
     if (!err)

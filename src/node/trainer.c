@@ -304,7 +304,9 @@ static void measure(struct trainer *trainer, double loss)
 
 static void go_on(struct trainer *trainer)
 {
-    if (is_last_step(trainer))
+    if (client_err(trainer->client))
+        fail(trainer, client_err(trainer->client));
+    else if (is_last_step(trainer))
         wind_up(trainer);
     else
         start_step(trainer);
@@ -433,6 +435,8 @@ static void on_event(void *self, uint64_t now_us, const struct io_event *event)
         stop(trainer);
     if (event->kind == IO_WORK_DONE && !is_clients)
         work_done(trainer, event->work);
+    if (trainer->phase == PHASE_STEPPING && client_err(trainer->client))
+        fail(trainer, client_err(trainer->client));
     if (is_clients)
         saved(trainer);
     if (is_clients && trainer->phase == PHASE_SAVING && !trainer->is_saving)
@@ -523,7 +527,7 @@ int trainer_new(const struct trainer_config *config, const struct io *io, const 
     trainer->counters.seed = (int64_t)config->seed;
     err = client_new(&trainer->config.client, io, disk, now_us, &trainer->client);
     if (!err)
-        err = trunk_new(trainer->run, client_trunk_kernels(&config->client), &trainer->trunk);
+        err = trunk_new(trainer->run, client_tensors(&config->client), &trainer->trunk);
     if (!err)
         trainer->trunk->team = trainer->trunk->kernels.is_device ? NULL : config->client.team;
     if (!err)

@@ -168,7 +168,7 @@ START_TEST(a_device_that_is_lost_ends_training_in_order)
 }
 END_TEST
 
-/* -- Memory ------------------------------------------------------------------------------------------ */
+/* -- Memory; the experts are elsewhere ----------------------------------------------------------------- */
 
 /* Bytes that the device has. */
 static void limit(size_t n_bytes)
@@ -204,6 +204,7 @@ START_TEST(a_device_that_is_too_small_is_refused)
     for (; err && n_bytes < 1 << 26; n_bytes += n_bytes / 4) {
         const struct kernels *k = device();
         struct swarm_wish w = wish(k);
+        w.is_local = false;
         limit(n_bytes);
         err = swarm_try_trainer(&s, 0, &w);
         ck_assert(!err || err == HANSE_ENOMEM);
@@ -222,8 +223,11 @@ START_TEST(a_device_without_room_for_scratch_ends_training_in_order)
 {
     struct swarm s;
     use(NUMERICS_I8X2);
-    swarm_init(&s, &run, 0, 2);
-    swarm_train(&s, 0, wish(device()));
+    swarm_init(&s, &run, 1, 2);
+    swarm_start_hosts(&s);
+    struct swarm_wish w = wish(device());
+    w.is_local = false;
+    swarm_train(&s, 0, w);
 #ifdef DEVICE_PLAYED
     device_play_scratchless(5, 1);
 #else
