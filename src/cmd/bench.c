@@ -96,7 +96,9 @@ static void take_blas(struct bench *bench)
 {
 #ifdef HAVE_OPENBLAS
     const struct kernels *fastest;
-    bench->has_blas = kernels_choose(NULL, &fastest) == 0 && kernels_with_blas(fastest, &bench->blas) == 0;
+    struct bench_yardstick *blas = &bench->yardstick[0];
+    *blas = (struct bench_yardstick){.name = "openblas", .has_threads = true};
+    bench->n_yardsticks = kernels_choose(NULL, &fastest) == 0 && kernels_with_blas(fastest, &blas->k) == 0;
 #else
     (void)bench;
 #endif
@@ -106,7 +108,9 @@ static void print_machine(const struct bench *bench)
 {
     char text[160] = "";
     struct cores *cores;
-    if (bench->is_json || cores_new(&cores))
+    if (bench->has_gpu)
+        bench_print_gpu(bench);
+    if (bench->is_json || bench->has_gpu || cores_new(&cores))
         return;
     cores_describe(cores, text, sizeof text);
     cores_free(cores);
@@ -126,7 +130,7 @@ static int run_threaded(struct bench *bench, int (*section)(struct bench *bench)
 {
     int err = 0;
     for (size_t i = 0; i < bench->n_threads && !err; i++) {
-        err = bench_with_threads(bench, bench->threads[i], section);
+        err = bench_with_threads(bench, bench->has_gpu ? 1 : bench->threads[i], section);
         if (!bench->is_json)
             putchar('\n');
     }
@@ -190,11 +194,14 @@ static const struct section *find_section(const char *name)
 int cmd_bench(int argc, char **argv)
 {
     static struct bench bench;
-    const char *isa = getenv("HANSE_ISA"), *threads = "1", *numerics = "f32,i8x2,i8x1", *refused = "";
+    const char *isa = getenv("HANSE_ISA"), *device = getenv("HANSE_DEVICE"), *threads = "1", *numerics = "f32,i8x2,i8x1",
+               *refused = "";
     char **operand;
     int status;
     bench.seconds = 0.2;
     const struct options_row row[] = {
+        {"device", "NAME", OPTIONS_TEXT, &device, "what to time: cpu, cuda or cuda:N (default: $HANSE_DEVICE, else cpu)", 0, 0,
+         false},
         {"isa", "LIST", OPTIONS_TEXT, &isa,
          "kernels to time, such as avx2,avx512 (default: $HANSE_ISA, else all that run here but ref)", 0, 0, false},
         {"threads", "LIST", OPTIONS_TEXT, &threads,
@@ -209,11 +216,12 @@ int cmd_bench(int argc, char **argv)
     const struct options_usage usage = {
         .command = "hanse bench",
         .operands = "kernels|products|experts|operations|link",
-        .about =
-            "Times matrix products and whole steps of experts, each beside OpenBLAS in the same run, and the other operations of "
-            "the kernels; 'kernels' is all three. 'link' times messages between two peers on this machine.",
-        .example =
-            "hanse bench kernels\nhanse bench products --threads 1,max --numerics f32\nhanse bench experts --isa avx512 --json",
+        .about = "Times matrix products and whole steps of experts, each beside OpenBLAS in the same run (on a GPU beside "
+                 "cuBLAS, with the "
+                 "share of what the chip was measured to do at most), and the other operations of "
+                 "the kernels; 'kernels' is all three. 'link' times messages between two peers on this machine.",
+        .example = "hanse bench kernels\nhanse bench kernels --device cuda --json\nhanse bench products --threads 1,max "
+                   "--numerics f32\nhanse bench experts --isa avx512 --json",
         .row = row,
         .n_rows = sizeof row / sizeof row[0],
         .n_operands_min = 1,
@@ -234,11 +242,20 @@ int cmd_bench(int argc, char **argv)
         return options_refuse(&usage, "--numerics: '%s' is none of f32, i8x2 and i8x1", refused);
     if (!each_word(threads, &refused, take_threads, &bench))
         return options_refuse(&usage, "--threads: '%s' is neither a number from 1 to %d nor 'max'", refused, N_THREADS_LIMIT);
-    if (!isa || !*isa)
+    int gpu = -1;
+    int err = device && *device && section->is_of_kernels ? device_parse(device, &gpu) : 0;
+    if (!err && gpu >= 0)
+        err = bench_open_gpu(&bench, gpu);
+    if (err)
+        return hanse_exit_status(err);
+    if (!bench.has_gpu && (!isa || !*isa))
         take_all_sets(&bench);
-    else if (!each_word(isa, &refused, take_isa, &bench))
+    else if (!bench.has_gpu && !each_word(isa, &refused, take_isa, &bench))
         return hanse_exit_status(bench.err);
-    take_blas(&bench);
+    if (!bench.has_gpu) {
+        bench.memory = bench.set[0];
+        take_blas(&bench);
+    }
     if (section->is_of_kernels)
         print_machine(&bench);
     return hanse_exit_status(section->run(&bench));

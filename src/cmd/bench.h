@@ -1,8 +1,9 @@
 /**
  * cmd/bench.h - what the files of hanse bench share: what was asked for, the threads, contests and how they are reported.
  *
- * A contest times several ways to do the same thing, OpenBLAS among them, by turns, and keeps the shortest run of each: what
- * else the machine does only ever makes a run longer, and hits all of them alike.
+ * A contest times several ways to do the same thing, a yardstick among them, by turns, and keeps the shortest run of each: what
+ * else the machine does only ever makes a run longer, and hits all of them alike.  The yardstick of a CPU is OpenBLAS's sgemm; those of a
+ * GPU are cuBLAS's sgemm and its product of bf16, of which the latter is what others are divided by.
  */
 #ifndef CMD_BENCH_H
 #define CMD_BENCH_H
@@ -11,17 +12,28 @@
 #include <stddef.h>
 
 #include "base/team.h"
-#include "kernels/kernels.h"
+#include "kernels/device.h"
 
 #define BENCH_RUNNERS_MAX 32
+#define BENCH_YARDSTICKS_MAX 2
 #define BENCH_THREADS_MAX 16
 
 struct bench {
     const struct kernels *set[N_KERNELS]; /* those asked for, slowest first */
     size_t n_sets;
     int err;             /* why one of them cannot be */
-    struct kernels blas; /* the fastest set with OpenBLAS's sgemm */
-    bool has_blas;
+    const struct kernels *memory; /* whose memory everything lies in: any of the CPU's, or the GPU's */
+    struct bench_yardstick {
+        struct kernels k; /* the fastest set with somebody else's products */
+        const char *name;
+        bool has_threads; /* of its own */
+    } yardstick[BENCH_YARDSTICKS_MAX];
+    size_t n_yardsticks; /* the last is what the others are compared with */
+    bool has_gpu;
+    struct device_info gpu;
+    struct bench_ceiling { /* of the GPU, as measured: GFLOP/s of sgemm, bf16 and int8, and GB/s of memory */
+        double f32, bf16, i8, gb_per_s;
+    } ceiling;
     bool numerics[N_NUMERICS];
     unsigned threads[BENCH_THREADS_MAX]; /* numbers to go through */
     size_t n_threads;
@@ -39,7 +51,7 @@ struct bench_runner {
     void *arg;
     const struct kernels *k;
     enum numerics numerics;
-    bool is_blas;
+    const struct bench_yardstick *yardstick; /* NULL: ours */
     size_t n_times; /* as often as a run takes it to be long beside reading the clock; 0: not known yet */
     double best_s;  /* out: of one time */
 };
@@ -49,10 +61,11 @@ struct bench_contest {
     size_t n;
 };
 
-/** Seconds by the clock that runs are timed with: of one thread its own, which stands still while others have the core. */
+/** Seconds by the clock that runs are timed with: of one thread its own, which stands still while others have the core; with a GPU that of
+ * the wall, and whatever was asked of it has been done. */
 double bench_now_s(const struct bench *bench);
 
-/** Adds OpenBLAS and then each set in each numerics that was asked for; a set whose f32 products are those of one before it is left
+/** Adds the yardsticks and then each set in each numerics that was asked for; a set whose f32 products are those of one before it is left
  * out of f32.  `arg` is the same for all; a runner finds itself in bench_current(). */
 void bench_enter_all(const struct bench *bench, struct bench_contest *contest, void (*run)(void *arg), void *arg);
 const struct bench_runner *bench_current(void);
@@ -63,6 +76,14 @@ void bench_compete(const struct bench *bench, struct bench_contest *contest);
 /** One line for each numerics, or one JSON object for each runner.  `flops` of one run; 0 prints times instead. */
 void bench_report(const struct bench *bench, const struct bench_contest *contest, const char *op, const char *shape,
                   double flops);
+
+/** Memory of the contest, and bytes put there; NULL without. */
+void *bench_take(const struct bench *bench, size_t n, size_t size);
+void *bench_put(const struct bench *bench, const void *from, size_t n, size_t size);
+
+/** Opens GPU `index`, enters its set and yardsticks, and measures its ceilings. */
+HANSE_MUST_USE int bench_open_gpu(struct bench *bench, int index);
+void bench_print_gpu(const struct bench *bench);
 
 /** Column heads for the above. */
 void bench_report_head(const struct bench *bench, const char *title);

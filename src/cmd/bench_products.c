@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/arena.h"
 #include "base/random.h"
 #include "cmd/bench.h"
 #include "kernels/parallel.h"
@@ -35,58 +34,59 @@ struct product {
 
 static void product_fini(struct product *p)
 {
-    free(p->a);
-    free(p->b);
-    free(p->c);
+    void (*release)(void *) = p->bench->memory->release;
+    release(p->a);
+    release(p->b);
+    release(p->c);
     for (int i = 0; i < 2; i++) {
-        free(p->a_slice[i]);
-        free(p->b_slice[i]);
+        release(p->a_slice[i]);
+        release(p->b_slice[i]);
     }
-    free(p->a_exponent);
-    free(p->b_exponent);
+    release(p->a_exponent);
+    release(p->b_exponent);
     for (size_t i = 0; i < BENCH_RUNNERS_MAX; i++)
-        free(p->packed[i]);
+        release(p->packed[i]);
 }
 
-static void fill_floats(struct rng *rng, float *x, size_t n)
+static float *floats(const struct bench *bench, struct rng *rng, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
+    float *x = malloc(n * sizeof *x);
+    for (size_t i = 0; x && i < n; i++)
         x[i] = rng_unit(rng) - 0.5f;
+    float *there = bench_put(bench, x, n, sizeof *x);
+    free(x);
+    return there;
 }
 
-static void fill_slice(struct rng *rng, int8_t *x, size_t n)
+static int8_t *slice(const struct bench *bench, struct rng *rng, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
+    int8_t *x = malloc(n);
+    for (size_t i = 0; x && i < n; i++)
         x[i] = (int8_t)((int)rng_below(rng, 255) - 127);
+    int8_t *there = bench_put(bench, x, n, 1);
+    free(x);
+    return there;
 }
 
-/* Numbers as a product finds them; exponents of one, so that nothing overflows. */
+/* Numbers as a product finds them; exponents of 0, so that nothing overflows. */
 static int product_init(struct product *p, const struct bench *bench, const struct shape *s)
 {
     size_t n_a = s->M * s->K, n_b = s->K * s->N;
     struct rng rng;
     *p = (struct product){.bench = bench, .shape = s};
-    p->a = arena_aligned(n_a, sizeof(float));
-    p->b = arena_aligned(n_b, sizeof(float));
-    p->c = arena_aligned(s->M * s->N, sizeof(float));
-    p->a_exponent = calloc(s->M, 1);
-    p->b_exponent = calloc(s->N, 1);
+    rng_init(&rng, 1, "bench");
+    p->a = floats(bench, &rng, n_a);
+    p->b = floats(bench, &rng, n_b);
+    p->c = bench_take(bench, s->M * s->N, sizeof(float));
+    p->a_exponent = bench_take(bench, s->M, 1);
+    p->b_exponent = bench_take(bench, s->N, 1);
     bool has_all = p->a && p->b && p->c && p->a_exponent && p->b_exponent;
     for (int i = 0; i < 2; i++) {
-        p->a_slice[i] = arena_aligned(n_a, 1);
-        p->b_slice[i] = arena_aligned(n_b, 1);
+        p->a_slice[i] = slice(bench, &rng, n_a);
+        p->b_slice[i] = slice(bench, &rng, n_b);
         has_all = has_all && p->a_slice[i] && p->b_slice[i];
     }
-    if (!has_all)
-        return HANSE_ENOMEM;
-    rng_init(&rng, 1, "bench");
-    fill_floats(&rng, p->a, n_a);
-    fill_floats(&rng, p->b, n_b);
-    for (int i = 0; i < 2; i++) {
-        fill_slice(&rng, p->a_slice[i], n_a);
-        fill_slice(&rng, p->b_slice[i], n_b);
-    }
-    return 0;
+    return has_all ? 0 : HANSE_ENOMEM;
 }
 
 /* Weights are rounded and packed once a version, so that is done beforehand. */
@@ -96,7 +96,7 @@ static int pack_for(struct product *p, size_t i, const struct bench_runner *r)
     size_t n_slices = numerics_slices(r->numerics);
     if (n_slices == 0)
         return 0;
-    p->packed[i] = arena_aligned(r->k->packed_bytes(s->N, s->K, n_slices), 1);
+    p->packed[i] = r->k->allot(r->k->packed_bytes(s->N, s->K, n_slices));
     if (!p->packed[i])
         return HANSE_ENOMEM;
     struct slices b = {p->b_slice[0], n_slices == 2 ? p->b_slice[1] : NULL, s->b_is_turned ? s->K : s->N, s->b_is_turned};
@@ -110,7 +110,7 @@ static void run_floats(const struct product *p, const struct bench_runner *r)
     const struct shape *s = p->shape;
     struct matrix a = s->a_is_turned ? matrix_transposed(p->a, s->M) : matrix_of(p->a, s->K);
     struct matrix b = s->b_is_turned ? matrix_transposed(p->b, s->K) : matrix_of(p->b, s->N);
-    if (r->is_blas) /* it has threads of its own */
+    if (r->yardstick)
         r->k->matmul(p->c, s->N, a, b, s->M, s->N, s->K, false);
     else
         parallel_matmul(r->k, p->bench->team, p->c, s->N, a, b, s->M, s->N, s->K, false);
@@ -188,7 +188,11 @@ int bench_products(struct bench *bench)
 {
     int err = 0;
     struct shape own;
-    bench_report_head(bench, "products M x N x K (' marks the side of a turned operand): GFLOP/s, and times OpenBLAS's sgemm");
+    bench_report_head(bench, bench->has_gpu
+                                 ? "products M x N x K (' marks the side of a turned operand): GFLOP/s, times cuBLAS's "
+                                   "bf16, and share of the ceiling"
+                                 : "products M x N x K (' marks the side of a turned operand): GFLOP/s, and times "
+                                   "OpenBLAS's sgemm");
     if (bench->shape && read_shape(bench->shape, &own))
         return bench_shape(bench, &own);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !err; i++)
