@@ -27,7 +27,7 @@
 #include "cmd/cmd.h"
 #include "cmd/options.h"
 #include "config.h"
-#include "kernels/kernels.h"
+#include "kernels/device.h"
 #include "net/cores.h"
 #ifdef HAVE_OPENBLAS
 #include <cblas.h>
@@ -312,20 +312,49 @@ static bool check_mpi(void)
     return true;
 }
 
+/* Each line of what device_products() says, under what the GPU's line began. */
+static void report_products(const char *text)
+{
+    while (*text) {
+        int n = (int)strcspn(text, "\n");
+        if (n > 0)
+            printf("        %-10s %.*s\n", "", n, text);
+        text += n + (text[n] == '\n');
+    }
+}
+
+static void report_gpu(const struct device_info *gpu)
+{
+    char all[32], free_now[32];
+    text_size(all, sizeof all, (double)gpu->memory_bytes);
+    text_size(free_now, sizeof free_now, (double)gpu->free_bytes);
+    report(GRADE_OK, "GPU", "cuda:%d is %s, compute capability %d.%d, %d multiprocessors, %s, of which %s free", gpu->index,
+           gpu->name, gpu->major, gpu->minor, gpu->n_units, all, free_now);
+    printf("        %-10s %s at %s; driver for CUDA %u.%u, this build has %u.%u\n", "", gpu->uuid, gpu->bus_id,
+           gpu->driver_version / 1000, gpu->driver_version % 1000 / 10, gpu->runtime_version / 1000,
+           gpu->runtime_version % 1000 / 10);
+}
+
+/* The first one is opened too, as hanse host would: its products are proven, and all that can fail has been tried. */
 static bool check_gpu(void)
 {
-    bool has_device = access("/dev/nvidia0", F_OK) == 0, has_driver = access("/proc/driver/nvidia/version", F_OK) == 0;
-#ifdef HAVE_CUDA
-    const char *build = "nvcc was found when this was built";
-#else
-    const char *build = "no nvcc when this was built";
-#endif
-    if (has_device)
-        report(GRADE_OK, "GPU", "NVIDIA device found; %s", build);
-    else if (has_driver)
-        report(GRADE_NOTE, "GPU", "NVIDIA driver without a device node; run nvidia-smi once to make it; %s", build);
+    const char *why;
+    const struct kernels *k;
+    struct device_info gpu;
+    int n = device_count(&why);
+    if (n == 0)
+        report(GRADE_NOTE, "GPU", "%s; hosts and trainers work on the CPU", why);
+    for (int i = 0; i < n; i++)
+        if (device_describe(i, &gpu) == 0)
+            report_gpu(&gpu);
+        else
+            report(GRADE_NOTE, "GPU", "cuda:%d does not answer; see above", i);
+    if (n == 0)
+        return true;
+    if (device_open(0, &k) == 0)
+        report_products(device_products());
     else
-        report(GRADE_NOTE, "GPU", "no NVIDIA device; %s; hosts and trainers work on the CPU", build);
+        report(GRADE_NOTE, "GPU", "cuda:0 cannot be used; hosts work on the CPU, or on another with --device cuda:N");
     return true;
 }
 

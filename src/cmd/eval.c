@@ -93,6 +93,7 @@ int cmd_eval(int argc, char **argv)
         SESSION_ROW_JOIN(o),
         {"local", NULL, OPTIONS_FLAG, &is_local, "the experts are in DIR, too (after hanse train --local)", 0, 0, false},
         {"windows", "N", OPTIONS_U64, &n_max, "look at the first N windows only (default: all)", 1, UINT32_MAX, false},
+        SESSION_ROW_DEVICE(o, "the CPU"),
         SESSION_ROW_ISA(o),
         SESSION_ROW_WORKERS(o),
     };

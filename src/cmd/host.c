@@ -51,6 +51,8 @@ static void print_ready(struct hosting *hosting, uint64_t now_us)
            hosting->session->run.name, run, stats.n_experts, stats.n_experts == 1 ? "" : "s");
     if (strcmp(hosting->experts, "auto") != 0)
         printf(" (%s)", hosting->experts);
+    if (hosting->session->compute->is_device)
+        printf(" on cuda:%d (%s)", hosting->session->gpu.index, hosting->session->gpu.name);
     if (hosting->n_heard)
         printf(", joined %zu peer%s", hosting->n_heard, hosting->n_heard == 1 ? "" : "s");
     else
@@ -182,6 +184,7 @@ int cmd_host(int argc, char **argv)
         {"experts", "LIST", OPTIONS_TEXT, &experts,
          "which experts to keep, such as L0.0-7,L1.3; 'auto' takes this host's share of what others lack (default: auto)", 0, 0,
          false},
+        SESSION_ROW_DEVICE(o, "the first GPU, and the CPU where there is none"),
         SESSION_ROW_ISA(o),
         SESSION_ROW_WORKERS(o),
         SESSION_ROW_PIN(o),
@@ -203,6 +206,7 @@ int cmd_host(int argc, char **argv)
     struct addr first = {.family = 4, .ip = {127, 0, 0, 1}, .port = SESSION_PORT};
     struct session_wish wish = {.wants_lock = true,
                                 .wants_own_key = true,
+                                .wants_device = true,
                                 .wants_listener = true,
                                 .listen = is_given ? listen : first,
                                 .n_ports = is_given ? 1 : SESSION_N_PORTS};

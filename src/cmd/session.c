@@ -10,7 +10,7 @@
 
 struct session_options session_options_default(void)
 {
-    return (struct session_options){.isa = getenv("HANSE_ISA")};
+    return (struct session_options){.isa = getenv("HANSE_ISA"), .device = getenv("HANSE_DEVICE")};
 }
 
 static int fresh_key(struct key **out)
@@ -45,12 +45,45 @@ static int open_directory(struct session *session, const char *dir, const struct
     return err;
 }
 
+static bool is_said(const char *text)
+{
+    return text && *text;
+}
+
+static int open_gpu(struct session *session, int index)
+{
+    int err = device_open(index, &session->compute);
+    if (!err)
+        err = device_describe(index, &session->gpu);
+    if (err)
+        session->compute = session->kernels;
+    return err;
+}
+
+/* Whoever names a set of the CPU's kernels means the CPU.  A GPU that was not asked for by name is done without if it fails. */
+static int choose_device(struct session *session, const struct session_options *options, const struct session_wish *wish)
+{
+    int index = -1;
+    session->compute = session->kernels;
+    if (is_said(options->device)) {
+        int err = device_parse(options->device, &index);
+        return err || index < 0 ? err : open_gpu(session, index);
+    }
+    if (!wish->wants_device || is_said(options->isa) || device_count(NULL) == 0)
+        return 0;
+    if (open_gpu(session, 0) != 0)
+        log_warn("going on with the CPU; --device cpu says so beforehand, and hanse doctor looks at the GPU");
+    return 0;
+}
+
 int session_open(struct session *session, const struct session_options *options, const struct session_wish *wish)
 {
     memset(session, 0, sizeof *session);
     int err = options->run_file ? run_read(options->run_file, &session->run) : 0;
     if (!err)
-        err = kernels_choose(options->isa && *options->isa ? options->isa : NULL, &session->kernels);
+        err = kernels_choose(is_said(options->isa) ? options->isa : NULL, &session->kernels);
+    if (!err)
+        err = choose_device(session, options, wish);
     if (!err)
         err = open_directory(session, options->dir, wish);
     if (!err)

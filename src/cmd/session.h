@@ -6,7 +6,7 @@
 
 #include "base/disk.h"
 #include "cmd/options.h"
-#include "kernels/kernels.h"
+#include "kernels/device.h"
 #include "model/run.h"
 #include "net/cores.h"
 #include "net/net.h"
@@ -18,7 +18,8 @@
 /** What the command line says; start from session_options_default(). */
 struct session_options {
     const char *run_file, *isa;
-    const char *dir; /* NULL: a command that keeps nothing */
+    const char *device; /* NULL: as the wish says */
+    const char *dir;    /* NULL: a command that keeps nothing */
     struct options_addrs join;
     uint64_t n_workers; /* 0: one a core that we may use */
     bool pins_workers;  /* each to a core of its own */
@@ -43,9 +44,17 @@ struct session_options {
         "isa", "NAME", OPTIONS_TEXT, &(o).isa,                                                                                   \
             "kernels: " KERNELS_NAMES " (default: $HANSE_ISA, else the fastest); all give the same bits", 0, 0, false            \
     }
+#define SESSION_ROW_DEVICE(o, what_by_default)                                                                                   \
+    {                                                                                                                            \
+        "device", "NAME", OPTIONS_TEXT, &(o).device,                                                                             \
+            "what computes: cpu, cuda or cuda:N, the GPU that nvidia-smi calls N (default: $HANSE_DEVICE, else " what_by_default \
+            "); all give the same bits",                                                                                         \
+            0, 0, false                                                                                                          \
+    }
 #define SESSION_ROW_WORKERS(o)                                                                                                   \
     {                                                                                                                            \
-        "workers", "N", OPTIONS_U64, &(o).n_workers, "threads that compute (default: one a core)", 1, 1024, false                \
+        "workers", "N", OPTIONS_U64, &(o).n_workers, "threads that compute, or with a GPU hand it work (default: one a core)",   \
+            1, 1024, false                                                                                                       \
     }
 #define SESSION_ROW_PIN(o)                                                                                                       \
     {                                                                                                                            \
@@ -57,6 +66,7 @@ struct session_options {
 struct session_wish {
     bool wants_lock;     /* nobody else may use the directory meanwhile */
     bool wants_own_key;  /* the directory's key; else a fresh one for this process alone */
+    bool wants_device;   /* computes on a GPU without being told to, where there is one */
     bool wants_listener; /* a host: TCP and UDP on `listen`, tried on n_ports ports */
     struct addr listen;
     unsigned n_ports;
@@ -64,7 +74,9 @@ struct session_wish {
 
 struct session {
     struct run run;
-    const struct kernels *kernels;
+    const struct kernels *kernels; /* of the CPU */
+    const struct kernels *compute; /* the same, or those of a GPU */
+    struct device_info gpu;        /* of the latter */
     struct disk disk;
     struct key *key;
     struct cores *cores;
@@ -76,7 +88,7 @@ struct session {
     uint64_t seed; /* from the system, for protocol decisions */
 };
 
-/** $HANSE_ISA, and nothing else set.  Without a run file session.run is all zeros. */
+/** $HANSE_ISA and $HANSE_DEVICE, and nothing else set.  Without a run file session.run is all zeros. */
 struct session_options session_options_default(void);
 
 /** Opens all that is wished; every error is logged.  session_close() also takes one that failed half way. */

@@ -208,6 +208,7 @@ int cmd_train(int argc, char **argv)
         {"metrics", "FILE", OPTIONS_TEXT, &metrics_file, "append a line of JSON a step", 0, 0, false},
         {"profile", NULL, OPTIONS_FLAG, &is_profiled,
          "say at the end where the time of a step went; with --metrics also in each line, as profile_ms", 0, 0, false},
+        SESSION_ROW_DEVICE(o, "the CPU"),
         SESSION_ROW_ISA(o),
         SESSION_ROW_WORKERS(o),
         SESSION_ROW_PIN(o),
