@@ -23,8 +23,8 @@
 #define RUN_LAYERS_MAX 128
 #define RUN_NAME_MAX 64
 
-enum run_trunk { RUN_TRUNK_F32, RUN_TRUNK_BLAS, RUN_TRUNK_I8X2 };
-#define RUN_N_TRUNKS 3
+enum run_trunk { RUN_TRUNK_F32, RUN_TRUNK_BLAS, RUN_TRUNK_I8X2, RUN_TRUNK_BF16 };
+#define RUN_N_TRUNKS 4
 
 struct run {
     char name[RUN_NAME_MAX];

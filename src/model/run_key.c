@@ -39,7 +39,9 @@ const struct run_key run_key_table[] = {
     NUMBER("router", "expert_dropout", expert_dropout, 0, 0.9, 0, true, "chance that a microbatch does without an expert"),
 
     {"trainer", "trunk", RUN_KIND_TRUNK, offsetof(struct run, trunk), 0, RUN_N_TRUNKS - 1, RUN_TRUNK_F32, true,
-     "products of the trunk: f32, i8x2 (exact integers of 16 bits; both the same bits everywhere) or blas (OpenBLAS)"},
+     "products of the trunk: f32 or i8x2 (exact integers of 16 bits), both the same bits everywhere; or blas (OpenBLAS, on CPUs) "
+     "or "
+     "bf16 (on GPUs), which are not"},
     WHOLE("trainer", "batch", batch, 1, 65536, 16, true, "sequences in a step"),
     WHOLE("trainer", "microbatches", microbatches, 1, 1024, 4, false, "parts of a step that are under way at once"),
     NUMBER("trainer", "lr_muon", lr_muon, 0, 1, 0.03, true, "peak learning rate of hidden matrices (Muon)"),
@@ -73,7 +75,8 @@ const struct run_key run_key_table[] = {
 
 const char *const run_key_section[RUN_N_SECTIONS] = {"", "model", "router", "trainer", "experts", "hosts"};
 
-static const char *const trunk_word[] = {[RUN_TRUNK_F32] = "f32", [RUN_TRUNK_BLAS] = "blas", [RUN_TRUNK_I8X2] = "i8x2"};
+static const char *const trunk_word[] = {
+    [RUN_TRUNK_F32] = "f32", [RUN_TRUNK_BLAS] = "blas", [RUN_TRUNK_I8X2] = "i8x2", [RUN_TRUNK_BF16] = "bf16"};
 
 const struct run_key *run_key_find(const char *section, const char *name)
 {
@@ -239,7 +242,7 @@ void run_key_print_range(const struct run_key *key, struct buf *out)
         buf_printf(out, "a number from %g to %g", key->min, key->max);
         break;
     case RUN_KIND_TRUNK:
-        buf_printf(out, "f32, i8x2 or blas");
+        buf_printf(out, "f32, i8x2, blas or bf16");
         break;
     case RUN_KIND_NUMERICS:
         buf_printf(out, "f32, i8x2 or i8x1");

@@ -14,7 +14,7 @@ enum run_kind {
     RUN_KIND_NAME,     /* char[RUN_NAME_MAX]: letters, digits, '.', '_', '-' */
     RUN_KIND_WHOLE,    /* uint32_t */
     RUN_KIND_NUMBER,   /* float */
-    RUN_KIND_TRUNK,    /* enum run_trunk: f32, i8x2, blas */
+    RUN_KIND_TRUNK,    /* enum run_trunk: f32, i8x2, blas, bf16 */
     RUN_KIND_NUMERICS, /* enum numerics: f32, i8x2, i8x1 */
     RUN_KIND_COARSE,   /* uint32_t, a set of enum expert_product: none, or names joined by + */
     RUN_KIND_LAYERS,   /* a list of layer numbers: is_moe and n_moe */

@@ -12,7 +12,24 @@
 static int choose_kernels(struct trunk *trunk, const struct kernels *kernels)
 {
     trunk->kernels = *kernels;
-    return trunk->run->trunk == RUN_TRUNK_BLAS ? kernels_with_blas(kernels, &trunk->kernels) : 0;
+    switch (trunk->run->trunk) {
+    case RUN_TRUNK_F32:
+    case RUN_TRUNK_I8X2:
+        return 0;
+    case RUN_TRUNK_BLAS:
+        if (!kernels->is_device)
+            return kernels_with_blas(kernels, &trunk->kernels);
+        log_error(
+            "trunk: blas is for the CPU: leave out --device cuda, or set trunk: bf16 in run.yaml (which makes it another run)");
+        return HANSE_EUNSUPPORTED;
+    case RUN_TRUNK_BF16:
+        if (kernels->is_device)
+            return kernels_with_bf16(kernels, &trunk->kernels);
+        log_error(
+            "trunk: bf16 is for a GPU: train with --device cuda, or set trunk: f32 in run.yaml (which makes it another run)");
+        return HANSE_EUNSUPPORTED;
+    }
+    return HANSE_EINVAL;
 }
 
 /* Gates and the embedding stay in floats. */

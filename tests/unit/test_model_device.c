@@ -228,6 +228,17 @@ START_TEST(reading_has_the_bits_of_the_cpu)
 }
 END_TEST
 
+/* OpenBLAS does not reach a device's memory, and no CPU has cuBLASLt: each is refused, not quietly replaced. */
+START_TEST(libraries_stay_where_they_are)
+{
+    struct run blas = pretend_run("trainer: {trunk: blas}"), bf16 = pretend_run("trainer: {trunk: bf16}");
+    struct trunk *trunk;
+    log_set_level(LOG_ERROR + 1);
+    ck_assert_int_eq(trunk_new(&bf16, pretend_kernels("ref"), &trunk), HANSE_EUNSUPPORTED);
+    ck_assert_int_eq(trunk_new(&blas, device(), &trunk), HANSE_EUNSUPPORTED);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("model/device");
@@ -235,6 +246,7 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, steps_have_the_bits_of_the_cpu, 0, N_SHAPES);
     tcase_add_loop_test(tcase, reading_has_the_bits_of_the_cpu, 0, N_SHAPES);
+    tcase_add_test(tcase, libraries_stay_where_they_are);
     suite_add_tcase(suite, tcase);
 #ifdef DEVICE_PLAYED
     return unit_run(suite);

@@ -170,6 +170,8 @@ START_TEST(runs_that_differ_in_numerics_alone_are_born_alike)
     ck_assert(!hash_equal(&a.id, &b.id));
     ck_assert(hash_equal(&a.birth, &b.birth));
     ck_assert(!hash_equal(&a.birth, &c.birth));
+    struct run d = parsed("trainer: {trunk: bf16}\n");
+    ck_assert(d.trunk == RUN_TRUNK_BF16 && hash_equal(&a.birth, &d.birth) && !hash_equal(&a.id, &d.id));
 }
 END_TEST
 
@@ -215,7 +217,7 @@ static const struct refusal {
     {"router:\n  z_loss: 0x1\n", "r.yaml:2: router.z_loss: '0x1' is not such a value; write a number from 0 to 1"},
     {"name: a b\n", "r.yaml:1: name: 'a b' is not such a value; write 1 to 63 letters, digits, '.', '_' or '-'"},
     {"name: \"a\\0b\"\n", "r.yaml:1: name: 'a' is not such a value; write 1 to 63 letters, digits, '.', '_' or '-'"},
-    {"trainer:\n  trunk: f64\n", "r.yaml:2: trainer.trunk: 'f64' is not such a value; write f32, i8x2 or blas"},
+    {"trainer:\n  trunk: f64\n", "r.yaml:2: trainer.trunk: 'f64' is not such a value; write f32, i8x2, blas or bf16"},
     {"experts:\n  numerics: i8\n", "r.yaml:2: experts.numerics: 'i8' is not such a value; write f32, i8x2 or i8x1"},
     {"experts: {numerics: i8x2,\n  coarse: in+in}\n",
      "r.yaml:2: experts.coarse: 'in+in' is not such a value; write none, or some of in, out, grad_hidden, grad_in, "
