@@ -168,7 +168,8 @@ __attribute__((noreturn)) static void stuck(void)
 
 static void poison(void *at, size_t n_bytes)
 {
-    memset(at, EMULATE_POISON, n_bytes);
+    if (n_bytes > 0)
+        memset(at, EMULATE_POISON, n_bytes);
 }
 
 static void begin_block(void)
@@ -492,7 +493,10 @@ static void set_shared(size_t n_bytes)
     if (now.shared && n_bytes == now.shared_bytes)
         return;
     free(now.shared);
-    now.shared = static_cast<unsigned char *>(aligned_alloc(1024, n_bytes));
+    void *at = NULL;
+    if (posix_memalign(&at, 1024, n_bytes ? n_bytes : 1) != 0)
+        abort();
+    now.shared = static_cast<unsigned char *>(at);
     now.shared_bytes = n_bytes;
 }
 

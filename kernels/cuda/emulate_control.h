@@ -43,7 +43,7 @@ size_t emulate_used_bytes(void);
 size_t emulate_used_pieces(void);
 size_t emulate_pinned_bytes(void);
 
-/** Is device memory kept from the CPU between emulated work?  Not under AddressSanitizer, which watches each piece instead. */
+/** Is device memory kept from the CPU between emulated work?  Not under a sanitizer, which watches in its own way. */
 bool emulate_is_guarded(void);
 
 /** Streams and events that exist now. */

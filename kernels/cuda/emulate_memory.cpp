@@ -2,18 +2,18 @@
  *
  * Device memory is a range of addresses of its own that only emulated work may touch: elsewhere it is protected, so that
  * code for the CPU that reads a tensor of the device ends with a signal here, as it would on a GPU.  Behind each piece lies a
- * gap that holds the pattern, which is looked at when the piece is given back.  Under AddressSanitizer each piece is
- * malloc's instead: then a step too far is seen when it is made. */
+ * gap that holds the pattern, which is looked at when the piece is given back.  Under a sanitizer, which has signals of its own, each piece
+ * is malloc's instead: AddressSanitizer sees a step too far when it is made. */
 #include "kernels/cuda/emulate_state.h"
 
 #include <stdio.h>
 #include <sys/mman.h>
 
-#if defined __SANITIZE_ADDRESS__
-#define HAS_ASAN 1
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define HAS_SANITIZER 1
 #elif defined __has_feature
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN 1
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_SANITIZER 1
 #endif
 #endif
 
@@ -28,7 +28,7 @@ struct piece {
 };
 
 static struct piece *pieces[2];
-#ifdef HAS_ASAN
+#ifdef HAS_SANITIZER
 static unsigned char *place_piece(enum emulate_place place, size_t n_bytes, struct piece ***link)
 {
     void *at = NULL;
@@ -126,7 +126,7 @@ bool emulate_is_guarded(void)
 
 static size_t pattern_bytes(size_t n_bytes)
 {
-#ifdef HAS_ASAN
+#ifdef HAS_SANITIZER
     return n_bytes;
 #else
     return room_of(n_bytes);

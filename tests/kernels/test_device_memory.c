@@ -255,6 +255,7 @@ START_TEST(threads_leave_nothing)
     int id = 0;
     ring.k = k;
     ring.x = device_copy(k, given, N_FLOATS * sizeof(float));
+    ck_assert_int_eq(k->wait(), 0);
     for (int i = 0; i < 3; i++) {
         ring.turn = 0;
         ck_assert_int_eq(pthread_create(&thread, NULL, turn_round, &id), 0);
@@ -429,15 +430,12 @@ START_TEST(why_there_is_none_is_said)
 }
 END_TEST
 
-/* The CPU cannot read what the device has, unless a sanitizer keeps the memory of both. */
 START_TEST(the_cpu_cannot_read_it)
 {
     const struct kernels *k = device_set();
     volatile unsigned char *x = device_copy(k, given, 100);
     ck_assert_int_eq(k->wait(), 0);
-    if (emulate_is_guarded())
-        ck_assert(x[3] != given[3]);
-    raise(SIGSEGV);
+    ck_assert(x[3] != given[3]);
 }
 END_TEST
 
@@ -453,7 +451,8 @@ static TCase *failing(void)
     tcase_add_loop_test(tests, a_lost_device_is_left_alone, 0, 2);
     tcase_add_test(tests, all_threads_learn_that_it_is_lost);
     tcase_add_test(tests, why_there_is_none_is_said);
-    tcase_add_test_raise_signal(tests, the_cpu_cannot_read_it, SIGSEGV);
+    if (emulate_is_guarded())
+        tcase_add_test_raise_signal(tests, the_cpu_cannot_read_it, SIGSEGV);
     return tests;
 }
 #endif
