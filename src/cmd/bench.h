@@ -21,7 +21,7 @@
 struct bench {
     const struct kernels *set[N_KERNELS]; /* those asked for, slowest first */
     size_t n_sets;
-    int err;             /* why one of them cannot be */
+    int err;                      /* why one of them cannot be */
     const struct kernels *memory; /* whose memory everything lies in: any of the CPU's, or the GPU's */
     struct bench_yardstick {
         struct kernels k; /* the fastest set with somebody else's products */
