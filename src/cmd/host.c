@@ -139,7 +139,7 @@ static int keep_experts(struct session *session, const char *experts, const stru
 {
     struct hosting hosting = {.session = session, .experts = experts, .lonely_us = IO_NEVER, .line_us = IO_NEVER};
     struct host_config config = {.run = &session->run,
-                                 .kernels = session->kernels,
+                                 .kernels = session->compute,
                                  .key = session->key,
                                  .listen = reached_at(session, announce),
                                  .experts = experts,

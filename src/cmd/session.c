@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "node/host.h"
 
 struct session_options session_options_default(void)
 {
@@ -76,6 +77,14 @@ static int choose_device(struct session *session, const struct session_options *
     return 0;
 }
 
+static unsigned n_workers(const struct session *session, const struct session_options *options)
+{
+    unsigned n = cores_n_workers(session->cores);
+    if (options->n_workers)
+        return (unsigned)options->n_workers;
+    return session->compute->is_device && n < HOST_DEVICE_WORKERS ? HOST_DEVICE_WORKERS : n;
+}
+
 int session_open(struct session *session, const struct session_options *options, const struct session_wish *wish)
 {
     memset(session, 0, sizeof *session);
@@ -91,7 +100,7 @@ int session_open(struct session *session, const struct session_options *options,
     if (err)
         return err;
     choose_join(session, &options->join);
-    session->n_workers = options->n_workers ? (unsigned)options->n_workers : cores_n_workers(session->cores);
+    session->n_workers = n_workers(session, options);
     struct rng rng;
     rng_init_from_system(&rng);
     session->seed = rng_u64(&rng);
@@ -120,6 +129,7 @@ struct client_config session_client(const struct session *session, bool is_local
 {
     struct client_config config = {.run = &session->run,
                                    .kernels = session->kernels,
+                                   .device = session->compute->is_device ? session->compute : NULL,
                                    .team = net_team(session->net),
                                    .key = session->key,
                                    .n_join = session->n_join,
