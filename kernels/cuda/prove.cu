@@ -72,6 +72,7 @@ static const struct proof_case cases[] = {
     {300, 257, 528, PRODUCT_K_MAX, 2, PROOF_ANY},
     {257, 300, 1000, 256, 2, PROOF_ANY},
     {150, 129, 700, 256, 1, PROOF_ANY},
+    {260, 257, 600, 256, 1, PROOF_EXTREMES},
     {64, 200, 4096, PRODUCT_K_MAX, 2, PROOF_TURNING},
     {140, 70, 4096, PRODUCT_K_MAX, 2, PROOF_OPPOSITE},
     {16, 48, 65536, PRODUCT_K_MAX, 2, PROOF_TURNING},
@@ -153,8 +154,9 @@ static int try_case(const struct proof *x, float *outputs)
     return 0;
 }
 
-static int try_cases(void)
+static int try_cases(size_t n_units)
 {
+    product_pretend_units(n_units);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct proof x;
         if (!is_tried(i))
@@ -169,6 +171,16 @@ static int try_cases(void)
             return err;
     }
     return cuda_wait();
+}
+
+/* Over the units that there are, cases small enough to be tried come in the smallest tiles; over one, in the largest. */
+static int try_tiles(void)
+{
+    int err = try_cases(0);
+    if (!err)
+        err = try_cases(1);
+    product_pretend_units(0);
+    return err;
 }
 
 /* ---- Timing */
@@ -352,7 +364,7 @@ int product_prove(void)
         if (variants[v] == &product_lt && !lt_is_here())
             why_not[v] = "cuBLASLt is not there";
     }
-    int err = try_cases();
+    int err = try_tiles();
     if (!err)
         err = time_shapes();
     describe();
