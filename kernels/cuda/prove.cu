@@ -83,7 +83,7 @@ static const struct proof_case cases[] = {
 static bool is_tried(size_t i)
 {
 #ifdef CUDA_EMULATED
-    return i < N_BRIEF || (hook.is_thorough && cases[i].K <= 4096);
+    return i < N_BRIEF || (hook.is_thorough && cases[i].M * cases[i].N * cases[i].K < 15000000);
 #else
     (void)i;
     return true;
