@@ -70,7 +70,8 @@ static int choose_device(struct session *session, const struct session_options *
         int err = device_parse(options->device, &index);
         return err || index < 0 ? err : open_gpu(session, index);
     }
-    if (!wish->wants_device || is_said(options->isa) || device_count(NULL) == 0)
+    bool wants = wish->wants_device || session->run.trunk == RUN_TRUNK_BF16;
+    if (!wants || is_said(options->isa) || device_count(NULL) == 0)
         return 0;
     if (open_gpu(session, 0) != 0)
         log_warn("going on with the CPU; --device cpu says so beforehand, and hanse doctor looks at the GPU");

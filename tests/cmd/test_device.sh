@@ -88,6 +88,14 @@ for trunk in f32 i8x2; do
     check cmp "$tmp/$trunk-trunk-gpu.roots" "$tmp/$base.roots"
 done
 
+# bf16 gives other bits, and wants a GPU.
+write_run bf16 i8x2
+train "$gpu" bf16-gpu --local --device cuda
+n_checks=$((n_checks + 1))
+cmp -s "$tmp/bf16-gpu.losses" "$tmp/f32-trunk-cpu.losses" && fail "bf16 gave the losses of f32"
+hanse=$cpu
+expect 69 "--device cuda" train --run "$run" --dir "$tmp/bf16-cpu" --data "$tmp/text.txt" --local --device cpu --steps 1
+
 hanse=$gpu
 expect 0 "compute capability" doctor --dir "$tmp"
 expect 0 '"op":"ceiling"' bench products --device cuda --shape 64x48x32 --seconds 0.001 --json
