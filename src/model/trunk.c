@@ -12,6 +12,7 @@
 static int choose_kernels(struct trunk *trunk, const struct kernels *kernels)
 {
     trunk->kernels = *kernels;
+    trunk->exact = kernels;
     switch (trunk->run->trunk) {
     case RUN_TRUNK_F32:
     case RUN_TRUNK_I8X2:
@@ -32,7 +33,12 @@ static int choose_kernels(struct trunk *trunk, const struct kernels *kernels)
     return HANSE_EINVAL;
 }
 
-/* Gates and the embedding stay in floats. */
+/* Gates and the embedding stay in floats: a score that is off moves tokens to other experts. */
+bool trunk_is_exact(const struct trunk *trunk, size_t tensor)
+{
+    return trunk->tensor[tensor].rule != TRUNK_MUON && tensor != trunk->head_tensor;
+}
+
 static int make_linear(struct trunk *trunk)
 {
     int err = 0;
@@ -43,7 +49,7 @@ static int make_linear(struct trunk *trunk)
         return HANSE_ENOMEM;
     for (size_t i = 0; !err && i < trunk->n_tensors; i++) {
         const struct trunk_tensor *tensor = &trunk->tensor[i];
-        if (tensor->rule == TRUNK_MUON || i == trunk->head_tensor)
+        if (!trunk_is_exact(trunk, i))
             err = linear_init(&trunk->linear[i], &trunk->kernels, tensor->M, tensor->N, NUMERICS_I8X2);
     }
     return err;

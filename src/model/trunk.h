@@ -46,9 +46,10 @@ struct trunk_tensor {
 struct trunk_layer; /* trunk_inside.h: where a layer's tensors start */
 
 struct trunk {
-    const struct run *run; /* kept */
-    struct kernels kernels;
-    struct team *team; /* kept; helps with large products; NULL, as trunk_new() leaves it: nobody does */
+    const struct run *run;       /* kept */
+    struct kernels kernels;      /* with the products that the run asks for, */
+    const struct kernels *exact; /* and kept: those that it was given, for gates */
+    struct team *team;           /* kept; helps with large products; NULL, as trunk_new() leaves it: nobody does */
     size_t n_tensors;
     struct trunk_tensor *tensor;
     size_t n_params;
@@ -60,7 +61,7 @@ struct trunk {
     float *rope_cos, *rope_sin; /* (context, hd / 2) */
 };
 
-/** The first trunk of a run: a function of the run's description (run->birth).  Keeps `run`.  HANSE_ENOMEM, logged with the keys that
+/** The first trunk of a run: a function of the run's description (run->birth).  Keeps `run` and `kernels`.  HANSE_ENOMEM, logged with the keys that
  * matter when it is a device's memory; HANSE_EDEVICE; HANSE_EUNSUPPORTED when the run's trunk needs a library or a device (logged). */
 HANSE_MUST_USE int trunk_new(const struct run *run, const struct kernels *kernels, struct trunk **out);
 void trunk_free(struct trunk *trunk);

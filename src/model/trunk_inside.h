@@ -138,6 +138,9 @@ HANSE_MUST_USE int trunk_table_draw(struct trunk *trunk);
 /** Logs that a device has no room for n_bytes more of `what`, with what would help, and returns HANSE_ENOMEM; says nothing of a CPU. */
 int trunk_no_room(const struct trunk *trunk, size_t n_bytes, const char *what, const char *remedy);
 
+/** Whether a tensor's products are of floats whatever the run says of the trunk's. */
+bool trunk_is_exact(const struct trunk *trunk, size_t tensor);
+
 /* trunk_product.c: x (N, M) p, its gradients by x and by p: the three products of every matrix in the trunk. */
 
 /** Whether a tensor's products are of integers. */

@@ -26,12 +26,17 @@ static struct rows integers_of(const struct trunk_input *x)
     return (struct rows){.exponent = x->exponent, .high = x->high, .low = x->low};
 }
 
+static const struct kernels *set_for(const struct trunk *trunk, const struct trunk_matrix *p)
+{
+    return trunk_is_exact(trunk, p->tensor) ? trunk->exact : &trunk->kernels;
+}
+
 void trunk_product(const struct trunk *trunk, float *c, const struct trunk_input *x, const struct trunk_matrix *p, size_t N,
                    bool accumulate)
 {
     if (!trunk_is_rounded(trunk, p->tensor)) {
-        parallel_matmul(&trunk->kernels, trunk->team, c, p->N, matrix_of(x->f32, p->M), matrix_of(trunk->param + p->offset, p->N),
-                        N, p->N, p->M, accumulate);
+        parallel_matmul(set_for(trunk, p), trunk->team, c, p->N, matrix_of(x->f32, p->M),
+                        matrix_of(trunk->param + p->offset, p->N), N, p->N, p->M, accumulate);
         return;
     }
     struct rows rows = integers_of(x);
@@ -45,7 +50,7 @@ void trunk_product_grad_x(const struct trunk *trunk, const struct trunk_tape *ta
     if (trunk_is_rounded(trunk, p->tensor))
         linear_back(&trunk->linear[p->tensor], gx, gc, tape->inside->round, N, accumulate);
     else
-        parallel_matmul(&trunk->kernels, trunk->team, gx, p->M, matrix_of(gc, p->N),
+        parallel_matmul(set_for(trunk, p), trunk->team, gx, p->M, matrix_of(gc, p->N),
                         matrix_transposed(trunk->param + p->offset, p->N), N, p->M, p->N, accumulate);
 }
 
@@ -55,8 +60,8 @@ void trunk_product_grad_p(const struct trunk *trunk, struct trunk_tape *tape, co
     float *gp = tape->grad + p->offset;
     size_t N = tape->N;
     if (!trunk_is_rounded(trunk, p->tensor)) {
-        parallel_matmul(&trunk->kernels, trunk->team, gp, p->N, matrix_transposed(x->f32, p->M), matrix_of(gc, p->N), p->M, p->N,
-                        N, true);
+        parallel_matmul(set_for(trunk, p), trunk->team, gp, p->N, matrix_transposed(x->f32, p->M), matrix_of(gc, p->N), p->M,
+                        p->N, N, true);
         return;
     }
     struct rows rows = integers_of(x);
