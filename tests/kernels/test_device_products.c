@@ -201,6 +201,19 @@ START_TEST(lengths_about_a_step_have_the_bits_of_ref)
 }
 END_TEST
 
+/* bf16 carries sums of 1024 terms, or 512 pairs, and no more: in a tile that one warp sums up, not several that share k. */
+START_TEST(floats_that_carry_integers_are_emptied_in_time)
+{
+    const struct kernels *k = device_set();
+    struct dice dice = {1};
+    struct shape one = {64, 70, 4096}, two = {64, 70, 2048};
+    if (device_products_by("bf16") != 0)
+        return;
+    check_way(k, &dice, one, POSITIVE, TURNING, 8);
+    check_way(k, &dice, two, POSITIVE, TURNING, 0);
+}
+END_TEST
+
 /* The greater tiles, which a chip of few units takes; several of them; several groups of them. */
 static void check_tiles(const struct kernels *k, int seed)
 {
@@ -474,6 +487,7 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, small_and_odd_shapes_have_the_bits_of_ref, 0, 8);
     tcase_add_loop_test(tc, all_edges_have_the_bits_of_ref, 0, 4);
     tcase_add_loop_test(tc, lengths_about_a_step_have_the_bits_of_ref, 0, 10);
+    tcase_add_test(tc, floats_that_carry_integers_are_emptied_in_time);
     tcase_add_loop_test(tc, shapes_of_several_tiles_have_the_bits_of_ref, 0, 6);
     tcase_add_loop_test(tc, sums_at_the_limit_of_int32_have_the_bits_of_ref, 0, 3);
     tcase_add_loop_test(tc, all_exponents_have_the_bits_of_ref, 0, 2);
