@@ -163,7 +163,7 @@ void CPU(quantize_columns)(int8_t *high, int8_t *low, int8_t *exponent, const fl
 
 void CPU(dequantize_rows)(float *x, const int8_t *high, const int8_t *low, const int8_t *exponent, size_t R, size_t C)
 {
-    for (size_t r = 0; r < R; r++, x += C, high += C, low += low ? C : 0) {
+    for (size_t r = 0; r < R; r++, x += C, high += C, low = low ? low + C : NULL) {
         vec scale = v_all(ref_power(exponent[r]));
         for (size_t c = 0; c < C; c += WIDTH) {
             size_t n = C - c;

@@ -134,7 +134,7 @@ static void product(struct dice *dice, int kind)
 static void sums(struct dice *dice, int kind, size_t n)
 {
     float *x = draw(dice, kind, n), *y = draw(dice, kind, n);
-    float dot = ref_dot(x, y, n), squares = ref_sum_squares(x, n), a = y[0];
+    float dot = ref_dot(x, y, n), squares = ref_sum_squares(x, n), a = n ? y[0] : 0;
     begin("sums");
     floats("x", x, n), floats("y", y, n), floats("a", &a, n > 0);
     floats("=dot", &dot, 1), floats("=squares", &squares, 1);
