@@ -35,7 +35,7 @@ static __device__ __forceinline__ int32_t dp4a_chunk(int4 a, int4 b, int32_t sum
 template <struct tile T, int S>
 static __device__ __forceinline__ void quilt_add(struct quilt_sums<T, S> *x, const int8_t *stage, int ty, int tx, int chunk)
 {
-    constexpr struct quilt Q = x->Q;
+    constexpr struct quilt Q = quilt_of<T>();
     int4 b[S][Q.columns];
 #pragma unroll
     for (int s = 0; s < S; s++)
@@ -62,7 +62,7 @@ template <struct tile T, int S>
 static __device__ __forceinline__ void quilt_end(const struct quilt_sums<T, S> *x, const struct product *p, size_t i, size_t j,
                                                  int part)
 {
-    constexpr struct quilt Q = x->Q;
+    constexpr struct quilt Q = quilt_of<T>();
     struct part_exponents exponents = part_exponents(p, part);
 #pragma unroll
     for (int m = 0; m < Q.rows; m++)

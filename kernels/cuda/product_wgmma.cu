@@ -235,9 +235,8 @@ static __device__ __forceinline__ void finish(float (&y)[n], const int32_t (&hig
 }
 
 /* A part ends.  Outputs that have no registers of their own pass through those that there are. */
-template <int n_slices, int columns>
-static __device__ __forceinline__ void finish_part(float (&y)[tile_shape<n_slices, columns>::n_outputs],
-                                                   const int32_t (&high)[columns / 2],
+template <int n_slices, int columns, int n_kept = tile_shape<n_slices, columns>::n_outputs>
+static __device__ __forceinline__ void finish_part(float (&y)[n_kept], const int32_t (&high)[columns / 2],
                                                    const int32_t (&cross)[n_slices == 2 ? columns / 2 : 1],
                                                    const struct product *p, const struct block_place *at, int part)
 {
