@@ -3,6 +3,8 @@
  * of numbers.  The golden digests are those of every set of kernels, compiler, number of threads and batching.
  *
  * A row that is refused takes its whole call with it, so calls that may be refused are not cut; all others are cut at random.
+ *
+ * Over the emulation of a GPU (-DCUDA_EMULATED) all shapes begin, and one comes to the end with i8x2; on a GPU (-DON_DEVICE) all do.
  */
 #include <math.h>
 #include <pthread.h>
@@ -12,9 +14,12 @@
 #include "base/random.h"
 #include "base/team.h"
 #include "experts/expert.h"
+#include "kernels/device.h"
 #include "tests/unit/unit.h"
 
 #define N_UPDATES 1000
+#define N_EARLY 25 /* after so many there is a digest of each shape by itself, */
+#define I_WHOLE 3  /* and one of this shape after all */
 #define ROWS_MAX 40
 #define WIDTH_MAX 45
 #define HIDDEN_MAX 32
@@ -35,6 +40,42 @@ static const struct shape {
 } shapes[] = {{1, 1, 8, 0}, {1, 9, 8, 39}, {9, 1, 8, 22}, {13, 11, 8, 0}, {45, 31, 6, 0}, {3, 2, 300, 0}};
 
 #define N_SHAPES (sizeof shapes / sizeof *shapes)
+
+/* Of each shape by itself, and of what follows in one of them. */
+static const char *const golden_early[N_NUMERICS][N_SHAPES] = {
+    [NUMERICS_F32] =
+        {
+            "61f789ea98e88f8e64ae431fffca5f681dfe0644d68f033e6b5206d6cc44d62f",
+            "9a7c74d70ec53c0dbde416483b495b9246bf99f3499e5ac2050feffbe4410349",
+            "63a22a3ea4618868366ce79dbb3fcb98f15770b28ca099bf00ebd50dd31964dd",
+            "6046155378cfb360835189425a6ea73be2ac2584b7dbfc29868a06895b0f4a85",
+            "3518aae4287061f48aae64b70013ed802d8bc2215f33b18c909071aa596b277f",
+            "233b061112ba55c72764dd3dff020c5c5516073c634ad2d551348af4ede3ac36",
+        },
+    [NUMERICS_I8X2] =
+        {
+            "989bf67db7683d4a0a74321940438fa75d77a2304d05d7ac60820ad6ceaeb7c1",
+            "ccd412c7023c0386df06fbfa7bfd1067a8f278e9e28d5bb0f53a81c8069043d3",
+            "8c773d84a4f8842503258acd2268f6d046d6ac647d70d412687db22012215cfa",
+            "312f406cb1367c3110b78a4ffa39a2529ab3f6de6c13c146893f661c088246ec",
+            "9b5249ff1b55e905f0d7b5bd9bba514be5c529b750a482bcaab7972a434e952f",
+            "13c8a7fdac06f10dd0332c0b6f18c43f9db0d66e6a57a0814da7f282a863e18a",
+        },
+    [NUMERICS_I8X1] =
+        {
+            "489e794b30f7980ab843751b45eed5b3866010f1e40f9d1b5a96d5100727d35d",
+            "c8c556aaf9e4a802595cd3f3c82a652486ac6cc609c37a811b002bc45fef0601",
+            "7c014b5e63a16abece3363f30bbb9b6e3b31156fa4a6284cff349766fb86b0ed",
+            "d7c5b67895ec510936f377feb84833df454a0c35506d1d5c869ee6398b7eb147",
+            "8354f0b4be60fefd34bae0767e115c7f040ce248aa55a138e1b3e43ffa1b98a1",
+            "b4fbf2ccb7240556f4525c1623f463e27de12ebc4f60ed0a461b29579902618f",
+        },
+};
+static const char *const golden_late[N_NUMERICS] = {
+    [NUMERICS_F32] = "0d0c1652f8234026f110c68ee6fbc968409f5361b4457cc3a909ab551e0d3f6f",
+    [NUMERICS_I8X2] = "cfdefbcd755f419f73a0252c5b9736de27e335bee18081e398bbbd4053573fc1",
+    [NUMERICS_I8X1] = "7ec3306c3cefc65dbc054ed6fd4fa4c82194e26dad5b4f561a16ef419692a799",
+};
 
 /* -- A team of threads ------------------------------------------------------------------------------ */
 
@@ -130,7 +171,7 @@ static void *help(void *arg)
     return NULL;
 }
 
-static struct kernels sharing_begin(const struct kernels *k, unsigned n_threads)
+static inline struct kernels sharing_begin(const struct kernels *k, unsigned n_threads)
 {
     struct kernels shared = *k;
     shared.matmul = shared_matmul;
@@ -143,7 +184,7 @@ static struct kernels sharing_begin(const struct kernels *k, unsigned n_threads)
     return shared;
 }
 
-static void sharing_end(void)
+static inline void sharing_end(void)
 {
     pthread_mutex_lock(&sharing.lock);
     sharing.is_ending = true;
@@ -247,38 +288,64 @@ static void draw_call(struct call *call, struct rng *rng, const struct expert *x
 
 struct run {
     struct expert *x;
-    struct rng cuts; /* where calls are cut: leaves no trace in the digest */
+    const struct kernels *cpu; /* of the trainer */
+    struct rng cuts;           /* where calls are cut: leaves no trace in the digest */
     bool is_cut;
-    struct hash_stream digest;
+    struct hash_stream digest, of_shape;
     struct call call;
     int8_t exponent[2][ROWS_MAX], slices[2][2 * ROWS_MAX * WIDTH_MAX];
     float y[ROWS_MAX * WIDTH_MAX];
-    void *work;
+    struct { /* in the memory of the expert's kernels */
+        void *exponent[2], *slices[2], *floats[2], *weight, *out, *work;
+    } there;
 };
+
+static void add(struct run *run, const void *bytes, size_t n_bytes)
+{
+    hash_add(&run->digest, bytes, n_bytes);
+    hash_add(&run->of_shape, bytes, n_bytes);
+}
 
 /* Rows as a trainer sends them: floats, or integers that it rounds with its own kernels. */
 static struct rows as_sent(struct run *run, int which, const float *x, size_t n)
 {
     size_t D = run->x->config.D;
+    const struct kernels *k = run->x->kernels;
     enum numerics numerics = run->x->config.numerics;
-    if (numerics == NUMERICS_F32)
-        return (struct rows){.f32 = x};
-    int8_t *high = run->slices[which], *low = numerics == NUMERICS_I8X2 ? high + ROWS_MAX * WIDTH_MAX : NULL;
-    run->x->kernels->quantize_rows(high, low, run->exponent[which], x, D, NULL, n, D);
+    if (numerics == NUMERICS_F32) {
+        k->put(run->there.floats[which], x, n * D * sizeof *x);
+        return (struct rows){.f32 = run->there.floats[which]};
+    }
+    bool has_low = numerics == NUMERICS_I8X2;
+    int8_t *high = run->slices[which], *low = has_low ? high + ROWS_MAX * WIDTH_MAX : NULL, *slices = run->there.slices[which];
+    run->cpu->quantize_rows(high, low, run->exponent[which], x, D, NULL, n, D);
     MUST(run->call.is_refused || !memchr(run->exponent[which], QUANTIZE_BAD, n));
-    return (struct rows){.exponent = run->exponent[which], .high = high, .low = low};
+    k->put(run->there.exponent[which], run->exponent[which], n);
+    k->put(slices, high, n * D);
+    if (low)
+        k->put(slices + ROWS_MAX * WIDTH_MAX, low, n * D);
+    return (struct rows){
+        .exponent = run->there.exponent[which], .high = slices, .low = low ? slices + ROWS_MAX * WIDTH_MAX : NULL};
+}
+
+static void add_floats(struct hash_stream *s, const struct expert *x, const float *at)
+{
+    static float floats[3 * WIDTH_MAX * HIDDEN_MAX];
+    size_t n_bytes = expert_n_params(&x->config) * sizeof *floats;
+    MUST(n_bytes <= sizeof floats);
+    MUST(x->kernels->get(floats, at, n_bytes) == 0);
+    hash_add(s, floats, n_bytes);
 }
 
 static struct hash state_of(const struct expert *x)
 {
     struct hash_stream s;
-    size_t n_bytes = expert_n_params(&x->config) * sizeof(float);
     const uint64_t count[] = {x->version, x->n_slots, x->grad_slots};
     const float scalar[] = {x->lr_scale_sum, x->beta1_power, x->beta2_power};
     hash_begin(&s);
-    hash_add(&s, x->param, n_bytes);
-    hash_add(&s, x->moment1, n_bytes);
-    hash_add(&s, x->moment2, n_bytes);
+    add_floats(&s, x, x->param);
+    add_floats(&s, x, x->moment1);
+    add_floats(&s, x, x->moment2);
     hash_add(&s, count, sizeof count);
     hash_add(&s, scalar, sizeof scalar);
     return hash_end(&s);
@@ -290,30 +357,32 @@ static void ask(struct run *run, size_t first, size_t n, int *err, uint64_t *sta
     struct expert *x = run->x;
     struct call *call = &run->call;
     size_t D = x->config.D;
+    const struct kernels *k = x->kernels;
     struct rows rows = as_sent(run, 0, call->x + first * D, n), gy = as_sent(run, 1, call->gy + first * D, n);
-    float *gx = call->gy + first * D; /* with integers gy is free; with floats it has been read when it is overwritten... */
-    float apart[ROWS_MAX * WIDTH_MAX];
-    err[0] = expert_forward(x, run->y + first * D, &rows, run->work, n);
-    err[1] = expert_backward(x, apart, &rows, &gy, call->has_weight ? call->weight + first : NULL, run->work, n, call->version,
-                             call->lr_scale, staleness);
-    memcpy(gx, apart, n * D * sizeof *gx); /* ...by way of this */
+    float *out = run->there.out, *weight = call->has_weight ? run->there.weight : NULL;
+    if (weight)
+        k->put(weight, call->weight + first, n * sizeof *weight);
+    err[0] = expert_forward(x, out, &rows, run->there.work, n);
+    MUST(k->get(run->y + first * D, out, n * D * sizeof *out) == 0);
+    err[1] = expert_backward(x, out, &rows, &gy, weight, run->there.work, n, call->version, call->lr_scale, staleness);
+    MUST(k->get(call->gy + first * D, out, n * D * sizeof *out) == 0); /* gy was read by now */
 }
 
 static void add_answers(struct run *run, const float *answer, int err, size_t n)
 {
     const int32_t code = err;
-    hash_add(&run->digest, &code, sizeof code);
+    add(run, &code, sizeof code);
     for (size_t i = 0; !err && i < n; i++)
         MUST(isfinite(answer[i]));
     if (!err)
-        hash_add(&run->digest, answer, n * sizeof *answer);
+        add(run, answer, n * sizeof *answer);
 }
 
 static void play_call(struct run *run)
 {
     struct call *call = &run->call;
     size_t D = run->x->config.D;
-    int err[2];
+    int err[2] = {0};
     uint64_t staleness = 0;
     struct hash before = call->is_refused ? state_of(run->x) : (struct hash){{0}};
     for (size_t at = 0, n; at < call->n; at += n) {
@@ -321,7 +390,7 @@ static void play_call(struct run *run)
         ask(run, at, n, err, &staleness);
         MUST(call->is_whole || (err[0] == 0 && err[1] == 0));
     }
-    hash_add(&run->digest, &staleness, sizeof staleness);
+    add(run, &staleness, sizeof staleness);
     add_answers(run, run->y, err[0], call->n * D);
     add_answers(run, call->gy, err[1], call->n * D);
     if (call->is_refused) {
@@ -331,8 +400,60 @@ static void play_call(struct run *run)
     }
 }
 
-static void play_shape(struct run *run, const struct kernels *k, enum numerics numerics, const struct shape *shape)
+static void open_run(struct run *run, const struct kernels *k)
 {
+    size_t n_values = ROWS_MAX * WIDTH_MAX;
+    for (int i = 0; i < 2; i++) {
+        run->there.exponent[i] = k->allot(ROWS_MAX);
+        run->there.slices[i] = k->allot(2 * n_values);
+        run->there.floats[i] = k->allot(n_values * sizeof(float));
+        MUST(run->there.exponent[i] && run->there.slices[i] && run->there.floats[i]);
+    }
+    run->there.weight = k->allot(ROWS_MAX * sizeof(float));
+    run->there.out = k->allot(n_values * sizeof(float));
+    run->there.work = k->allot(expert_work_bytes(run->x, ROWS_MAX));
+    MUST(run->there.weight && run->there.out && run->there.work);
+}
+
+static void close_run(struct run *run, const struct kernels *k)
+{
+    for (int i = 0; i < 2; i++) {
+        k->release(run->there.exponent[i]);
+        k->release(run->there.slices[i]);
+        k->release(run->there.floats[i]);
+    }
+    k->release(run->there.weight);
+    k->release(run->there.out);
+    k->release(run->there.work);
+    expert_free(run->x);
+}
+
+static void expect_digest(struct hash digest, const char *golden_text, const char *what, const struct expert *x)
+{
+    char text[2 * HASH_BYTES + 1];
+    for (size_t i = 0; i < HASH_BYTES; i++)
+        snprintf(text + 2 * i, 3, "%02x", digest.byte[i]);
+    ck_assert_msg(strcmp(text, golden_text) == 0, "%s, %u x %u, %s, %s: %s", numerics_name[x->config.numerics], x->config.D,
+                  x->config.H, x->kernels->name, what, text);
+}
+
+/* Both digests go on from here. */
+static void play_updates(struct run *run, const struct shape *shape, struct rng *rng, uint64_t until)
+{
+    while (run->x->version < until) {
+        draw_call(&run->call, rng, run->x, shape->smallness);
+        play_call(run);
+        if (!expert_update_due(run->x))
+            continue;
+        expert_update(run->x);
+        struct hash state = state_of(run->x);
+        add(run, &state, sizeof state);
+    }
+}
+
+static void play_shape(struct run *run, const struct kernels *k, enum numerics numerics, size_t s, uint64_t n_updates)
+{
+    const struct shape *shape = &shapes[s];
     struct expert_config config = {.D = shape->D,
                                    .H = shape->H,
                                    .lr = 1e-2f,
@@ -345,34 +466,40 @@ static void play_shape(struct run *run, const struct kernels *k, enum numerics n
                                    .slots_per_update = shape->slots_per_update,
                                    .max_staleness = 20,
                                    .numerics = numerics};
-    struct hash birth = hash_bytes("digest", 6), state;
+    struct hash birth = hash_bytes("digest", 6);
     struct rng rng;
     rng_init(&rng, shape->D * 1000 + shape->H, "rows of a digest");
     ck_assert_int_eq(expert_new(&config, k, &birth, "L0.0", &run->x), 0);
-    run->work = aligned_alloc(64, (expert_work_bytes(run->x, ROWS_MAX) + 63) / 64 * 64);
-    while (run->x->version < N_UPDATES) {
-        draw_call(&run->call, &rng, run->x, shape->smallness);
-        play_call(run);
-        if (!expert_update_due(run->x))
-            continue;
-        expert_update(run->x);
-        state = state_of(run->x);
-        hash_add(&run->digest, &state, sizeof state);
-    }
-    free(run->work);
-    expert_free(run->x);
+    open_run(run, k);
+    hash_begin(&run->of_shape);
+    play_updates(run, shape, &rng, N_EARLY);
+    expect_digest(hash_end(&run->of_shape), golden_early[numerics][s], "early", run->x);
+    hash_begin(&run->of_shape);
+    play_updates(run, shape, &rng, n_updates);
+    struct hash whole = hash_end(&run->of_shape);
+    if (s == I_WHOLE && n_updates == N_UPDATES)
+        expect_digest(whole, golden_late[numerics], "late", run->x);
+    close_run(run, k);
 }
 
-static void check_digest(const struct kernels *k, enum numerics numerics, uint64_t cuts)
+static void begin_run(struct run *run, uint64_t cuts)
 {
-    static struct run run;
+    run->is_cut = cuts != 0;
+    rng_init(&run->cuts, cuts, "cuts");
+    ck_assert_int_eq(kernels_choose(NULL, &run->cpu), 0);
+    hash_begin(&run->digest);
+}
+
+static struct run the_run;
+
+static inline void check_digest(const struct kernels *k, enum numerics numerics, uint64_t cuts)
+{
+    struct run *run = &the_run;
     char text[2 * HASH_BYTES + 1];
-    run.is_cut = cuts != 0;
-    rng_init(&run.cuts, cuts, "cuts");
-    hash_begin(&run.digest);
+    begin_run(run, cuts);
     for (size_t s = 0; s < N_SHAPES; s++)
-        play_shape(&run, k, numerics, &shapes[s]);
-    struct hash digest = hash_end(&run.digest);
+        play_shape(run, k, numerics, s, N_UPDATES);
+    struct hash digest = hash_end(&run->digest);
     for (size_t i = 0; i < HASH_BYTES; i++)
         snprintf(text + 2 * i, 3, "%02x", digest.byte[i]);
     ck_assert_msg(strcmp(text, golden[numerics]) == 0, "%s, %s: %s", numerics_name[numerics], k->name, text);
@@ -380,6 +507,48 @@ static void check_digest(const struct kernels *k, enum numerics numerics, uint64
 
 /* -- Tests ------------------------------------------------------------------------------------------ */
 
+static inline const struct kernels *device_set(void)
+{
+    const struct kernels *k;
+    ck_assert_int_eq(device_open(0, &k), 0);
+    return k;
+}
+
+/* What CUDA has in a process does not outlive a fork. */
+static inline int device_run(Suite *suite)
+{
+    const char *why;
+    if (device_count(&why) == 0) {
+        printf("skipped: %s\n", why);
+        return 77;
+    }
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+#if defined CUDA_EMULATED
+START_TEST(each_shape_begins_with_the_golden_digest)
+{
+    size_t s = (size_t)_i % N_SHAPES;
+    enum numerics numerics = (enum numerics)((size_t)_i / N_SHAPES);
+    bool is_whole = s == I_WHOLE && numerics == NUMERICS_I8X2;
+    begin_run(&the_run, is_whole ? 0 : (uint64_t)_i % 3);
+    play_shape(&the_run, device_set(), numerics, s, is_whole ? N_UPDATES : N_EARLY);
+    hash_end(&the_run.digest);
+    device_close();
+}
+END_TEST
+#elif defined ON_DEVICE
+START_TEST(a_gpu_gives_the_golden_digest)
+{
+    check_digest(device_set(), (enum numerics)_i, (uint64_t)_i);
+}
+END_TEST
+#else
 START_TEST(every_set_of_kernels_gives_the_golden_digest)
 {
     const struct kernels *k;
@@ -410,11 +579,22 @@ START_TEST(two_to_four_threads_give_the_golden_digest)
 }
 END_TEST
 
+#endif
+
 int main(void)
 {
     Suite *suite = suite_create("expert digest");
     TCase *tc = tcase_create("digest");
     tcase_set_timeout(tc, 120);
+#if defined CUDA_EMULATED
+    tcase_add_loop_test(tc, each_shape_begins_with_the_golden_digest, 0, N_NUMERICS * N_SHAPES);
+    suite_add_tcase(suite, tc);
+    return device_run(suite);
+#elif defined ON_DEVICE
+    tcase_add_loop_test(tc, a_gpu_gives_the_golden_digest, 0, N_NUMERICS);
+    suite_add_tcase(suite, tc);
+    return device_run(suite);
+#else
     tcase_add_loop_test(tc, every_set_of_kernels_gives_the_golden_digest, 0, N_NUMERICS * N_KERNELS);
     tcase_add_loop_test(tc, rows_in_whole_calls_give_the_golden_digest, 0, N_NUMERICS);
     suite_add_tcase(suite, tc);
@@ -424,4 +604,5 @@ int main(void)
     tcase_add_loop_test(tc, two_to_four_threads_give_the_golden_digest, 0, 3 * N_NUMERICS);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
+#endif
 }
