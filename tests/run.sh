@@ -335,7 +335,7 @@ dist_stage() {
     say "tarball: build outside its tree, install, uninstall, leave nothing behind"
     # The tests have run; here they only have to build.  -O0 for the same reason.
     if make -C build-gcc -j "$jobs" distcheck TESTS=tests/tidy XZ_OPT=-0 \
-        DISTCHECK_CONFIGURE_FLAGS='CFLAGS=-O0 --without-cuda' >build-gcc/distcheck.out 2>&1; then
+        DISTCHECK_CONFIGURE_FLAGS='CFLAGS=-O0 CXXFLAGS=-O0 --without-cuda' >build-gcc/distcheck.out 2>&1; then
         passed
     else
         failed "distcheck" build-gcc/distcheck.out "make -C build-gcc distcheck TESTS=tests/tidy"

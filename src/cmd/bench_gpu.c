@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "cmd/bench.h"
+#include "cmd/gpu.h"
 
 #define GPU_UNITS_MIN 8 /* of a chip that large products are for */
 #define SIDE_LARGE ((size_t)8192)
@@ -112,9 +113,7 @@ static void enter_yardstick(struct bench *bench, const char *name, int (*with)(c
 
 int bench_open_gpu(struct bench *bench, int index)
 {
-    int err = device_open(index, &bench->memory);
-    if (!err)
-        err = device_describe(index, &bench->gpu);
+    int err = gpu_open(index, &bench->memory, &bench->gpu);
     if (err)
         return err;
     bench->has_gpu = true;

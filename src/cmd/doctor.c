@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cmd/cmd.h"
+#include "cmd/gpu.h"
 #include "cmd/options.h"
 #include "config.h"
 #include "kernels/device.h"
@@ -351,7 +352,7 @@ static bool check_gpu(void)
             report(GRADE_NOTE, "GPU", "cuda:%d does not answer; see above", i);
     if (n == 0)
         return true;
-    if (device_open(0, &k) == 0)
+    if (gpu_open(0, &k, &gpu) == 0)
         report_products(device_products());
     else
         report(GRADE_NOTE, "GPU", "cuda:0 cannot be used; hosts work on the CPU, or on another with --device cuda:N");

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "cmd/gpu.h"
 #include "node/host.h"
 
 struct session_options session_options_default(void)
@@ -53,9 +54,7 @@ static bool is_said(const char *text)
 
 static int open_gpu(struct session *session, int index)
 {
-    int err = device_open(index, &session->compute);
-    if (!err)
-        err = device_describe(index, &session->gpu);
+    int err = gpu_open(index, &session->compute, &session->gpu);
     if (err)
         session->compute = session->kernels;
     return err;

@@ -99,4 +99,6 @@ expect 69 "--device cuda" train --run "$run" --dir "$tmp/bf16-cpu" --data "$tmp/
 hanse=$gpu
 expect 0 "compute capability" doctor --dir "$tmp"
 expect 0 '"op":"ceiling"' bench products --device cuda --shape 64x48x32 --seconds 0.001 --json
+HANSE_PRODUCTS=dp4a expect 0 '"numerics":"i8x1"' bench products --device cuda --shape 64x48x32 --seconds 0.001 --json
+HANSE_PRODUCTS=abacus expect 64 "abacus" bench products --device cuda --shape 64x48x32 --seconds 0.001
 verdict
