@@ -215,7 +215,7 @@ check() { # directory, make's target (with what it needs), arguments...
 # The tests of a build, the longest ahead, so that none of them is what the rest has to wait for.
 long_first() { # directory
     make -s -C "$1" list-tests | awk '
-        /test_trainer|test_dht_swarm|test_amx_emulated|test_expert_digest|test_node_host_request/ { print; next }
+        /test_trainer|test_dht_swarm|_emulated|test_device.sh|test_expert_digest|test_node_host_request/ { print; next }
         { rest = rest $0 "\n" }
         END { printf "%s", rest }' | tr '\n' ' '
 }

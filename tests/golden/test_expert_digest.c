@@ -535,7 +535,11 @@ START_TEST(each_shape_begins_with_the_golden_digest)
 {
     size_t s = (size_t)_i % N_SHAPES;
     enum numerics numerics = (enum numerics)((size_t)_i / N_SHAPES);
+#ifdef __SANITIZE_ADDRESS__ /* which takes minutes for what only the bits can show */
+    bool is_whole = false;
+#else
     bool is_whole = s == I_WHOLE && numerics == NUMERICS_I8X2;
+#endif
     begin_run(&the_run, is_whole ? 0 : (uint64_t)_i % 3);
     play_shape(&the_run, device_set(), numerics, s, is_whole ? N_UPDATES : N_EARLY);
     hash_end(&the_run.digest);
