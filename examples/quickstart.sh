@@ -154,10 +154,14 @@ lock_build()
     }
 }
 
+# Kernels for GPUs take two minutes to build, which only a machine with a GPU is worth.
+cuda=--without-cuda
+[ -e /dev/nvidia0 ] && cuda=
+
 make_hanse()
 {
     { [ -x "$source/configure" ] || "$source/autogen.sh"; } &&
-        cd "$build" && { [ -f Makefile ] || "$source/configure"; } && make -j"$(nproc)" hanse
+        cd "$build" && { [ -f Makefile ] || "$source/configure" $cuda; } && make -j"$(nproc)" hanse
 }
 
 scratch=$(mktemp -d) || fail "no temporary directory could be made"
