@@ -15,6 +15,7 @@
 #endif
 
 #define N_STEPS 5
+#define DEVICE_BYTES ((size_t)1 << 30)
 
 static struct run run;
 
@@ -44,6 +45,7 @@ static void mend(void)
 {
 #ifndef DEVICE_PLAYED
     emulate_fail(EMULATE_WELL, 0);
+    emulate_memory(DEVICE_BYTES);
     device_close();
 #endif
 }
@@ -170,13 +172,13 @@ END_TEST
 
 /* -- Memory; the experts are elsewhere ----------------------------------------------------------------- */
 
-/* Bytes that the device has. */
+/* Bytes that the device has, besides what opening it took. */
 static void limit(size_t n_bytes)
 {
 #ifdef DEVICE_PLAYED
     played.max_bytes = n_bytes;
 #else
-    emulate_memory(n_bytes);
+    emulate_memory(emulate_used_bytes() + n_bytes);
 #endif
 }
 
