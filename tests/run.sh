@@ -238,9 +238,13 @@ spills() {
 }
 
 sanitize_stage() {
-    say "sanitizers: AddressSanitizer and UBSan, every test again"
+    say "sanitizers: AddressSanitizer and UBSan, every test again but the longest on emulated machines"
     configure build-sanitize CC=gcc --enable-sanitize --without-cuda --without-mpi 'CFLAGS=-O1 -g' &&
-        build build-sanitize all && check build-sanitize check TESTS="$(long_first build-sanitize)"
+        build build-sanitize all || return
+    # Their source is in other tests as well: test_product_i8, test_device_*, and the played twin of the trainer.
+    tests=$(long_first build-sanitize | tr ' ' '\n' | grep -v -e test_trainer_device_emulated -e test_expert_digest_emulated -e test_amx_emulated)
+    # shellcheck disable=SC2086  # a list of words
+    check build-sanitize check TESTS="$(echo $tests)"
 }
 
 clang_stage() {
@@ -302,7 +306,7 @@ arm_stage() {
         CPPFLAGS="-isystem $root/usr/include -isystem $root/usr/include/aarch64-linux-gnu" \
         LDFLAGS="-static -L$root/usr/lib/aarch64-linux-gnu" || return
     # Keys are OpenSSL's affair, and they and threads are slow under qemu.
-    numbers=$(make -s -C build-arm list-tests | grep -v -e test_base_key -e test_parallel -e test_expert_share -e '\.sh$' |
+    numbers=$(make -s -C build-arm list-tests | grep -v -e test_base_key -e test_parallel -e test_expert_share -e _emulated -e '\.sh$' |
         grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|expert|checkpoint_expert)')
     # shellcheck disable=SC2086  # a list of words
     build build-arm $numbers || return
