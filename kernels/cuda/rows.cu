@@ -62,16 +62,22 @@ static __global__ void __launch_bounds__(LANES *WARPS) rmsnorm_grad(float *gx, c
 #define DEPTH 8u /* rows that each thread has on their way */
 #define STRETCH (WARPS * DEPTH)
 
-/* A thread's part of STRETCH rows: gy, and x as it was normalized. */
-static __device__ __forceinline__ void read_ahead(float g[DEPTH], float normal[DEPTH], const float *gy, const float *x,
-                                                  const float *rstd, size_t first, size_t c, size_t R, size_t D)
+/* What a thread has on its way of STRETCH rows. */
+struct ahead {
+    float gy[DEPTH], x[DEPTH], rstd[DEPTH];
+};
+
+/* Rows and columns beyond the end are read where it is: nobody looks at them, and no load waits behind a branch. */
+static __device__ __forceinline__ void read_ahead(struct ahead *to, const float *gy, const float *x, const float *rstd,
+                                                  size_t first, size_t c, size_t R, size_t D)
 {
+    size_t column = min(c, D - 1);
 #pragma unroll
     for (unsigned i = 0; i < DEPTH; i++) {
-        size_t r = first + i * WARPS + threadIdx.y;
-        bool is_there = r < R && c < D;
-        g[i] = is_there ? gy[r * D + c] : 0.0f;
-        normal[i] = is_there ? __fmul_rn(x[r * D + c], rstd[r]) : 0.0f;
+        size_t r = min(first + i * WARPS + threadIdx.y, R - 1);
+        to->gy[i] = gy[r * D + column];
+        to->x[i] = x[r * D + column];
+        to->rstd[i] = rstd[r];
     }
 }
 
@@ -83,17 +89,20 @@ static __global__ void __launch_bounds__(LANES *WARPS)
     CUDA_SHARED_ARRAY(float, of_g, [STRETCH][LANES]);
     CUDA_SHARED_ARRAY(float, of_normal, [STRETCH][LANES]);
     size_t c = (size_t)blockIdx.x * LANES + threadIdx.x;
-    float g[DEPTH], normal[DEPTH], sum = c < D ? ggain[c] : 0.0f;
-    read_ahead(g, normal, gy, x, rstd, 0, c, R, D);
+    float sum = c < D ? ggain[c] : 0.0f;
+    struct ahead ahead;
+    read_ahead(&ahead, gy, x, rstd, 0, c, R, D);
     for (size_t first = 0; first < R; first += STRETCH) {
 #pragma unroll
         for (unsigned i = 0; i < DEPTH; i++) {
-            of_g[i * WARPS + threadIdx.y][threadIdx.x] = g[i];
-            of_normal[i * WARPS + threadIdx.y][threadIdx.x] = normal[i];
+            of_g[i * WARPS + threadIdx.y][threadIdx.x] = ahead.gy[i];
+            of_normal[i * WARPS + threadIdx.y][threadIdx.x] = __fmul_rn(ahead.x[i], ahead.rstd[i]);
         }
         __syncthreads();
-        read_ahead(g, normal, gy, x, rstd, first + STRETCH, c, R, D);
-        for (unsigned k = 0; threadIdx.y == 0 && k < STRETCH && first + k < R; k++)
+        read_ahead(&ahead, gy, x, rstd, first + STRETCH, c, R, D);
+        unsigned n_rows = threadIdx.y == 0 ? (unsigned)min(R - first, (size_t)STRETCH) : 0;
+#pragma unroll 16
+        for (unsigned k = 0; k < n_rows; k++)
             sum = __fmaf_rn(of_g[k][threadIdx.x], of_normal[k][threadIdx.x], sum);
         __syncthreads();
     }
