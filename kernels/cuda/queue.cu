@@ -147,11 +147,15 @@ static void queue_free(struct queue *q)
     free(q);
 }
 
+/* What CUDA knew of this thread may have ended before: then it would choose, and open, the first GPU. */
 static void end_thread(void *)
 {
     pthread_mutex_lock(&lock);
-    if (mine.queue && mine.nth == nth_opening)
+    if (mine.queue && mine.nth == nth_opening) {
+        if (!cuda_has_failed())
+            cuda_note(cudaSetDevice(cuda_chip()->index), "choosing it");
         queue_free(mine.queue);
+    }
     mine.queue = NULL;
     pthread_mutex_unlock(&lock);
 }
