@@ -229,6 +229,8 @@ static int start(int index)
     }
     failure = cudaSetDevice(index);
     if (failure == cudaSuccess)
+        failure = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync); /* more threads wait than there may be cores */
+    if (failure == cudaSuccess)
         failure = cudaFree(NULL); /* the first call that needs the GPU itself */
     if (failure == cudaSuccess)
         failure = keep_memory(index);

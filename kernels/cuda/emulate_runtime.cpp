@@ -214,6 +214,11 @@ cudaError_t cudaSetDevice(int index)
     return asked_of(index);
 }
 
+cudaError_t cudaSetDeviceFlags(unsigned)
+{
+    return asked();
+}
+
 cudaError_t cudaGetDevice(int *index)
 {
     *index = 0;

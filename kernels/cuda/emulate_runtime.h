@@ -62,7 +62,8 @@ enum cudaMemPoolAttr {
     cudaMemPoolAttrReservedMemCurrent = 5,
     cudaMemPoolAttrUsedMemCurrent = 7
 };
-enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaEventDefault = 0, cudaHostAllocDefault = 0 };
+enum { cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaHostAllocDefault = 0 };
+enum { cudaEventBlockingSync = 1, cudaEventDisableTiming = 2, cudaDeviceScheduleBlockingSync = 4 };
 
 struct cudaFuncAttributes {
     int numRegs;
@@ -87,6 +88,7 @@ cudaError_t cudaPeekAtLastError(void);
 
 cudaError_t cudaGetDeviceCount(int *n);
 cudaError_t cudaSetDevice(int index);
+cudaError_t cudaSetDeviceFlags(unsigned flags);
 cudaError_t cudaGetDevice(int *index);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int index);
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int index);

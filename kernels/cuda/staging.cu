@@ -21,7 +21,7 @@ static bool is_there(struct staging *s)
     }
     cuda_note(err, "pinned memory");
     for (int i = 0; i < STAGING_PIECES && s->at; i++)
-        cuda_note(cudaEventCreateWithFlags(&s->sent[i], cudaEventDisableTiming), "an event");
+        cuda_note(cudaEventCreateWithFlags(&s->sent[i], cudaEventDisableTiming | cudaEventBlockingSync), "an event");
     return s->at && !cuda_has_failed();
 }
 
