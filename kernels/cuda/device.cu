@@ -239,6 +239,18 @@ static int start(int index)
     return look_for_code();
 }
 
+static void close_locked(void)
+{
+    if (!cuda_has_failed() && cudaSetDevice(chip.index) != cudaSuccess)
+        (void)cudaGetLastError();
+    product_close();
+    cuda_queues_end();
+    (void)cudaDeviceReset(); /* also what ends the memory of a failure */
+    (void)cudaGetLastError();
+    is_open = false;
+}
+
+/* A GPU that is refused keeps nothing of it: the process may go on for days on the CPU. */
 static int open_locked(int index)
 {
     if (is_open && index != chip.index) {
@@ -261,10 +273,8 @@ static int open_locked(int index)
     err = product_prove();
     if (!err)
         err = cuda_wait();
-    if (err) {
-        cuda_queues_end();
-        is_open = false;
-    }
+    if (err)
+        close_locked();
     return err;
 }
 
@@ -281,15 +291,8 @@ int device_open(int index, const struct kernels **out)
 void device_close(void)
 {
     pthread_mutex_lock(&lock);
-    if (is_open) {
-        if (!cuda_has_failed() && cudaSetDevice(chip.index) != cudaSuccess)
-            (void)cudaGetLastError();
-        product_close();
-        cuda_queues_end();
-        (void)cudaDeviceReset(); /* also what ends the memory of a failure */
-        (void)cudaGetLastError();
-        is_open = false;
-    }
+    if (is_open)
+        close_locked();
     pthread_mutex_unlock(&lock);
 }
 
