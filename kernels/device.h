@@ -59,8 +59,9 @@ const char *device_products(void);
 
 /**
  * From now on integers are multiplied by `name` where it can ("wgmma", "imma32", "lt", "imma16", "bf16", "dp4a"; device_products() tells which there
- * are), and NULL is the fastest again: for tests, and who measures.  Results do not depend on it.  No other thread may be multiplying.
+ * are), and NULL is the fastest again: for tests, for who measures, and for HANSE_PRODUCTS.  Results do not depend on it.  No other thread may be multiplying.
  * HANSE_EINVAL: there is no such way; HANSE_EUNSUPPORTED: not on the GPU that is open; both logged.  With none open, device_open() refuses instead.
+ * Then, too, it tries no way but this one and dp4a: for a chip that another way breaks.
  */
 HANSE_MUST_USE int device_products_by(const char *name);
 

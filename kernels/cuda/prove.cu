@@ -142,6 +142,14 @@ static void leave_out(size_t v, const char *why)
     log_warn("%s: products by %s are left out: %s", cuda_gpu(), variants[v]->name, why);
 }
 
+/* Does the device refuse everything from now on?  What a kernel broke is mended by the end of the process alone. */
+static bool is_broken(void)
+{
+    cuda_try_begin();
+    (void)cuda_wait();
+    return cuda_try_end() != cudaSuccess;
+}
+
 /* One case by all variants that are still in; `outputs` has room for it twice. */
 static int try_case(const struct proof *x, float *outputs)
 {
@@ -156,6 +164,12 @@ static int try_case(const struct proof *x, float *outputs)
         if (why_not[v] || !works(variants[v], &x->product))
             continue;
         err = run(variants[v], x, other);
+        if (err != cudaSuccess && is_broken()) {
+            log_error("%s: products by %s failed on this chip and took the rest with them: %s (%s); start hanse again with "
+                      "HANSE_PRODUCTS=dp4a, which tries no other way (or one of imma32, imma16, bf16, lt), and please report it",
+                      cuda_gpu(), variants[v]->name, cudaGetErrorString(err), cudaGetErrorName(err));
+            return HANSE_EDEVICE;
+        }
         if (err != cudaSuccess)
             leave_out(v, cudaGetErrorString(err));
         else if (!is_same(outputs, other, x->n_outputs))
@@ -373,6 +387,8 @@ int product_prove(void)
         why_not[v] = has_instructions(variants[v]) ? NULL : "this chip has not got its instructions";
         if (variants[v] == &product_lt && !lt_is_here())
             why_not[v] = "cuBLASLt is not there";
+        if (by && variants[v] != by && v != YARDSTICK && !why_not[v])
+            why_not[v] = "another way was asked for";
     }
     int err = try_tiles();
     if (!err)
