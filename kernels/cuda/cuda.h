@@ -19,6 +19,8 @@
 #include <stdint.h>
 
 #ifdef CUDA_EMULATED
+#include <assert.h>
+
 #include "kernels/cuda/emulate.h"
 #else
 #include <cuda_runtime.h>
@@ -148,6 +150,7 @@ template <int n_bytes> __device__ static __forceinline__ void cuda_copy_async(vo
 {
     static_assert(n_bytes == 4 || n_bytes == 8 || n_bytes == 16, "what cp.async copies");
 #if defined CUDA_EMULATED
+    assert(((uintptr_t)shared | (uintptr_t)global) % n_bytes == 0);
     memcpy(shared, global, n_bytes);
 #elif __CUDA_ARCH__ >= 800
     unsigned to = (unsigned)__cvta_generic_to_shared(shared);

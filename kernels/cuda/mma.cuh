@@ -215,7 +215,7 @@ static __device__ __forceinline__ void copies_add(struct copies *x, void *to, co
 {
 #ifdef CUDA_EMULATED
     size_t group = x->end % copies::MOST_GROUPS;
-    assert(x->n_copies[group] < copies::MOST_COPIES);
+    assert(x->n_copies[group] < copies::MOST_COPIES && ((uintptr_t)to | (uintptr_t)from) % 16 == 0 && n_bytes <= 16);
     x->copy[group][x->n_copies[group]++] = {to, from, n_bytes};
     memset(to, 0x5a, 16);
 #elif __CUDA_ARCH__ >= 800
