@@ -178,6 +178,13 @@ static int try_case(const struct proof *x, float *outputs)
     return 0;
 }
 
+/* Why there is no case: a variant that took the device along shows only now. */
+static int why_no_case(void)
+{
+    int err = cuda_wait();
+    return err ? err : (int)HANSE_ENOMEM;
+}
+
 static int try_cases(size_t n_units)
 {
     product_pretend_units(n_units);
@@ -186,7 +193,7 @@ static int try_cases(size_t n_units)
         if (!is_tried(i))
             continue;
         if (!proof_begin(&x, cases + i))
-            return HANSE_ENOMEM;
+            return why_no_case();
         float *outputs = (float *)malloc(2 * x.n_outputs * sizeof *outputs);
         int err = outputs ? try_case(&x, outputs) : (int)HANSE_ENOMEM;
         free(outputs);
@@ -263,7 +270,7 @@ static int time_shape(struct ranking *r, const struct proof_case *of)
     *r = {};
     r->of = *of;
     if (!proof_begin(&x, of))
-        return HANSE_ENOMEM;
+        return why_no_case();
     for (size_t v = 0; v < N_VARIANTS; v++)
         if (!why_not[v])
             rank(r, n++, variants[v], works(variants[v], &x.product) ? time_of(variants[v], &x) : INFINITY);
