@@ -3,7 +3,8 @@
 
 #include "base/log.h"
 
-static const char why[] = "this hanse was built without CUDA; configure and make it anew where nvcc of the CUDA toolkit is on PATH";
+static const char why[] =
+    "this hanse was built without CUDA; configure and make it anew where nvcc of the CUDA toolkit is on PATH";
 
 int device_count(const char **why_none)
 {
