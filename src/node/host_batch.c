@@ -61,6 +61,9 @@ static void scatter(const struct batch *b, const struct stretch *s)
 static size_t join(const struct batch *b, const struct stretch *s)
 {
     size_t at = 0;
+    for (struct batch_item *item = s->first; item != s->end; item = item->next)
+        if (item->is_backward == s->is_backward)
+            room_send(b->x, item);
     for (struct batch_item *item = s->first; item != s->end; item = item->next) {
         if (item->is_backward != s->is_backward)
             continue;

@@ -256,6 +256,16 @@ static void bring(const struct room *room, const struct expert *x, const struct 
     put(x->kernels, &here, &rows, n, D);
 }
 
+void room_send(const struct expert *x, const struct batch_item *item)
+{
+    if (!x->kernels->is_device)
+        return;
+    if (item->x_message)
+        kept_message_there(item->x_message);
+    if (item->message)
+        kept_message_there(item->message);
+}
+
 static bool bring_slots(const struct room *room, const struct expert *x, const struct batch_item *item, size_t first, size_t n,
                         size_t at)
 {
@@ -287,6 +297,7 @@ int room_alone(struct room *room, const struct expert *x, const struct batch_ite
         alone_here(room, x, item, first, n, out);
         return 0;
     }
+    room_send(x, item);
     *out = (struct room_slots){room->rows, room->gy, room->weight, room->out};
     return bring_slots(room, x, item, first, n, 0) ? 0 : HANSE_EREJECT;
 }

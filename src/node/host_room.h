@@ -51,6 +51,10 @@ void room_fini(struct room *room);
 /** Bytes in the memory of the kernels for n slots. */
 size_t room_bytes(const struct expert *x, size_t n);
 
+/** Has the item's messages brought to the device, if that is where x lives.  Of all that will be joined first: whoever brings one waits,
+ * and a failure of what it asked for before would end there unheard. */
+void room_send(const struct expert *x, const struct batch_item *item);
+
 /** Puts all slots of an item behind `at` slots of others.  False: the expert would refuse them, and they are not there. */
 bool room_join(struct room *room, const struct expert *x, const struct batch_item *item, size_t at);
 
