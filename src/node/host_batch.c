@@ -373,8 +373,8 @@ int batch_compute(struct expert *x, struct batch_item *first, struct room *room,
     }
     /* A device's work is queued by thread: the next batch of this expert may be another's, which would overtake ours, as would the loop
      * when it gives back the memory of the messages.  On a CPU there is nothing to wait for. */
-    if (!b.err)
-        b.err = x->kernels->wait();
+    int err = x->kernels->wait();
+    b.err = b.err ? b.err : err;
     if (b.err) {
         take_back(first, b.err);
         *counts = counts_before;
