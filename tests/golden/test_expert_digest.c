@@ -17,6 +17,9 @@
 #include "kernels/device.h"
 #include "tests/unit/unit.h"
 
+/* Each of the programs that this source makes leaves out some of it. */
+#define ONE_OF_THREE __attribute__((unused))
+
 #define N_UPDATES 1000
 #define N_EARLY 25 /* after so many there is a digest of each shape by itself, */
 #define I_WHOLE 3  /* and one of this shape after all */
@@ -171,7 +174,7 @@ static void *help(void *arg)
     return NULL;
 }
 
-static inline struct kernels sharing_begin(const struct kernels *k, unsigned n_threads)
+ONE_OF_THREE static struct kernels sharing_begin(const struct kernels *k, unsigned n_threads)
 {
     struct kernels shared = *k;
     shared.matmul = shared_matmul;
@@ -184,7 +187,7 @@ static inline struct kernels sharing_begin(const struct kernels *k, unsigned n_t
     return shared;
 }
 
-static inline void sharing_end(void)
+ONE_OF_THREE static void sharing_end(void)
 {
     pthread_mutex_lock(&sharing.lock);
     sharing.is_ending = true;
@@ -492,7 +495,7 @@ static void begin_run(struct run *run, uint64_t cuts)
 
 static struct run the_run;
 
-static inline void check_digest(const struct kernels *k, enum numerics numerics, uint64_t cuts)
+ONE_OF_THREE static void check_digest(const struct kernels *k, enum numerics numerics, uint64_t cuts)
 {
     struct run *run = &the_run;
     char text[2 * HASH_BYTES + 1];
@@ -507,7 +510,7 @@ static inline void check_digest(const struct kernels *k, enum numerics numerics,
 
 /* -- Tests ------------------------------------------------------------------------------------------ */
 
-static inline const struct kernels *device_set(void)
+ONE_OF_THREE static const struct kernels *device_set(void)
 {
     const struct kernels *k;
     ck_assert_int_eq(device_open(0, &k), 0);
@@ -515,7 +518,7 @@ static inline const struct kernels *device_set(void)
 }
 
 /* What CUDA has in a process does not outlive a fork. */
-static inline int device_run(Suite *suite)
+ONE_OF_THREE static int device_run(Suite *suite)
 {
     const char *why;
     if (device_count(&why) == 0) {
