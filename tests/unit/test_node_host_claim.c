@@ -1,6 +1,7 @@
 /* Who hosts what: several hosts with real DHT nodes on one stage. */
 #include "base/log.h"
 #include "dht/dht.h"
+#include "host_reader.h"
 #include "host_stage.h"
 
 #define SECOND 1000000u
@@ -277,58 +278,6 @@ START_TEST(test_own_checkpoints_are_taken_up_again)
 }
 END_TEST
 
-/* What a reader of the directory finds: read through a node of its own. */
-struct reader {
-    size_t n_experts;
-    uint32_t version;
-    bool is_done;
-};
-
-static void count_claims(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
-{
-    (void)now_us, (void)n_asked;
-    struct reader *reader = arg;
-    struct message_claim claim[MESSAGE_ROW_EXPERTS];
-    size_t n_claims;
-    reader->is_done = true;
-    for (size_t i = 0; i < n; i++) {
-        ck_assert_int_eq(message_claims_decode(claim, &n_claims, entry[i].bytes, entry[i].n_bytes), 0);
-        ck_assert_uint_eq(entry[i].addr.port, 4100);
-        reader->n_experts += n_claims;
-        reader->version = claim[0].version;
-    }
-}
-
-static struct reader read_layer_0(struct stage_node *at)
-{
-    struct reader reader = {0};
-    struct dht *dht;
-    struct dht_config config = {.key = at->key, .is_read_only = true, .seed = 77};
-    struct dht_id key = dht_directory_key(&run.id, "experts", 0, 0);
-    ck_assert_int_eq(dht_new(&config, &at->io, stage.now_us, &dht), 0);
-    dht_join(dht, stage.now_us, &stage.node[0].addr);
-    bool has_asked = false;
-    for (int i = 0; i < 5000 && !reader.is_done; i++) {
-        stage_run(&stage, 1000);
-        for (size_t e = stage.n_events; e-- > 0;) /* no host is here, so its datagrams are ours */
-            if (stage.event[e]->node == at && stage.event[e]->time_us <= stage.now_us + STAGE_DELAY_US) {
-                struct stage_event *event = stage.event[e];
-                stage.event[e] = stage.event[--stage.n_events];
-                dht_datagram(dht, stage.now_us, &event->from, event->bytes, event->n);
-                free(event);
-            }
-        if (dht_deadline(dht) <= stage.now_us)
-            dht_tick(dht, stage.now_us);
-        if (!has_asked && dht_n_good(dht) > 0) {
-            has_asked = true;
-            dht_read(dht, stage.now_us, &key, count_claims, &reader);
-        }
-    }
-    ck_assert(reader.is_done);
-    dht_free(dht);
-    return reader;
-}
-
 START_TEST(test_claims_are_published_renewed_and_withdrawn)
 {
     struct stage_node *a = stage_add(&stage), *b = stage_add(&stage), *c = stage_add(&stage);
@@ -336,17 +285,17 @@ START_TEST(test_claims_are_published_renewed_and_withdrawn)
     stage_start(a, &run, "L0.3-5");
     stage_start_with(b, &config);
     stage_run(&stage, 2 * SECOND);
-    ck_assert_uint_eq(read_layer_0(c).n_experts, 3);
+    ck_assert_uint_eq(read_layer_0(&stage, &run, c).n_experts, 3);
     train(a, 0, 3, 4);
     stage_run(&stage, 40 * SECOND);
-    ck_assert_uint_eq(read_layer_0(c).version, 4);
+    ck_assert_uint_eq(read_layer_0(&stage, &run, c).version, 4);
     stage_give(a, &(struct io_event){.kind = IO_STOP});
     stage_run(&stage, SECOND);
     ck_assert(a->is_stopped);
     stage_kill(a);
     c->addr.port = 4110; /* a fresh node, which asks whoever is left */
     stage.node[0].addr = b->addr;
-    ck_assert_uint_eq(read_layer_0(c).n_experts, 0);
+    ck_assert_uint_eq(read_layer_0(&stage, &run, c).n_experts, 0);
 }
 END_TEST
 

@@ -1,6 +1,7 @@
 /* A host whose experts live on a device that is played: the answers of one on the CPU, and what it does when memory or the device fails. */
 #include "device_play.h"
 #include "host_ask.h"
+#include "host_reader.h"
 #include "node/host_room.h"
 
 static const struct kernels *device;
@@ -253,14 +254,20 @@ START_TEST(test_the_directory_hears_of_a_lost_device)
     node = stage_add(&stage);
     struct stage_node *other = node;
     stage_start(other, &run, "L1.0");
+    struct stage_node *reader = stage_add(&stage);
     stage_run(&stage, 3000000);
     node = first;
+    ck_assert_uint_eq(read_layer_0(&stage, &run, reader).n_experts, 4);
     device_play_lose(1);
     forward(1, 1, 0, 1, 3);
     stage_run(&stage, 2000000);
     ck_assert(first->is_stopped);
     ck_assert_int_eq(first->stopped_err, HANSE_EDEVICE);
     ck_assert(!other->is_stopped);
+    stage_kill(first);
+    reader->addr.port = 4110; /* a fresh node, which asks whoever is left */
+    stage.node[0].addr = other->addr;
+    ck_assert_uint_eq(read_layer_0(&stage, &run, reader).n_experts, 0);
 }
 END_TEST
 
