@@ -204,6 +204,11 @@ size_t dht_n_good(const struct dht *dht)
     return dht_table_n_good(&dht->half[0].table, dht->now_us) + dht_table_n_good(&dht->half[1].table, dht->now_us);
 }
 
+bool dht_is_joined(const struct dht *dht)
+{
+    return dht->upkeep.has_found_self && dht_n_nodes(dht) > 0;
+}
+
 bool dht_external(const struct dht *dht, struct addr *out)
 {
     const struct dht_half *half = &dht->half[!dht->half[0].has_external];

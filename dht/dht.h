@@ -55,6 +55,9 @@ void dht_join(struct dht *dht, uint64_t now_us, const struct addr *addr);
 /** Nodes in the table that answered recently. */
 size_t dht_n_good(const struct dht *dht);
 
+/** True once our own id was looked up among others, so that we know our neighbours and they may know us. */
+bool dht_is_joined(const struct dht *dht);
+
 /** Our address as most others see it (BEP 42 "ip"); false while unknown. */
 bool dht_external(const struct dht *dht, struct addr *out);
 
@@ -84,6 +87,14 @@ struct dht_id dht_directory_key(const struct hash *run, const char *kind, uint32
  */
 void dht_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key, const struct addr *addr, const void *bytes, size_t n,
                  void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg);
+
+/**
+ * Stores one entry of ours now, once, as dht_publish() would, and keeps nothing of it: for a writer with thousands of keys that
+ * has its own plan for saying things again.  Of several for one key the one asked for last counts.  `done` may be NULL; it
+ * hears how many nodes took it.
+ */
+void dht_store_entry(struct dht *dht, uint64_t now_us, const struct dht_id *key, const struct addr *addr, const void *bytes,
+                     size_t n, void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg);
 
 /** Stops republishing and stores an empty entry with a newer seq, so that readers forget us at once. */
 void dht_withdraw(struct dht *dht, uint64_t now_us, const struct dht_id *key);

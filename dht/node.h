@@ -70,7 +70,7 @@ struct dht_upkeep {
     uint64_t self_us;       /* when our own id is looked up again */
     uint64_t looked_us;     /* when it was last */
     size_t n_self;
-    bool is_self_running, is_bucket_running;
+    bool is_self_running, is_bucket_running, has_found_self;
     uint64_t bucket_us; /* when the buckets are looked through again */
     struct addr hint;   /* who answered a join last, and */
     struct dht_id hint_id;
@@ -108,6 +108,7 @@ struct dht {
     uint64_t n_started; /* numbers them */
     struct dht_publication *publication[DHT_PUBLICATIONS_MAX];
     size_t n_publications;
+    uint64_t entry_seq; /* of the last entry of dht_store_entry() */
     struct dht_upkeep upkeep;
     struct dht_heir heir[DHT_HEIRS_MAX]; /* in the order they came */
     size_t n_heirs;
@@ -135,8 +136,9 @@ void dht_publications_run(struct dht *dht, uint64_t now_us);
 uint64_t dht_publications_deadline(const struct dht *dht);
 void dht_publications_free(struct dht *dht);
 /** Signs what is published under `key` with the present address and time; 0 when nothing is. */
-size_t dht_publication_entry(struct dht *dht, uint64_t now_us, const struct dht_id *key, struct dht_entry *entry,
-                             uint8_t raw[DHT_ENTRY_MAX]);
+size_t dht_publication_entry(struct dht *dht, uint64_t now_us, const struct dht_id *key, uint8_t raw[DHT_ENTRY_MAX]);
+/** The address that readers are told: `addr`, or where it is left open as others see us. */
+struct addr dht_publication_addr(const struct dht *dht, const struct addr *addr);
 /** A store is over.  `lookup` is the walk it followed. */
 void dht_publication_stored(struct dht *dht, uint64_t now_us, const struct dht_id *key, struct dht_lookup *lookup,
                             size_t n_stored);

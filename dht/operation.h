@@ -22,6 +22,7 @@ enum dht_task {
     DHT_TASK_SELF,
     DHT_TASK_BUCKET,
     DHT_TASK_PUBLISH,
+    DHT_TASK_STORE,
     DHT_TASK_HANDOVER,
     DHT_TASK_READ,
     DHT_TASK_ANNOUNCE,
@@ -52,7 +53,7 @@ struct dht_operation {
     size_t n_in_air; /* stores and pages */
     size_t n_stored;
 
-    uint8_t raw[DHT_ENTRY_MAX]; /* publish, handover: the signed entry */
+    uint8_t raw[DHT_ENTRY_MAX]; /* publish, store, handover: the signed entry */
     size_t n_raw;
     struct dht_entry *entry; /* read: what was found, ordered by writer */
     size_t n_entries, entries_capacity;

@@ -127,10 +127,9 @@ void dht_publications_moved(struct dht *dht, uint64_t now_us)
             store_soon(dht, now_us, dht->publication[i]);
 }
 
-/* The address that readers are told: what the caller said, or else as others see us. */
-static struct addr public_addr(const struct dht *dht, const struct dht_publication *p)
+struct addr dht_publication_addr(const struct dht *dht, const struct addr *said)
 {
-    struct addr addr = p->addr, external;
+    struct addr addr = *said, external;
     if (addr.family != 0 && !addr_is_unspecified(&addr))
         return addr;
     uint16_t port = addr.port != 0 ? addr.port : dht->config.port;
@@ -143,22 +142,19 @@ static struct addr public_addr(const struct dht *dht, const struct dht_publicati
     return addr;
 }
 
-size_t dht_publication_entry(struct dht *dht, uint64_t now_us, const struct dht_id *key, struct dht_entry *entry,
-                             uint8_t raw[DHT_ENTRY_MAX])
+size_t dht_publication_entry(struct dht *dht, uint64_t now_us, const struct dht_id *key, uint8_t raw[DHT_ENTRY_MAX])
 {
-    memset(entry, 0, sizeof *entry);
     struct dht_publication *p = find(dht, key);
     if (!p)
         return 0;
+    struct dht_entry entry = {.writer = dht->peer, .n_bytes = (uint16_t)p->n_bytes};
     p->seq = now_us > p->seq ? now_us : p->seq + 1;
     p->is_changed = false;
-    entry->writer = dht->peer;
-    entry->addr = public_addr(dht, p);
-    entry->seq = p->seq;
-    entry->expiry_s = (uint32_t)(now_us / 1000000) + DHT_DIRECTORY_TTL_S;
-    entry->n_bytes = (uint16_t)p->n_bytes;
-    memcpy(entry->bytes, p->bytes, p->n_bytes);
-    return dht_entry_encode(entry, key, dht->config.key, raw);
+    entry.addr = dht_publication_addr(dht, &p->addr);
+    entry.seq = p->seq;
+    entry.expiry_s = (uint32_t)(now_us / 1000000) + DHT_DIRECTORY_TTL_S;
+    memcpy(entry.bytes, p->bytes, p->n_bytes);
+    return dht_entry_encode(&entry, key, dht->config.key, raw);
 }
 
 void dht_publications_run(struct dht *dht, uint64_t now_us)

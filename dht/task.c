@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,25 @@ bool dht_task_hand_over(struct dht *dht, uint64_t now_us, const struct dht_heir 
     if (op)
         op->heir = *heir;
     return op != NULL;
+}
+
+void dht_store_entry(struct dht *dht, uint64_t now_us, const struct dht_id *key, const struct addr *addr, const void *bytes,
+                     size_t n, void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg)
+{
+    assert(n > 0 && n <= DHT_DIRECTORY_BYTES_MAX);
+    struct dht_operation *op = dht_operation_new(dht, now_us, DHT_TASK_STORE, key);
+    if (!op) {
+        stored_nowhere(done, arg, now_us);
+        return;
+    }
+    dht->entry_seq = now_us > dht->entry_seq ? now_us : dht->entry_seq + 1;
+    struct dht_entry entry = {.writer = dht->peer, .seq = dht->entry_seq, .n_bytes = (uint16_t)n};
+    entry.addr = dht_publication_addr(dht, addr);
+    entry.expiry_s = (uint32_t)(now_us / 1000000) + DHT_DIRECTORY_TTL_S;
+    memcpy(entry.bytes, bytes, n);
+    op->n_raw = dht_entry_encode(&entry, key, dht->config.key, op->raw);
+    op->done.stored = done;
+    op->arg = arg;
 }
 
 void dht_read(struct dht *dht, uint64_t now_us, const struct dht_id *key,
@@ -107,6 +127,11 @@ void dht_get(struct dht *dht, uint64_t now_us, const struct dht_id *target, cons
     op->arg = arg;
 }
 
+static bool carries_entry(enum dht_task task)
+{
+    return task == DHT_TASK_PUBLISH || task == DHT_TASK_STORE || task == DHT_TASK_HANDOVER;
+}
+
 /* -- Questions ----------------------------------------------------------------------------------------------- */
 
 void dht_task_question(const struct dht *dht, const struct dht_operation *op, const struct dht_candidate *c,
@@ -123,7 +148,7 @@ void dht_task_question(const struct dht *dht, const struct dht_operation *op, co
     } else if (op->task == DHT_TASK_PUT || op->task == DHT_TASK_GET) {
         m->method = DHT_GET;
         m->n_pad += op->task == DHT_TASK_GET ? PAD_ITEM : PAD_TOKEN;
-    } else if ((op->task == DHT_TASK_PUBLISH || op->task == DHT_TASK_HANDOVER) && !c->is_foreign) {
+    } else if (carries_entry(op->task) && !c->is_foreign) {
         m->method = DHT_HANSE_GET;
         m->has_max = true; /* none: only the way and a token */
     } else if (op->task == DHT_TASK_READ && !c->is_foreign) {
@@ -147,7 +172,7 @@ void dht_task_page(const struct dht_operation *op, const struct dht_page *page, 
 
 bool dht_task_is_write(enum dht_task task)
 {
-    return task == DHT_TASK_PUBLISH || task == DHT_TASK_ANNOUNCE || task == DHT_TASK_PUT;
+    return task == DHT_TASK_PUBLISH || task == DHT_TASK_STORE || task == DHT_TASK_ANNOUNCE || task == DHT_TASK_PUT;
 }
 
 void dht_task_write(const struct dht_operation *op, const struct dht_candidate *c, struct dht_message *m)
@@ -156,7 +181,7 @@ void dht_task_write(const struct dht_operation *op, const struct dht_candidate *
     m->has_target = true;
     m->target = op->lookup.target;
     m->token = (struct dht_span){c->token, c->n_token};
-    if (op->task == DHT_TASK_PUBLISH || op->task == DHT_TASK_HANDOVER) {
+    if (carries_entry(op->task)) {
         m->method = DHT_HANSE_PUT;
         m->entries = (struct dht_span){op->raw, op->n_raw};
     } else if (op->task == DHT_TASK_ANNOUNCE) {
@@ -354,13 +379,17 @@ static bool is_near(const struct dht *dht, struct dht_operation *op)
     return false;
 }
 
-static void publish_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+/* Keeps our entry ourselves where we are near; only that serves anybody while we do not know our address. */
+static void store_own(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     static const struct addr self; /* family 0: ourselves */
+    struct wire_reader r;
     struct dht_entry entry;
-    op->n_raw = dht_publication_entry(dht, now_us, &op->lookup.target, &entry, op->raw);
-    struct dht_span raw = {op->raw, op->n_raw};
-    if (op->n_raw > 0 && is_near(dht, op))
+    struct dht_span raw;
+    wire_reader_init(&r, op->raw, op->n_raw);
+    if (dht_entry_decode(&entry, &raw, &r) != 0)
+        return; /* nothing is published there any more */
+    if (is_near(dht, op))
         op->n_stored += dht_directory_store(&dht->directory, &op->lookup.target, &entry, raw, &self, now_us) == 0;
     if (addr_is_unspecified(&entry.addr))
         op->n_raw = 0; /* nobody else could do anything with it */
@@ -383,8 +412,10 @@ static void read_own(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 
 bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
-    if (op->task == DHT_TASK_PUBLISH) {
-        publish_arrived(dht, now_us, op);
+    if (op->task == DHT_TASK_PUBLISH)
+        op->n_raw = dht_publication_entry(dht, now_us, &op->lookup.target, op->raw);
+    if (op->task == DHT_TASK_PUBLISH || op->task == DHT_TASK_STORE) {
+        store_own(dht, now_us, op);
         return op->n_raw > 0;
     }
     if (op->task == DHT_TASK_HANDOVER)
@@ -446,6 +477,7 @@ void dht_task_end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     case DHT_TASK_GET:
         end_get(dht, now_us, op);
         break;
+    case DHT_TASK_STORE:
     case DHT_TASK_ANNOUNCE:
     case DHT_TASK_PUT:
         if (op->done.stored)

@@ -165,6 +165,7 @@ void dht_upkeep_found(struct dht *dht, uint64_t now_us, bool is_self)
     struct dht_upkeep *u = &dht->upkeep;
     if (is_self) {
         u->is_self_running = false;
+        u->has_found_self |= dht_n_nodes(dht) > 0;
         u->bucket_us = now_us;
     } else {
         u->is_bucket_running = false;

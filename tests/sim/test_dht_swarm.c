@@ -539,6 +539,52 @@ START_TEST(items_and_peers_are_found)
 }
 END_TEST
 
+/* Far more keys than a node may keep published, and two stores of one key in one breath: the later counts. */
+START_TEST(what_is_stored_once_is_found)
+{
+    struct swarm_config config = {.seed = (uint64_t)_i, .delay_min_us = 1000, .delay_spread_us = 1000};
+    struct swarm *s = swarm_new(&config);
+    swarm_grow(s, 40, 10000);
+    struct swarm_node *writer = swarm_node(s, 7), *reader = swarm_node(s, 23);
+    size_t n_stored[600];
+    swarm_run(s, 3 * SECOND_US);
+    for (uint32_t i = 0; i < 600; i++) {
+        struct dht_id key = key_of(i);
+        n_stored[i] = SIZE_MAX;
+        dht_store_entry(writer->dht, swarm_now(s), &key, &writer->addr, "first", 5, NULL, NULL);
+        dht_store_entry(writer->dht, swarm_now(s), &key, &writer->addr, "second", 6, count_stored, &n_stored[i]);
+    }
+    swarm_touch(writer);
+    swarm_run(s, 10 * SECOND_US);
+    for (uint32_t i = 0; i < 600; i++)
+        ck_assert_uint_eq(n_stored[i] >= 8 && n_stored[i] <= 24, 1);
+    for (uint32_t i = 0; i < 600; i += 37) {
+        struct dht_id key = key_of(i);
+        struct swarm_read read;
+        swarm_read(reader, &key, &read);
+        ck_assert_uint_eq(read.n, 1);
+        ck_assert(swarm_has(&read, writer, "second"));
+    }
+    swarm_free(s);
+}
+END_TEST
+
+START_TEST(a_node_is_joined_once_it_knows_its_neighbours)
+{
+    struct swarm_config config = {.seed = (uint64_t)_i, .delay_min_us = 10000};
+    struct swarm *s = swarm_new(&config);
+    struct swarm_node *first = swarm_add(s, false), *late = swarm_add(s, false);
+    ck_assert(!dht_is_joined(first->dht));
+    swarm_join(late, &first->addr);
+    ck_assert(!dht_is_joined(late->dht));
+    swarm_run(s, 25000); /* the ping was answered, the look for neighbours was not */
+    ck_assert(!dht_is_joined(late->dht) && dht_n_good(late->dht) == 1);
+    swarm_run(s, SECOND_US);
+    ck_assert(dht_is_joined(late->dht) && dht_is_joined(first->dht));
+    swarm_free(s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-swarm");
@@ -546,6 +592,7 @@ int main(void)
     tcase_add_loop_test(small, two_hosts_that_start_at_once_find_each_other, 0, 20);
     tcase_add_loop_test(small, the_first_node_serves_its_own_entries, 0, 5);
     tcase_add_loop_test(small, a_node_without_company_reads_nothing, 0, 5);
+    tcase_add_loop_test(small, a_node_is_joined_once_it_knows_its_neighbours, 0, 5);
     tcase_add_loop_test(small, a_host_that_waits_alone_is_met_within_seconds, 0, 10);
     suite_add_tcase(suite, small);
     TCase *swarm = tcase_create("swarm");
@@ -564,6 +611,7 @@ int main(void)
     tcase_add_loop_test(swarm, readers_are_in_no_table, 0, 2);
     tcase_add_loop_test(swarm, a_second_read_is_cheap, 0, 2);
     tcase_add_loop_test(swarm, a_crowded_key_is_read_page_by_page, 0, 2);
+    tcase_add_loop_test(swarm, what_is_stored_once_is_found, 0, 2);
     tcase_add_loop_test(swarm, the_same_seed_gives_the_same_run, 0, 1);
     tcase_add_loop_test(swarm, items_and_peers_are_found, 0, 2);
     suite_add_tcase(suite, swarm);
