@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#define VERSION_BYTES "HN\0\1" /* "v": who we are, and which revision */
+#define VERSION_BYTES "HN\0\2" /* "v": who we are, and which revision */
 
 static const struct {
     const char *name;
@@ -112,9 +112,11 @@ static void read_body(struct dht_message *m, struct reader *r)
     m->salt = field(r, "salt", 0, DHT_DATAGRAM_MAX);
     m->cursor = field(r, "cursor", DHT_CURSOR_BYTES, DHT_CURSOR_BYTES);
     m->entries = field(r, "entries", 0, DHT_DATAGRAM_MAX);
+    m->tags = field(r, "tags", DHT_TAG_BYTES, DHT_DATAGRAM_MAX);
+    m->digests = field(r, "digests", 0, DHT_DATAGRAM_MAX);
     m->nodes = field(r, "nodes", 0, DHT_DATAGRAM_MAX);
     m->nodes6 = field(r, "nodes6", 0, DHT_DATAGRAM_MAX);
-    if (m->nodes.n % 26 != 0 || m->nodes6.n % 38 != 0)
+    if (m->nodes.n % 26 != 0 || m->nodes6.n % 38 != 0 || m->tags.n % DHT_TAG_BYTES != 0 || m->digests.n % DHT_DIGEST_BYTES != 0)
         r->is_bad = true;
     if ((m->has_seq = field_number(r, "seq", INT64_MAX, &number)))
         m->seq = (uint64_t)number;
@@ -122,6 +124,9 @@ static void read_body(struct dht_message *m, struct reader *r)
         m->cas = (uint64_t)number;
     if ((m->has_max = field_number(r, "max", UINT16_MAX, &number)))
         m->max = (unsigned)number;
+    m->is_digest = field_number(r, "digest", INT64_MAX, &number) && number != 0;
+    if ((m->has_n = field_number(r, "n", UINT16_MAX, &number)))
+        m->n = (unsigned)number;
     if (field_number(r, "port", UINT16_MAX, &number))
         m->port = (uint16_t)number;
     m->is_implied_port = field_number(r, "implied_port", INT64_MAX, &number) && number != 0;
@@ -239,6 +244,9 @@ static void put_body(struct dht_bencode_writer *w, const struct dht_message *m)
     if (m->has_cas)
         dht_bencode_put_number(w, "cas", (int64_t)m->cas);
     dht_bencode_put_pair(w, "cursor", m->cursor);
+    if (m->is_digest)
+        dht_bencode_put_number(w, "digest", 1);
+    dht_bencode_put_pair(w, "digests", m->digests);
     dht_bencode_put_pair(w, "entries", m->entries);
     dht_bencode_put_pair(w, "id", id_span(&m->id, m->has_id));
     if (m->is_implied_port)
@@ -247,6 +255,8 @@ static void put_body(struct dht_bencode_writer *w, const struct dht_message *m)
     dht_bencode_put_pair(w, "k", m->k);
     if (m->has_max)
         dht_bencode_put_number(w, "max", m->max);
+    if (m->has_n)
+        dht_bencode_put_number(w, "n", m->n);
     dht_bencode_put_pair(w, "nodes", m->nodes);
     dht_bencode_put_pair(w, "nodes6", m->nodes6);
     put_pad(w, m->n_pad);
@@ -256,6 +266,7 @@ static void put_body(struct dht_bencode_writer *w, const struct dht_message *m)
     if (m->has_seq)
         dht_bencode_put_number(w, "seq", (int64_t)m->seq);
     dht_bencode_put_pair(w, "sig", m->signature);
+    dht_bencode_put_pair(w, "tags", m->tags);
     dht_bencode_put_pair(w, "target", id_span(&m->target, m->has_target && !is_info_hash(m)));
     dht_bencode_put_pair(w, "token", m->token);
     if (m->v.bytes) {

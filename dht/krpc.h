@@ -14,6 +14,8 @@
 #define DHT_TID_MAX 32      /* longest transaction id that we echo */
 #define DHT_TOKEN_MAX 39    /* longest write token that we keep; libtorrent's has 4 bytes, ours 8 */
 #define DHT_CURSOR_BYTES 32 /* a page of the directory ends at a writer */
+#define DHT_TAG_BYTES 8     /* head of a writer's peer id */
+#define DHT_DIGEST_BYTES 16 /* a tag, and the head of the entry's SHA-256 */
 #define DHT_NODES_MAX 16    /* nodes taken from one reply, per family */
 #define DHT_MESSAGE_PEERS_MAX 64
 #define DHT_WANT_4 1u
@@ -67,7 +69,12 @@ struct dht_message {
     struct dht_span cursor;  /* query: only what follows this writer; reply: more follows it */
     struct dht_span entries; /* signed directory entries, one after the other */
     bool has_max;
-    unsigned max; /* entries wanted at most */
+    unsigned max;            /* entries wanted at most */
+    bool is_digest;          /* query: digests, not entries */
+    struct dht_span tags;    /* query: entries of just these writers, DHT_TAG_BYTES each */
+    struct dht_span digests; /* reply: DHT_DIGEST_BYTES an entry */
+    bool has_n;
+    unsigned n;   /* reply: live entries under the key at this holder */
     size_t n_pad; /* bytes that only make the request long enough for its answer */
 
     struct dht_span nodes, nodes6; /* compact: 26 and 38 bytes each, whole */

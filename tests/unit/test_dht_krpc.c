@@ -56,6 +56,10 @@ static const char *const refused[] = {
     "d1:ad2:id20:" ID "1:k3:abce1:q3:put1:t1:a1:y1:qe",                    /* a key of three bytes */
     "d1:rd2:id20:" ID "5:nodes25:nnnnnnnnnnnnnnnnnnnnnnnnne1:t1:a1:y1:re", /* no whole number of nodes */
     "d1:rd2:id20:" ID "6:cursor1:xe1:t1:a1:y1:re",
+    "d1:rd7:digests15:ddddddddddddddd2:id20:" ID "e1:t1:a1:y1:re", /* no whole number of digests */
+    "d1:rd2:id20:" ID "1:ni65536ee1:t1:a1:y1:re",
+    "d1:ad2:id20:" ID "4:tags0:6:target20:" TARGET "e1:q9:hanse_get1:t1:a1:y1:qe", /* nobody's tags */
+    "d1:ad2:id20:" ID "4:tags9:ttttttttt6:target20:" TARGET "e1:q9:hanse_get1:t1:a1:y1:qe",
     "d1:ele1:t1:a1:y1:ee", /* an error without a code */
 };
 
@@ -99,6 +103,23 @@ START_TEST(what_is_written_is_read)
 }
 END_TEST
 
+START_TEST(digests_and_tags_are_read_as_written)
+{
+    struct dht_message ask = {.kind = DHT_QUERY, .method = DHT_HANSE_GET, .has_id = true, .has_target = true}, back;
+    struct dht_message reply = {.kind = DHT_REPLY, .has_id = true, .has_n = true, .n = 512};
+    uint8_t out[DHT_DATAGRAM_MAX];
+    ask.tid = reply.tid = (struct dht_span){(const uint8_t *)"tid", 3};
+    ask.is_digest = true;
+    ask.tags = (struct dht_span){(const uint8_t *)"0123456789abcdef", 16};
+    reply.digests = (struct dht_span){(const uint8_t *)"0123456789abcdef0123456789abcdef", 32};
+    ck_assert_int_eq(dht_krpc_decode(&back, out, dht_krpc_encode(&ask, out, sizeof out)), 0);
+    ck_assert(back.is_digest && back.tags.n == 16 && memcmp(back.tags.bytes, ask.tags.bytes, 16) == 0 && !back.has_n);
+    ck_assert_int_eq(dht_krpc_decode(&back, out, dht_krpc_encode(&reply, out, sizeof out)), 0);
+    ck_assert(!back.is_digest && back.has_n && back.n == 512 && back.digests.n == 32 && !back.tags.bytes);
+    ck_assert_int_eq(memcmp(back.digests.bytes, reply.digests.bytes, 32), 0);
+}
+END_TEST
+
 START_TEST(nodes_are_compact)
 {
     struct dht_id id = {{1, 2, 3}}, back_id;
@@ -122,6 +143,7 @@ int main(void)
     tcase_add_loop_test(all, what_breaks_the_rules_is_refused, 0, sizeof refused / sizeof refused[0]);
     tcase_add_test(all, an_unknown_name_is_a_query_all_the_same);
     tcase_add_loop_test(all, what_is_written_is_read, DHT_PING, DHT_HANSE_PUT + 1);
+    tcase_add_test(all, digests_and_tags_are_read_as_written);
     tcase_add_loop_test(all, nodes_are_compact, 4, 5);
     tcase_add_loop_test(all, nodes_are_compact, 6, 7);
     suite_add_tcase(suite, all);
