@@ -110,6 +110,14 @@ void dht_republish(struct dht *dht, uint64_t now_us);
 void dht_read(struct dht *dht, uint64_t now_us, const struct dht_id *key,
               void (*done)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked), void *arg);
 
+/**
+ * The same, and `some` hears each entry as soon as it is verified: first ours, then what answers bring, a newer one of a
+ * writer again, in no order.  Withdrawn ones are left to `done`, which has the last word.
+ */
+void dht_read_early(struct dht *dht, uint64_t now_us, const struct dht_id *key,
+                    void (*some)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n),
+                    void (*done)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked), void *arg);
+
 /* -- Mainline's own: peers and items --------------------------------------------------------------- */
 
 void dht_announce_peer(struct dht *dht, uint64_t now_us, const struct dht_id *info_hash,

@@ -152,6 +152,7 @@ static void start(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     if (op->task == DHT_TASK_READ)
         route = dht_routes_find(&dht->routes, &op->lookup.target, now_us);
     op->phase = DHT_PHASE_WALKING;
+    dht_task_begin(dht, now_us, op);
     if (op->task == DHT_TASK_HANDOVER) {
         start_at_heir(op);
         return;

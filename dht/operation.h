@@ -73,6 +73,7 @@ struct dht_operation {
         void (*peers)(void *arg, uint64_t now_us, const struct addr *peer, size_t n);
         void (*item)(void *arg, uint64_t now_us, const struct dht_item *item);
     } done;
+    void (*some)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n); /* read: hears of each, or NULL */
     void *arg;
 };
 
@@ -93,6 +94,8 @@ bool dht_task_hand_over(struct dht *dht, uint64_t now_us, const struct dht_heir 
 /** Looks up an id for the sake of the table: our own, or one in a bucket. */
 void dht_task_find(struct dht *dht, uint64_t now_us, const struct dht_id *target, bool is_self);
 void dht_task_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key);
+/** The operation begins: what can be had without asking anybody. */
+void dht_task_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op);
 bool dht_task_is_write(enum dht_task task);
 /** The question that a step of the walk asks `c`. */
 void dht_task_question(const struct dht *dht, const struct dht_operation *op, const struct dht_candidate *c,

@@ -62,11 +62,19 @@ void dht_store_entry(struct dht *dht, uint64_t now_us, const struct dht_id *key,
 void dht_read(struct dht *dht, uint64_t now_us, const struct dht_id *key,
               void (*done)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked), void *arg)
 {
+    dht_read_early(dht, now_us, key, NULL, done, arg);
+}
+
+void dht_read_early(struct dht *dht, uint64_t now_us, const struct dht_id *key,
+                    void (*some)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n),
+                    void (*done)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked), void *arg)
+{
     struct dht_operation *op = dht_operation_new(dht, now_us, DHT_TASK_READ, key);
     if (!op) {
         done(arg, now_us, NULL, 0, 0);
         return;
     }
+    op->some = some;
     op->done.read = done;
     op->arg = arg;
 }
@@ -246,6 +254,14 @@ static void keep_entry(struct dht_operation *op, const struct dht_entry *entry)
     op->n_entries++;
 }
 
+/* Keeps what is news, and tells whoever wants to hear at once. */
+static void hear_entry(struct dht_operation *op, uint64_t now_us, const struct dht_entry *entry)
+{
+    keep_entry(op, entry);
+    if (op->some && entry->n_bytes > 0)
+        op->some(op->arg, now_us, entry, 1);
+}
+
 /* A writer that does not know its own address yet leaves it open; only its own node may fill in where it answered from. */
 static bool complete_addr(struct dht_entry *entry, const struct dht_id *node, const struct addr *from)
 {
@@ -278,7 +294,7 @@ static bool take_entries(struct dht *dht, uint64_t now_us, struct dht_operation 
             return false;
         }
         if (complete_addr(&entry, &m->id, from))
-            keep_entry(op, &entry);
+            hear_entry(op, now_us, &entry);
     }
     return true;
 }
@@ -405,9 +421,15 @@ static void read_own(struct dht *dht, uint64_t now_us, struct dht_operation *op)
         struct dht_span raw;
         wire_reader_init(&r, record->bytes, record->n);
         if (dht_entry_decode(&entry, &raw, &r) == 0 && is_news(op, &entry))
-            keep_entry(op, &entry);
+            hear_entry(op, now_us, &entry);
         after = record->writer.byte;
     }
+}
+
+void dht_task_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    if (op->task == DHT_TASK_READ)
+        read_own(dht, now_us, op);
 }
 
 bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op)

@@ -459,6 +459,58 @@ START_TEST(a_crowded_key_is_read_page_by_page)
 }
 END_TEST
 
+struct early {
+    size_t n_some, n_done;
+    uint64_t first_us;
+    bool is_done;
+};
+
+static void on_some(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n)
+{
+    struct early *early = arg;
+    ck_assert(!early->is_done && n == 1 && entry->n_bytes > 0);
+    if (early->n_some == 0)
+        early->first_us = now_us;
+    early->n_some += n;
+}
+
+static void on_done(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+{
+    struct early *early = arg;
+    (void)now_us;
+    (void)entry;
+    (void)n_asked;
+    early->is_done = true;
+    early->n_done = n;
+}
+
+START_TEST(an_early_reader_hears_entries_as_they_come)
+{
+    struct swarm_config config = {.seed = (uint64_t)_i, .delay_min_us = 10000, .delay_spread_us = 20000};
+    struct swarm *s = swarm_new(&config);
+    struct dht_id key = key_of(7);
+    swarm_grow(s, 40, 20000);
+    for (size_t i = 0; i < 5; i++)
+        swarm_publish(swarm_node(s, i), &key, "here");
+    swarm_run(s, 20 * SECOND_US);
+    struct swarm_node *reader = swarm_add(s, true);
+    swarm_join(reader, &swarm_node(s, 3)->addr);
+    swarm_run(s, 5 * SECOND_US);
+    struct early early = {0};
+    uint64_t start_us = swarm_now(s);
+    dht_read_early(reader->dht, start_us, &key, on_some, on_done, &early);
+    swarm_touch(reader);
+    swarm_run(s, 100000);
+    ck_assert_uint_gt(early.n_some, 0);
+    ck_assert_uint_le(early.first_us, start_us + 100000);
+    swarm_run(s, 8 * SECOND_US);
+    ck_assert(early.is_done);
+    ck_assert_uint_eq(early.n_done, 5);
+    ck_assert_uint_ge(early.n_some, 5);
+    swarm_free(s);
+}
+END_TEST
+
 static struct hash run_of(uint64_t seed)
 {
     struct swarm_config config = plain(seed);
@@ -611,6 +663,7 @@ int main(void)
     tcase_add_loop_test(swarm, readers_are_in_no_table, 0, 2);
     tcase_add_loop_test(swarm, a_second_read_is_cheap, 0, 2);
     tcase_add_loop_test(swarm, a_crowded_key_is_read_page_by_page, 0, 2);
+    tcase_add_loop_test(swarm, an_early_reader_hears_entries_as_they_come, 0, 3);
     tcase_add_loop_test(swarm, what_is_stored_once_is_found, 0, 2);
     tcase_add_loop_test(swarm, the_same_seed_gives_the_same_run, 0, 1);
     tcase_add_loop_test(swarm, items_and_peers_are_found, 0, 2);
