@@ -47,6 +47,7 @@ void dht_free(struct dht *dht)
     dht_operations_free(dht);
     dht_publications_free(dht);
     dht_routes_fini(&dht->routes);
+    free(dht->probes.slot);
     dht_items_fini(&dht->items);
     dht_peers_fini(&dht->peers);
     dht_directory_fini(&dht->directory);
@@ -123,6 +124,10 @@ static void take_answer(struct dht *dht, uint64_t now_us, const struct addr *fro
     struct dht_transaction t = *found;
     dht_transactions_close(&dht->transactions, found);
     dht->stats.n_replies_in++;
+    if (t.role == DHT_ROLE_PROBE) {
+        dht_probe_over(dht, now_us, &t, m);
+        return;
+    }
     if (m->kind == DHT_REPLY)
         dht_upkeep_answered(dht, now_us, &t, m);
     dht_operation_answered(dht, now_us, &t, m);
@@ -132,7 +137,7 @@ static void take_overdue(struct dht *dht, uint64_t now_us)
 {
     struct dht_transaction *t;
     while ((t = dht_transactions_overdue(&dht->transactions, now_us))) {
-        if (!t->is_late) {
+        if (!t->is_late && t->role != DHT_ROLE_PROBE) {
             t->is_late = true;
             dht_operation_late(dht, now_us, t);
             continue;
@@ -140,6 +145,10 @@ static void take_overdue(struct dht *dht, uint64_t now_us)
         struct dht_transaction lost = *t;
         dht_transactions_close(&dht->transactions, t);
         dht->stats.n_timeouts++;
+        if (lost.role == DHT_ROLE_PROBE) {
+            dht_probe_over(dht, now_us, &lost, NULL);
+            continue;
+        }
         if (!lost.is_repeated)
             dht_table_failed(&dht_half_of(dht, &lost.addr)->table, &lost.addr);
         dht_operation_lost(dht, &lost);

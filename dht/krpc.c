@@ -139,10 +139,12 @@ static void read_body(struct dht_message *m, struct reader *r)
 
 static int read_error(struct dht_message *m, const struct dht_bencode *doc, const struct dht_bencode_token *list)
 {
+    const struct dht_bencode_token *first = dht_bencode_each(doc, list, NULL);
     int64_t code;
-    if (!dht_bencode_integer(dht_bencode_each(doc, list, NULL), 0, INT16_MAX, &code))
+    if (!dht_bencode_integer(first, 0, INT16_MAX, &code))
         return HANSE_EPROTO;
     m->error = (int)code;
+    m->error_text = dht_bencode_string(dht_bencode_each(doc, list, first));
     return 0;
 }
 
@@ -155,6 +157,7 @@ static int read_envelope(struct dht_message *m, struct reader *r)
     int64_t ro;
     m->tid = field(r, "t", 1, DHT_TID_MAX);
     m->is_read_only = field_number(r, "ro", INT64_MAX, &ro) && ro != 0;
+    m->version = version;
     m->is_ours = version.n >= 2 && memcmp(version.bytes, VERSION_BYTES, 2) == 0;
     if (ip.bytes && !addr_from_compact(&m->ip, ip.bytes, ip.n))
         m->ip.family = 0;

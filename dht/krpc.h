@@ -51,9 +51,10 @@ struct dht_message {
     enum dht_kind kind;
     enum dht_method method; /* of a query */
     struct dht_span tid;
-    bool is_read_only; /* BEP 43 "ro" */
-    bool is_ours;      /* "v" starts with HN */
-    bool has_id;       /* always, but in errors */
+    bool is_read_only;       /* BEP 43 "ro" */
+    bool is_ours;            /* "v" starts with HN */
+    struct dht_span version; /* "v" as it came; encoding writes ours */
+    bool has_id;             /* always, but in errors */
     struct dht_id id;
     struct addr ip; /* BEP 42: how the answering node sees us; family 0: not said */
 
@@ -81,7 +82,8 @@ struct dht_message {
     size_t n_peers;
     struct addr peer[DHT_MESSAGE_PEERS_MAX];
 
-    int error; /* of an error */
+    int error; /* of an error, and what the node says about it */
+    struct dht_span error_text;
 };
 
 /** HANSE_EPROTO when it is no KRPC message.  A query with an unknown method decodes, as DHT_METHOD_UNKNOWN. */

@@ -13,6 +13,7 @@
 #include "dht/limit.h"
 #include "dht/lookup.h"
 #include "dht/peers.h"
+#include "dht/probe.h"
 #include "dht/route.h"
 #include "dht/table.h"
 #include "dht/token.h"
@@ -89,6 +90,16 @@ struct dht_heir {
 
 struct dht_operation;
 
+struct dht_waiting_probe {
+    dht_probe_done *done; /* NULL: free */
+    void *arg;
+};
+
+struct dht_probes {
+    size_t n;
+    struct dht_waiting_probe *slot; /* DHT_PROBES_MAX of them, or NULL before the first */
+};
+
 struct dht {
     struct dht_config config;
     struct peer_id peer;
@@ -103,6 +114,7 @@ struct dht {
     struct dht_peers peers;
     struct dht_items items;
     struct dht_routes routes;
+    struct dht_probes probes;
     struct dht_operation *first; /* operations in the order they were asked for */
     size_t n_operations;
     uint64_t n_started; /* numbers them */
@@ -127,6 +139,10 @@ void dht_send(struct dht *dht, const struct addr *to, const struct dht_message *
 /** Sends a query (id, tid, ro are filled in).  NULL when too many are in the air. */
 struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct addr *to, struct dht_message *m,
                                 enum dht_role role, uint64_t operation);
+
+/* probe.c */
+/** What was probed answered `m`, or NULL: it did not. */
+void dht_probe_over(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m);
 
 /* answer.c */
 void dht_answer(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m, size_t n_request);

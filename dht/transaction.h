@@ -14,7 +14,7 @@
 #define DHT_TID_BYTES 4
 #define DHT_HARD_US 2000000
 
-enum dht_role { DHT_ROLE_UPKEEP, DHT_ROLE_JOIN, DHT_ROLE_STEP, DHT_ROLE_PAGE, DHT_ROLE_STORE };
+enum dht_role { DHT_ROLE_UPKEEP, DHT_ROLE_JOIN, DHT_ROLE_STEP, DHT_ROLE_PAGE, DHT_ROLE_STORE, DHT_ROLE_PROBE };
 
 struct dht_transaction {
     uint32_t tid; /* 0: free slot */
