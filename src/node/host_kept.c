@@ -82,6 +82,7 @@ const uint8_t *kept_message_there(struct kept_message *message)
         message->place = there ? KEPT_THERE : KEPT_HERE;
         d->n_bytes -= there ? 0 : message->n_bytes;
         d->max_bytes = there ? d->max_bytes : d->n_bytes; /* there is no memory for more: not asked for again and again */
+        d->was_short |= !there;
         pthread_cond_broadcast(&d->has_come);
     }
     const uint8_t *there = message->there;
@@ -103,7 +104,7 @@ int kept_init(struct kept *kept, size_t max_bytes)
 void kept_use_device(struct kept *kept, const struct kernels *kernels, size_t max_bytes)
 {
     kept->device.kernels = kernels;
-    kept->device.max_bytes = max_bytes;
+    kept->device.max_bytes = kept->device.whole_bytes = max_bytes;
 }
 
 size_t kept_device_bytes(struct kept *kept)
@@ -361,6 +362,18 @@ static bool is_device_full(struct kept_device *d)
     return is_full;
 }
 
+/* Those who bring messages have no clock: the time of a shortage is that of the first look after it. */
+static void look_for_more(struct kept_device *d, uint64_t now_us)
+{
+    pthread_mutex_lock(&d->lock);
+    if (d->was_short)
+        d->short_until_us = now_us + KEPT_SHORT_US;
+    else if (now_us >= d->short_until_us)
+        d->max_bytes = d->whole_bytes;
+    d->was_short = false;
+    pthread_mutex_unlock(&d->lock);
+}
+
 /* Copies in use stay, and are looked at again. */
 static void trim_device(struct kept *kept)
 {
@@ -374,10 +387,12 @@ static void trim_device(struct kept *kept)
     kept->first_there = first_used ? first_used : c;
 }
 
-void kept_trim(struct kept *kept)
+void kept_trim(struct kept *kept, uint64_t now_us)
 {
-    if (kept->device.kernels)
+    if (kept->device.kernels) {
+        look_for_more(&kept->device, now_us);
         trim_device(kept);
+    }
     while (kept->n_bytes > kept->max_bytes && kept->first_full) {
         struct kept_call *c = kept->first_full;
         kept->first_full = c->newer;

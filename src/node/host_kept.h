@@ -9,7 +9,8 @@
  *
  * Experts on a GPU (kernels->is_device) read a message from a copy in its memory.  Whoever first needs it brings it there, once
  * for all experts of the call, and there it stays for the backward as long as it is kept and a budget of the GPU's bytes allows: the copies of
- * the oldest calls go first, and come again from the CPU's memory if they are asked for.
+ * the oldest calls go first, and come again from the CPU's memory if they are asked for.  Where the GPU has no memory for one, others
+ * use it: what is there is all the budget for KEPT_SHORT_US, and then it is the whole again, to be tried once more.
  *
  * Loop thread only, but for kept_message_there().
  */
@@ -26,13 +27,17 @@
 #include "router/message.h"
 
 #define KEPT_CALLS_MAX 65536
+#define KEPT_SHORT_US 60000000u /* a copy that comes from the CPU each time costs more than one allotment a minute that fails */
 
 /** The memory of a device for messages. */
 struct kept_device {
     const struct kernels *kernels;
     pthread_mutex_t lock; /* of the rest, and of where messages are */
     pthread_cond_t has_come;
-    size_t n_bytes, max_bytes; /* max: less when there was no memory for more */
+    size_t n_bytes, max_bytes; /* max: of now, less than... */
+    size_t whole_bytes;        /* ...it may be, while memory is short */
+    bool was_short;            /* since kept_trim() last looked */
+    uint64_t short_until_us;
 };
 
 enum kept_place { KEPT_HERE, KEPT_COMING, KEPT_THERE };
@@ -132,7 +137,7 @@ void kept_done(struct kept *kept, struct kept_call *call, struct kept_part *part
 /** It was not applied: a retry begins anew. */
 void kept_undo(struct kept_call *call, struct kept_part *part);
 
-/** Holds the budget.  The caller's pointers to calls with nothing pending end here. */
-void kept_trim(struct kept *kept);
+/** Holds the budgets, of which the device's may rise again.  The caller's pointers to calls with nothing pending end here. */
+void kept_trim(struct kept *kept, uint64_t now_us);
 
 #endif

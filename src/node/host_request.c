@@ -103,7 +103,7 @@ static void finish(struct host *host, struct host_request *r)
             host->io->ops->link_send(host->io->ctx, r->link->id, &r->answer, false);
     }
     free_request(r);
-    kept_trim(&host->kept);
+    kept_trim(&host->kept, host->now_us);
     host->stats.kept_bytes = host->kept.n_bytes;
     host->stats.device_bytes = kept_device_bytes(&host->kept);
 }

@@ -10,6 +10,7 @@
 #define SLICES_BYTES ((size_t)(8 + 2 * WIDTH * N_ROWS)) /* of the same in two */
 
 static struct kept kept;
+static uint64_t now_us = 1000;
 static const struct peer_id alice = {{1}}, bob = {{2}};
 
 static void setup(void)
@@ -70,7 +71,7 @@ START_TEST(test_oldest_rows_go_first)
 {
     for (uint64_t call = 0; call < 6; call++) {
         keep(&alice, call, (float)call);
-        kept_trim(&kept);
+        kept_trim(&kept, now_us);
     }
     ck_assert_uint_eq(kept.n_bytes, 4 * ROWS_BYTES);
     ck_assert_ptr_null(kept_find(&kept, &alice, 0)); /* nothing was done for it: forgotten wholly */
@@ -88,7 +89,7 @@ START_TEST(test_rows_in_use_outlive_the_budget)
     kept_message_ref(pin);
     for (uint64_t i = 1; i < 9; i++)
         keep(&alice, i, 0);
-    kept_trim(&kept);
+    kept_trim(&kept, now_us);
     ck_assert_ptr_null(kept_find(&kept, &alice, 0));
     ck_assert(x[0] == 42);
     kept_message_free(pin);
@@ -107,7 +108,7 @@ START_TEST(test_that_it_was_done_outlives_the_answer)
     ck_assert_uint_eq(part->load, 9);
     for (uint64_t i = 1; i < 9; i++)
         keep(&alice, i, 0);
-    kept_trim(&kept);
+    kept_trim(&kept, now_us);
     call = kept_find(&kept, &alice, 0);
     ck_assert_ptr_nonnull(call);
     part = kept_part(call, 5);
@@ -181,12 +182,12 @@ START_TEST(test_pending_calls_are_not_forgotten)
     kept_begin(call, kept_part(call, 5), &who);
     for (uint64_t i = 1; i < 9; i++)
         keep(&alice, i, 0);
-    kept_trim(&kept);
+    kept_trim(&kept, now_us);
     ck_assert_ptr_eq(kept_find(&kept, &alice, 0), call);
     float gx[N_ROWS * WIDTH] = {0};
     struct message_group group = {.expert = 5, .n_slots = N_ROWS, .values = {.f32 = gx}};
     kept_done(&kept, call, kept_part(call, 5), &group);
-    kept_trim(&kept); /* it is the oldest that holds bytes again */
+    kept_trim(&kept, now_us); /* it is the oldest that holds bytes again */
     ck_assert_ptr_null(kept_part(call, 5)->bytes);
     ck_assert_uint_le(kept.n_bytes, kept.max_bytes);
 }
@@ -211,7 +212,7 @@ START_TEST(test_number_of_calls_is_bounded)
     for (uint64_t i = 0; i < KEPT_CALLS_MAX + 100; i++) {
         struct message_request m = request_of(i, message);
         ck_assert_ptr_nonnull(kept_add(&kept, i % 2 ? &alice : &bob, &m));
-        kept_trim(&kept);
+        kept_trim(&kept, now_us);
     }
     kept_message_free(message);
     ck_assert_uint_eq(kept.n_calls, KEPT_CALLS_MAX);
@@ -288,7 +289,7 @@ START_TEST(test_the_oldest_leave_the_device_first)
         ck_assert_ptr_nonnull(kept_message_there(message[i]));
     }
     kept_message_ref(message[0]); /* in use: it stays */
-    kept_trim(&kept);
+    kept_trim(&kept, now_us);
     ck_assert_uint_eq(kept_device_bytes(&kept), 3 * ROWS_BYTES); /* a quarter is for what is on its way */
     uint64_t n_puts = played.n_puts;
     ck_assert_ptr_nonnull(kept_message_there(message[0]));
@@ -299,13 +300,13 @@ START_TEST(test_the_oldest_leave_the_device_first)
     struct kept_message *pin = kept_pin_rows(&kept, kept_find(&kept, &alice, 1));
     ck_assert_ptr_nonnull(kept_message_there(pin)); /* and comes again */
     ck_assert_uint_eq(played.n_puts, n_puts + 1);
-    kept_trim(&kept);
+    kept_trim(&kept, now_us);
     ck_assert_uint_eq(kept_device_bytes(&kept), 3 * ROWS_BYTES); /* in place of 2 */
     ck_assert_ptr_null(message[2]->there);
     kept_message_free(pin);
     keep_there(4);
     ck_assert_ptr_nonnull(kept_message_there(kept_find(&kept, &alice, 4)->message));
-    kept_trim(&kept);
+    kept_trim(&kept, now_us);
     ck_assert_ptr_null(message[1]->there); /* the oldest that is not in use */
     kept_message_free(message[0]);
 }
@@ -331,6 +332,36 @@ START_TEST(test_no_memory_is_a_smaller_budget)
     played.max_bytes = 0;
     ck_assert_ptr_null(kept_message_there(keep_there(3)));
     ck_assert_uint_eq(kept_device_bytes(&kept), 2 * ROWS_BYTES);
+}
+END_TEST
+
+/* A minute after memory was short the whole budget is tried again, and then that it still is costs one allotment. */
+START_TEST(test_the_budget_rises_again)
+{
+    struct kept_message *message[4];
+    for (uint64_t i = 0; i < 4; i++)
+        kept_message_ref(message[i] = keep_there(i)); /* in use: all stay */
+    played.max_bytes = 2 * ROWS_BYTES;
+    for (int i = 0; i < 2; i++)
+        ck_assert_ptr_nonnull(kept_message_there(message[i]));
+    for (int round = 0; round < 2; round++) {
+        ck_assert_ptr_null(kept_message_there(message[2]));
+        kept_trim(&kept, now_us);
+        now_us += KEPT_SHORT_US - 1;
+        kept_trim(&kept, now_us);
+        played.max_bytes = 0; /* there would be enough, but nobody asks */
+        ck_assert_ptr_null(kept_message_there(message[2]));
+        played.max_bytes = 2 * ROWS_BYTES;
+        kept_trim(&kept, ++now_us);
+    }
+    played.max_bytes = 0;
+    ck_assert_ptr_nonnull(kept_message_there(message[2]));
+    ck_assert_ptr_nonnull(kept_message_there(message[3]));
+    ck_assert_ptr_null(kept_message_there(keep_there(4))); /* and no more than the whole */
+    kept_trim(&kept, ++now_us);
+    ck_assert_uint_eq(kept_device_bytes(&kept), 4 * ROWS_BYTES);
+    for (int i = 0; i < 4; i++)
+        kept_message_free(message[i]);
 }
 END_TEST
 
@@ -369,6 +400,7 @@ int main(void)
     tcase_add_test(tc, test_the_oldest_leave_the_device_first);
     tcase_add_test(tc, test_there_is_no_more_than_the_budget);
     tcase_add_test(tc, test_no_memory_is_a_smaller_budget);
+    tcase_add_test(tc, test_the_budget_rises_again);
     tcase_add_loop_test(tc, test_a_lost_device_has_nothing, 0, 2);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
