@@ -195,28 +195,40 @@ static int move_state(struct expert *to, const struct expert *from, expert_move 
     return err;
 }
 
-int expert_copy(const struct expert *x, struct expert **out)
+int expert_blank(const struct expert *x, struct expert **out)
 {
     int err = HANSE_ENOMEM;
-    struct expert *copy = malloc(sizeof *copy);
-    if (!copy)
+    struct expert *blank = malloc(sizeof *blank);
+    if (!blank)
         goto fail;
-    *copy = *x;
-    copy->param = copy->moment1 = copy->moment2 = copy->grad = NULL;
-    copy->is_bad = NULL;
-    copy->integers = NULL;
-    copy->team = NULL;
-    err = x->kernels->is_device ? kernels_choose(NULL, &copy->kernels) : 0;
+    *blank = *x;
+    blank->param = blank->moment1 = blank->moment2 = blank->grad = NULL;
+    blank->is_bad = NULL;
+    blank->integers = NULL;
+    blank->team = NULL;
+    err = x->kernels->is_device ? kernels_choose(NULL, &blank->kernels) : 0;
     if (!err)
-        err = allot(copy);
-    if (!err)
-        err = move_state(copy, x, fetch, x->kernels);
+        err = allot(blank);
     if (err)
         goto fail;
-    *out = copy;
+    *out = blank;
     return 0;
 fail:
-    expert_free(copy);
+    expert_free(blank);
+    return err;
+}
+
+int expert_copy(const struct expert *x, struct expert **out)
+{
+    struct expert *copy;
+    int err = expert_blank(x, &copy);
+    if (err)
+        return err;
+    err = move_state(copy, x, fetch, x->kernels);
+    if (err)
+        expert_free(copy);
+    else
+        *out = copy;
     return err;
 }
 

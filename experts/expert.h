@@ -6,7 +6,7 @@
  * updates fall).  Rows do not depend on the batch they come in, and gradients are summed in the order of the log in a way that does
  * not know of calls, so any split of the same rows into calls gives the same bits.
  * Invariant: `version` counts the updates applied; grad is the sum since the last update, but for the rows of an unfinished block.
- * One thread at a time per expert; different experts are independent.  Only expert_new() and expert_copy() allot.
+ * One thread at a time per expert; different experts are independent.  Only expert_new(), expert_copy() and expert_blank() allot.
  *
  * Parameters, moments, sums and the block lie in the memory of the expert's kernels, which may be a GPU's, and so must the rows, answers,
  * weights and scratch that forward and backward are given.  What they return is known, and their answers can be fetched; the gradient that they
@@ -110,6 +110,10 @@ void expert_share(struct expert *x, struct team *team);
 /** A copy that shares nothing, not even a team, for example to save from while the original goes on.  It lies in memory of the CPU; of an
  * expert that already does, it has the kernels.  expert_params_changed() must be called before it computes.  HANSE_ENOMEM, HANSE_EDEVICE. */
 HANSE_MUST_USE int expert_copy(const struct expert *x, struct expert **out);
+
+/** The same with tensors of its own that hold anything, and no rows in its block: for whoever is to write them all.  Nothing is asked of a
+ * device.  HANSE_ENOMEM. */
+HANSE_MUST_USE int expert_blank(const struct expert *x, struct expert **out);
 
 /** x becomes what `copy` is, a copy of it that was changed and is used up: its parameters, moments, sums and block, not its counters.
  * HANSE_EDEVICE, with x not to be used. */

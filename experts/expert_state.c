@@ -1,7 +1,7 @@
 /**
  * experts/expert_state.c - an expert as the tensors of a checkpoint, and back.
  *
- * Weights are stored as other programs expect them, y = W x, the transpose of ours.  Loading goes into a copy first, so
+ * Weights are stored as other programs expect them, y = W x, the transpose of ours.  Loading goes into a blank first, so
  * an expert is replaced whole or not at all.
  */
 #include <inttypes.h>
@@ -238,13 +238,13 @@ int expert_root(const struct expert *x, struct hash *root)
     return err;
 }
 
-/* Into a copy of x, which takes its place in the end. */
+/* Into a blank, which takes the place of x in the end: a checkpoint has every tensor. */
 static int load(struct expert *x, const struct disk *disk, const struct hash *run, const uint64_t *version,
                 struct checkpoint_info *info)
 {
     struct expert *loaded = NULL;
     struct state s = {0};
-    int err = expert_copy(x, &loaded);
+    int err = expert_blank(x, &loaded);
     if (!err)
         err = state_init(&s, loaded, EXPERT_BLOCK);
     if (!err && version)

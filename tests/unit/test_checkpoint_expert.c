@@ -1,5 +1,6 @@
 /* tests/unit/test_checkpoint_expert.c - an expert that was saved and loaded goes on with the same bits, and others can read it. */
 #include "checkpoint_play.h"
+#include "device_play.h"
 #include "experts/safetensors.h"
 #include "expert_play.h"
 
@@ -393,6 +394,29 @@ START_TEST(test_import_refused)
 }
 END_TEST
 
+/* What a newborn on a device holds is about to be overwritten: none of it is fetched. */
+START_TEST(test_loads_to_a_device)
+{
+    struct expert_config c = play_config(11, 14);
+    c.numerics = (enum numerics)_i;
+    struct expert *x = play_expert(NULL, &c, "L3.17"), *y;
+    struct checkpoint_info info;
+    struct hash birth = hash_bytes("a run", 5);
+    play_train(x, 1, 20);
+    leave_chain(x);
+    save(x, &info);
+    ck_assert_int_eq(expert_new(&c, device_play(), &birth, "L3.17", &y), 0);
+    ck_assert_int_eq(expert_load(y, &d.disk, &run, &info), 0);
+    ck_assert_uint_eq(played.n_gets, 0);
+    struct hash a = root_of(x), b = root_of(y);
+    ck_assert(hash_equal(&a, &b));
+    ck_assert_uint_eq(y->version, 20);
+    expert_free(x);
+    expert_free(y);
+    device_play_end();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("checkpoint_expert");
@@ -404,6 +428,7 @@ int main(void)
     tcase_add_test(t, test_root);
     tcase_add_loop_test(t, test_roots_everywhere, 0, N_KERNELS);
     tcase_add_test(t, test_load_fails_whole);
+    tcase_add_loop_test(t, test_loads_to_a_device, 0, N_NUMERICS);
     tcase_add_loop_test(t, test_senseless_state, 0, 13);
     tcase_add_loop_test(t, test_export, 0, sizeof export_name / sizeof *export_name);
     tcase_add_test(t, test_export_all);
