@@ -47,7 +47,7 @@ HANSE_MUST_USE int device_parse(const char *text, int *index);
  */
 HANSE_MUST_USE int device_open(int index, const struct kernels **out);
 
-/** For tests: everything is given back, and a GPU can be opened anew.  No other thread may be using it. */
+/** Everything is given back, and a GPU can be opened anew: for tests, and who cannot use the one that he opened.  No other thread may be using it. */
 void device_close(void);
 
 /** Bytes of memory of the GPU that is open: free for allot(), and in all.  HANSE_EDEVICE, logged. */
