@@ -2,51 +2,9 @@
 #include "kernels/cuda/prove.h"
 #include "kernels/linear.h"
 #include "tests/kernels/device_test.h"
+#include "tests/kernels/integers.h"
 
 #define SLACK 5 /* bytes or floats between rows beyond their length */
-
-/* What integers to fill an operand with. */
-enum fill {
-    ANY,       /* all of the range */
-    GREATEST,  /* 127 and 127: the largest integer */
-    LEAST,     /* -127 and -128 */
-    EXTREMES,  /* at random one of these, or 127 and -128 */
-    ALTERNATE, /* GREATEST and LEAST by turns along k */
-    SPARSE,    /* mostly zeros */
-    POSITIVE,  /* large ones at random: sums grow until no float holds them */
-    TURNING, /* as POSITIVE, but negative in the later half of k: sums that grew shrink again, and every bit lost on the way shows */
-    N_FILLS
-};
-
-struct integer {
-    int8_t high, low;
-};
-
-static struct integer draw(struct dice *dice, enum fill fill, size_t k, size_t K)
-{
-    static const struct integer extreme[] = {{127, 127}, {-127, -128}, {127, -128}, {-127, 127}};
-    uint64_t r = dice_u64(dice);
-    struct integer any = {(int8_t)((int)(r % 255) - 127), (int8_t)((int)(r / 255 % 256) - 128)};
-    struct integer large = {(int8_t)(96 + r % 32), (int8_t)(64 + r / 32 % 64)};
-    switch (fill) {
-    case GREATEST:
-        return extreme[0];
-    case LEAST:
-        return extreme[1];
-    case EXTREMES:
-        return extreme[r % 4];
-    case ALTERNATE:
-        return extreme[k % 2];
-    case SPARSE:
-        return r >> 32 & 7 ? (struct integer){0, 0} : any;
-    case POSITIVE:
-        return large;
-    case TURNING:
-        return k < K / 2 ? large : (struct integer){(int8_t)-large.high, (int8_t)-large.low};
-    default:
-        return any;
-    }
-}
 
 /* An operand of n lines of K; `is_k_near` says whether a line lies together.  `ld` may be larger than it must, and in the device's memory the operand
  * begins `shift` bytes behind a multiple of 256. */
@@ -64,7 +22,7 @@ static struct operand operand(const struct kernels *k, struct dice *dice, enum f
     struct operand x = {.n_bytes = rows && columns ? (rows - 1) * ld + columns : 0, .shift = more == 2 ? 0 : dice_below(dice, 2)};
     int8_t *high = malloc(2 * x.n_bytes + 1), *low = high + x.n_bytes;
     for (size_t i = 0; i < x.n_bytes; i++) {
-        struct integer q = draw(dice, fill, is_k_near ? i % ld : i / ld, K);
+        struct integer q = integer_draw(dice, fill, is_k_near ? i % ld : i / ld, K);
         high[i] = q.high;
         low[i] = q.low;
     }
@@ -289,7 +247,7 @@ static struct sent sent(const struct kernels *k, struct dice *dice, size_t n, si
 {
     struct sent s = {exponents(dice, n, 1), malloc(2 * n * M + 1), {0}, {0}};
     for (size_t i = 0; i < n * M; i++) {
-        struct integer q = draw(dice, ANY, 0, 0);
+        struct integer q = integer_draw(dice, ANY, 0, 0);
         s.slices[i] = q.high, s.slices[n * M + i] = q.low;
     }
     int8_t *there = device_copy(k, s.slices, 2 * n * M);

@@ -1,4 +1,5 @@
 /* tests/kernels/test_product_i8.c - every exact-integer product against its definition. */
+#include "tests/kernels/integers.h"
 #include "tests/kernels/kernels_test.h"
 
 #ifdef AMX_EMULATED
@@ -20,43 +21,6 @@ static void with_each(void (*check)(const struct kernels *k, const struct kernel
 
 #define SLACK 5 /* bytes or floats between rows beyond their length */
 
-/* What integers to fill an operand with. */
-enum fill {
-    ANY,       /* all of the range */
-    GREATEST,  /* 127 and 127: the largest integer */
-    LEAST,     /* -127 and -128 */
-    EXTREMES,  /* at random one of these, or 127 and -128 */
-    ALTERNATE, /* GREATEST and LEAST by turns along k */
-    SPARSE,    /* mostly zeros */
-    N_FILLS
-};
-
-/* The two slices of an integer. */
-struct integer {
-    int8_t high, low;
-};
-
-static struct integer draw(struct dice *dice, enum fill fill, size_t k)
-{
-    static const struct integer extreme[] = {{127, 127}, {-127, -128}, {127, -128}, {-127, 127}};
-    uint64_t r = dice_u64(dice);
-    struct integer any = {(int8_t)((int)(r % 255) - 127), (int8_t)((int)(r / 255 % 256) - 128)};
-    switch (fill) {
-    case GREATEST:
-        return extreme[0];
-    case LEAST:
-        return extreme[1];
-    case EXTREMES:
-        return extreme[r % 4];
-    case ALTERNATE:
-        return extreme[k % 2];
-    case SPARSE:
-        return r >> 32 & 7 ? (struct integer){0, 0} : any;
-    default:
-        return any;
-    }
-}
-
 /* An operand of n lines of K, of exactly the bytes it spans; `is_k_near` says whether a line lies together. */
 struct operand {
     int8_t *high, *low;
@@ -71,7 +35,7 @@ static struct operand operand(struct dice *dice, enum fill fill, size_t n_slices
     x.high = malloc(n_bytes ? n_bytes : 1);
     x.low = malloc(n_bytes ? n_bytes : 1);
     for (size_t i = 0; i < n_bytes; i++) {
-        struct integer q = draw(dice, fill, is_k_near ? i % x.ld : i / x.ld);
+        struct integer q = integer_draw(dice, fill, is_k_near ? i % x.ld : i / x.ld, K);
         x.high[i] = q.high;
         x.low[i] = q.low;
     }
@@ -236,9 +200,9 @@ static void check_exponents(const struct kernels *k, const struct kernels *ref, 
             bool is_bad = e > QUANTIZE_EXPONENT_MAX;
             ea = (int8_t)(is_bad ? QUANTIZE_BAD : e);
             for (size_t i = 0; i < sizeof a; i++)
-                a[i] = draw(&dice, ANY, 0).high;
+                a[i] = integer_draw(&dice, ANY, 0, 0).high;
             for (size_t i = 0; i < sizeof b; i++)
-                b[i] = draw(&dice, ANY, 0).high;
+                b[i] = integer_draw(&dice, ANY, 0, 0).high;
             for (int j = 0; j < N; j++)
                 eb[j] = (int8_t)(j < N - 1 ? QUANTIZE_EXPONENT_MIN + j : QUANTIZE_BAD);
             struct slices as_a = {a, n_slices == 2 ? a + K : NULL, K, false};
