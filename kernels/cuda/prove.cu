@@ -35,6 +35,7 @@ static struct ranking {
     float ms[N_VARIANTS];
     struct proof_case of;
 } rankings[N_SIZES][2][2];
+#define N_RANKINGS (sizeof rankings / sizeof rankings[0][0][0])
 
 static const struct product_variant *forced;
 static bool is_proven; /* a GPU is open */
@@ -45,11 +46,12 @@ static struct {
     bool is_thorough;
     const char *name;
     enum product_spoil spoil;
+    size_t n_timed;
 } hook;
 
 void product_emulate_proof(bool is_thorough, const char *name, enum product_spoil spoil)
 {
-    hook = {is_thorough, name, spoil};
+    hook = {is_thorough, name, spoil, 0};
 }
 
 static __global__ void spoil_output(float *c)
@@ -150,6 +152,19 @@ static bool is_broken(void)
     return cuda_try_end() != cudaSuccess;
 }
 
+/* An error of the device while a variant was tried or timed: it alone is left out, or HANSE_EDEVICE. */
+static int failed(size_t v, cudaError_t err)
+{
+    if (is_broken()) {
+        log_error("%s: products by %s failed on this chip and took the rest with them: %s (%s); start hanse again with "
+                  "HANSE_PRODUCTS=dp4a, which tries no other way (or one of imma32, imma16, bf16, lt), and please report it",
+                  cuda_gpu(), variants[v]->name, cudaGetErrorString(err), cudaGetErrorName(err));
+        return HANSE_EDEVICE;
+    }
+    leave_out(v, cudaGetErrorString(err));
+    return 0;
+}
+
 /* One case by all variants that are still in; `outputs` has room for it twice. */
 static int try_case(const struct proof *x, float *outputs)
 {
@@ -164,16 +179,10 @@ static int try_case(const struct proof *x, float *outputs)
         if (why_not[v] || !works(variants[v], &x->product))
             continue;
         err = run(variants[v], x, other);
-        if (err != cudaSuccess && is_broken()) {
-            log_error("%s: products by %s failed on this chip and took the rest with them: %s (%s); start hanse again with "
-                      "HANSE_PRODUCTS=dp4a, which tries no other way (or one of imma32, imma16, bf16, lt), and please report it",
-                      cuda_gpu(), variants[v]->name, cudaGetErrorString(err), cudaGetErrorName(err));
-            return HANSE_EDEVICE;
-        }
-        if (err != cudaSuccess)
-            leave_out(v, cudaGetErrorString(err));
-        else if (!is_same(outputs, other, x->n_outputs))
+        if (err == cudaSuccess && !is_same(outputs, other, x->n_outputs))
             leave_out(v, "its integers are not those of dp4a");
+        if (err != cudaSuccess && failed(v, err) != 0)
+            return HANSE_EDEVICE;
     }
     return 0;
 }
@@ -218,7 +227,7 @@ static int try_tiles(void)
 
 /* A shape of each size, for chips from 10 to 200 units. */
 #ifdef CUDA_EMULATED
-static const struct proof_case timed[N_SIZES] = {{1, 1, 1}, {1, 1, 1}, {1, 1, 1}};
+static const struct proof_case timed[N_SIZES] = {{1, 1, 16}, {1, 1, 16}, {1, 1, 16}}; /* that all can do */
 #else
 static const struct proof_case timed[N_SIZES] = {{2048, 2048, 1024}, {512, 512, 1024}, {16, 2048, 1024}};
 #endif
@@ -252,6 +261,20 @@ static float time_of(const struct product_variant *v, const struct proof *x)
 }
 #endif
 
+/* As run(): what is timed is larger than what was tried, and may want what the device has not got. */
+static cudaError_t run_timed(const struct product_variant *v, const struct proof *x, float *ms)
+{
+    cuda_try_begin();
+    *ms = time_of(v, x);
+#ifdef CUDA_EMULATED
+    if (hook.spoil == PRODUCT_FAILING_LATE && strcmp(v->name, hook.name) == 0 && ++hook.n_timed == N_RANKINGS)
+        cuda_note(cudaErrorNotSupported, "a product that fails on purpose");
+#endif
+    int err = cuda_wait();
+    cudaError_t tried = cuda_try_end();
+    return err && tried == cudaSuccess ? cudaErrorMemoryAllocation : tried;
+}
+
 /* Puts a variant where its time belongs; one that cannot do this shape comes behind those that can. */
 static void rank(struct ranking *r, size_t n, const struct product_variant *v, float ms)
 {
@@ -263,19 +286,61 @@ static void rank(struct ranking *r, size_t n, const struct product_variant *v, f
     r->ms[n] = ms;
 }
 
+static void unrank(struct ranking *r, const struct product_variant *v)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < N_VARIANTS; i++)
+        if (r->best[i] != v) {
+            r->best[n] = r->best[i];
+            r->ms[n++] = r->ms[i];
+        }
+    for (; n < N_VARIANTS; n++)
+        r->best[n] = NULL;
+}
+
+/* It may have done well on the shapes before. */
+static int failed_timed(size_t v, cudaError_t err)
+{
+    if (v == YARDSTICK && err == cudaErrorMemoryAllocation)
+        return HANSE_ENOMEM; /* which was logged */
+    if (v == YARDSTICK) {
+        log_error(
+            "%s: a product of integers failed when it was timed: %s; this GPU, its memory or its driver cannot be relied on",
+            cuda_gpu(), cudaGetErrorString(err));
+        return HANSE_EDEVICE;
+    }
+    for (size_t i = 0; i < N_RANKINGS; i++)
+        unrank(&rankings[0][0][0] + i, variants[v]);
+    return failed(v, err);
+}
+
+static int time_variants(struct ranking *r, const struct proof *x)
+{
+    size_t n = 0;
+    for (size_t v = 0; v < N_VARIANTS; v++) {
+        float ms = INFINITY;
+        if (why_not[v])
+            continue;
+        cudaError_t failure = works(variants[v], &x->product) ? run_timed(variants[v], x, &ms) : cudaSuccess;
+        int err = failure == cudaSuccess ? 0 : failed_timed(v, failure);
+        if (err)
+            return err;
+        if (failure == cudaSuccess)
+            rank(r, n++, variants[v], ms);
+    }
+    return 0;
+}
+
 static int time_shape(struct ranking *r, const struct proof_case *of)
 {
     struct proof x;
-    size_t n = 0;
     *r = {};
     r->of = *of;
     if (!proof_begin(&x, of))
         return why_no_case();
-    for (size_t v = 0; v < N_VARIANTS; v++)
-        if (!why_not[v])
-            rank(r, n++, variants[v], works(variants[v], &x.product) ? time_of(variants[v], &x) : INFINITY);
+    int err = time_variants(r, &x);
     proof_end(&x);
-    return cuda_wait();
+    return err ? err : cuda_wait();
 }
 
 static int time_shapes(void)

@@ -40,8 +40,8 @@ const char *product_why_not(size_t i);
 
 #ifdef CUDA_EMULATED
 /** For tests: the proof is that of a real GPU, which takes the emulation seconds; and variant `name` fails on purpose, in one output or by an error
- * of the device.  Both for the next time that a GPU is opened. */
-enum product_spoil { PRODUCT_WELL, PRODUCT_WRONG, PRODUCT_FAILING };
+ * of the device, which may come as late as when it is timed for the last time.  Both for the next time that a GPU is opened. */
+enum product_spoil { PRODUCT_WELL, PRODUCT_WRONG, PRODUCT_FAILING, PRODUCT_FAILING_LATE };
 void product_emulate_proof(bool is_thorough, const char *name, enum product_spoil spoil);
 #endif
 
