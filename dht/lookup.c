@@ -1,6 +1,7 @@
 #include "dht/lookup.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "dht/id.h"
@@ -10,8 +11,20 @@
 
 void dht_lookup_init(struct dht_lookup *lookup, const struct dht_id *target, size_t n_want, size_t n_paths)
 {
+    *lookup = (struct dht_lookup){.target = *target};
+    dht_lookup_restart(lookup, n_want, n_paths);
+}
+
+void dht_lookup_fini(struct dht_lookup *lookup)
+{
+    free(lookup->candidate);
+    lookup->candidate = NULL;
+    lookup->n = lookup->capacity = 0;
+}
+
+void dht_lookup_restart(struct dht_lookup *lookup, size_t n_want, size_t n_paths)
+{
     assert(n_paths >= 1 && n_paths <= DHT_PATHS_MAX);
-    lookup->target = *target;
     lookup->n_want = n_want;
     lookup->n_paths = n_paths;
     lookup->n = 0;
@@ -35,10 +48,24 @@ static bool is_same(const struct dht_candidate *c, const struct dht_id *id, cons
     return dht_id_equal(&c->id, id) || (!addr_is_local(addr) && dht_id_same_subnet(&c->addr, addr));
 }
 
+static bool grow(struct dht_lookup *lookup)
+{
+    size_t capacity = lookup->capacity ? 2 * lookup->capacity : 24;
+    capacity = capacity < DHT_LOOKUP_MAX ? capacity : DHT_LOOKUP_MAX;
+    if (lookup->capacity == capacity)
+        return false;
+    struct dht_candidate *candidate = realloc(lookup->candidate, capacity * sizeof *candidate);
+    if (!candidate)
+        return false;
+    lookup->candidate = candidate;
+    lookup->capacity = capacity;
+    return true;
+}
+
 /* A full list forgets its farthest candidate that was not asked yet. */
 static bool make_room(struct dht_lookup *lookup, size_t at)
 {
-    if (lookup->n < DHT_LOOKUP_MAX)
+    if (lookup->n < lookup->capacity || grow(lookup))
         return true;
     for (size_t i = lookup->n; i-- > at;)
         if (lookup->candidate[i].step == DHT_STEP_NEW || lookup->candidate[i].step == DHT_STEP_FAILED) {

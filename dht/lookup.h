@@ -7,6 +7,7 @@
  * overdue (SLOW) no longer holds up the walk, but may still answer.  A walk of several paths asks each node on one path
  * only, so that liars met on one cannot steer the others; v4 and v6 nodes walk apart (BEP 32).
  * The walk is over when on every path the `n_want` nearest that are not lost have answered.
+ * Candidates are allotted as they are learned of; without memory the farthest make way sooner.
  */
 #ifndef DHT_LOOKUP_H
 #define DHT_LOOKUP_H
@@ -36,11 +37,17 @@ struct dht_lookup {
     struct dht_id target;
     size_t n_want;  /* nearest to hear from, on each path */
     size_t n_paths; /* per family */
-    size_t n;
-    struct dht_candidate candidate[DHT_LOOKUP_MAX]; /* nearest first */
+    size_t n, capacity;
+    struct dht_candidate *candidate; /* nearest first */
 };
 
 void dht_lookup_init(struct dht_lookup *lookup, const struct dht_id *target, size_t n_want, size_t n_paths);
+
+/** Also for one that is all zeros. */
+void dht_lookup_fini(struct dht_lookup *lookup);
+
+/** Begins anew towards the same target; also for one of which only the target is known. */
+void dht_lookup_restart(struct dht_lookup *lookup, size_t n_want, size_t n_paths);
 
 /** Starts path `path` (modulo how many there are) at a node of ours.  NULL when it is not taken. */
 struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, size_t path);
@@ -51,7 +58,7 @@ struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct d
  */
 void dht_lookup_learn(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path);
 
-/** The candidate to ask now, already marked ASKED; or NULL. */
+/** The candidate to ask now, already marked ASKED; or NULL.  Candidates are valid until the next start, learn or rename. */
 struct dht_candidate *dht_lookup_next(struct dht_lookup *lookup);
 
 /** The candidate at an address, or NULL. */

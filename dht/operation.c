@@ -7,13 +7,25 @@
 
 #define MANY_NODES 32 /* with fewer nodes known, disjoint paths would all be the same few */
 
+/* What the task cannot do without. */
+static bool add_parts(struct dht_operation *op, enum dht_task task)
+{
+    if (dht_task_carries_entry(task))
+        return (op->raw = calloc(1, DHT_ENTRY_MAX)) != NULL;
+    if (task == DHT_TASK_PUT || task == DHT_TASK_GET)
+        return (op->item = calloc(1, sizeof *op->item)) != NULL;
+    return true;
+}
+
 struct dht_operation *dht_operation_new(struct dht *dht, uint64_t now_us, enum dht_task task, const struct dht_id *target)
 {
     if (dht->n_operations >= DHT_OPERATIONS_MAX)
         return NULL;
     struct dht_operation *op = calloc(1, sizeof *op), **end = &dht->first;
-    if (!op)
+    if (!op || !add_parts(op, task)) {
+        dht_operation_free(op);
         return NULL;
+    }
     op->number = ++dht->n_started;
     op->task = task;
     op->is_due = true;
@@ -31,8 +43,12 @@ void dht_operation_free(struct dht_operation *op)
 {
     if (!op)
         return;
+    dht_lookup_fini(&op->lookup);
+    free(op->raw);
     free(op->entry);
+    free(op->page);
     free(op->peer);
+    free(op->item);
     free(op);
 }
 
@@ -94,7 +110,7 @@ static void start_at_table(struct dht *dht, struct dht_operation *op, size_t n_m
 
 static void start_at_route(struct dht_operation *op, const struct dht_route *route)
 {
-    dht_lookup_init(&op->lookup, &route->key, DHT_K / 2, 1);
+    dht_lookup_restart(&op->lookup, DHT_K / 2, 1);
     for (size_t i = 0; i < route->n; i++) {
         const struct dht_candidate *old = &route->holder[i];
         struct dht_candidate *c = dht_lookup_start(&op->lookup, &old->id, &old->addr, 0);
@@ -113,7 +129,7 @@ static void start_at_both_ends(struct dht *dht, struct dht_operation *op)
 {
     struct dht_upkeep *u = &dht->upkeep;
     struct dht_id target = op->lookup.target;
-    dht_lookup_init(&op->lookup, &target, DHT_K, 2);
+    dht_lookup_restart(&op->lookup, DHT_K, 2);
     if (u->hint.family != 0)
         (void)dht_lookup_start(&op->lookup, &u->hint_id, &u->hint, 1);
     for (int i = 0; i < 2; i++) {
@@ -133,16 +149,14 @@ static void start_at_both_ends(struct dht *dht, struct dht_operation *op)
 static void start_cold(struct dht *dht, struct dht_operation *op)
 {
     size_t n_paths = op->task == DHT_TASK_BUCKET || dht_n_nodes(dht) < MANY_NODES ? 1 : DHT_PATHS_MAX;
-    struct dht_id target = op->lookup.target;
-    dht_lookup_init(&op->lookup, &target, DHT_K, n_paths);
+    dht_lookup_restart(&op->lookup, DHT_K, n_paths);
     op->is_warm = false;
     start_at_table(dht, op, n_paths == 1 ? DHT_K : DHT_PATHS_MAX * DHT_K / 2);
 }
 
 static void start_at_heir(struct dht_operation *op)
 {
-    struct dht_id target = op->lookup.target;
-    dht_lookup_init(&op->lookup, &target, 1, 1);
+    dht_lookup_restart(&op->lookup, 1, 1);
     (void)dht_lookup_start(&op->lookup, &op->heir.id, &op->heir.addr, 0);
 }
 

@@ -3,6 +3,7 @@
  *
  * operation.c moves them: it starts them in order, asks along the walk, repeats once what is late, ends them at their
  * deadline.  task.c says what each kind asks, keeps and hands over.  An operation ends exactly once.
+ * While it waits in line it has little more than its name; the rest is allotted as the walk goes on.
  */
 #ifndef DHT_OPERATION_H
 #define DHT_OPERATION_H
@@ -53,17 +54,17 @@ struct dht_operation {
     size_t n_in_air; /* stores and pages */
     size_t n_stored;
 
-    uint8_t raw[DHT_ENTRY_MAX]; /* publish, store, handover: the signed entry */
+    uint8_t *raw; /* publish, store, handover: room for the signed entry */
     size_t n_raw;
     struct dht_entry *entry; /* read: what was found, ordered by writer */
     size_t n_entries, entries_capacity;
-    struct dht_page page[DHT_READ_HOLDERS_MAX];
-    size_t n_pages;
+    struct dht_page *page; /* read: holders that have more */
+    size_t n_pages, pages_capacity;
     struct addr *peer; /* get_peers: what was found */
     size_t n_peers;
-    struct dht_heir heir; /* handover: whom for */
-    struct peer_id given; /* handover: writer of the last entry; valid when n_raw > 0 */
-    struct dht_item item; /* put: what; get: its salt, then the best found */
+    struct dht_heir heir;  /* handover: whom for */
+    struct peer_id given;  /* handover: writer of the last entry; valid when n_raw > 0 */
+    struct dht_item *item; /* put: what; get: its salt, then the best found */
     bool has_item;
     uint16_t port; /* announce: ours */
 
@@ -97,6 +98,8 @@ void dht_task_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key
 /** The operation begins: what can be had without asking anybody. */
 void dht_task_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op);
 bool dht_task_is_write(enum dht_task task);
+/** True when it brings signed entries of the directory to others. */
+bool dht_task_carries_entry(enum dht_task task);
 /** The question that a step of the walk asks `c`. */
 void dht_task_question(const struct dht *dht, const struct dht_operation *op, const struct dht_candidate *c,
                        struct dht_message *m);

@@ -113,7 +113,7 @@ void dht_put(struct dht *dht, uint64_t now_us, const struct dht_item *item,
         stored_nowhere(done, arg, now_us);
         return;
     }
-    op->item = *item;
+    *op->item = *item;
     op->done.stored = done;
     op->arg = arg;
 }
@@ -122,20 +122,20 @@ void dht_get(struct dht *dht, uint64_t now_us, const struct dht_id *target, cons
              void (*done)(void *arg, uint64_t now_us, const struct dht_item *item), void *arg)
 {
     struct dht_operation *op = NULL;
-    if (n_salt <= sizeof op->item.salt)
+    if (n_salt <= sizeof op->item->salt)
         op = dht_operation_new(dht, now_us, DHT_TASK_GET, target);
     if (!op) {
         done(arg, now_us, NULL);
         return;
     }
     if (n_salt > 0)
-        memcpy(op->item.salt, salt, n_salt);
-    op->item.n_salt = n_salt;
+        memcpy(op->item->salt, salt, n_salt);
+    op->item->n_salt = n_salt;
     op->done.item = done;
     op->arg = arg;
 }
 
-static bool carries_entry(enum dht_task task)
+bool dht_task_carries_entry(enum dht_task task)
 {
     return task == DHT_TASK_PUBLISH || task == DHT_TASK_STORE || task == DHT_TASK_HANDOVER;
 }
@@ -156,7 +156,7 @@ void dht_task_question(const struct dht *dht, const struct dht_operation *op, co
     } else if (op->task == DHT_TASK_PUT || op->task == DHT_TASK_GET) {
         m->method = DHT_GET;
         m->n_pad += op->task == DHT_TASK_GET ? PAD_ITEM : PAD_TOKEN;
-    } else if (carries_entry(op->task) && !c->is_foreign) {
+    } else if (dht_task_carries_entry(op->task) && !c->is_foreign) {
         m->method = DHT_HANSE_GET;
         m->has_max = true; /* none: only the way and a token */
     } else if (op->task == DHT_TASK_READ && !c->is_foreign) {
@@ -185,11 +185,11 @@ bool dht_task_is_write(enum dht_task task)
 
 void dht_task_write(const struct dht_operation *op, const struct dht_candidate *c, struct dht_message *m)
 {
-    const struct dht_item *item = &op->item;
+    const struct dht_item *item = op->item;
     m->has_target = true;
     m->target = op->lookup.target;
     m->token = (struct dht_span){c->token, c->n_token};
-    if (carries_entry(op->task)) {
+    if (dht_task_carries_entry(op->task)) {
         m->method = DHT_HANSE_PUT;
         m->entries = (struct dht_span){op->raw, op->n_raw};
     } else if (op->task == DHT_TASK_ANNOUNCE) {
@@ -299,9 +299,20 @@ static bool take_entries(struct dht *dht, uint64_t now_us, struct dht_operation 
     return true;
 }
 
+static bool grow_pages(struct dht_operation *op)
+{
+    size_t capacity = op->pages_capacity ? 2 * op->pages_capacity : 4;
+    struct dht_page *page = realloc(op->page, capacity * sizeof *page);
+    if (!page)
+        return false;
+    op->page = page;
+    op->pages_capacity = capacity;
+    return true;
+}
+
 static struct dht_page *new_page(struct dht_operation *op, const struct dht_candidate *c)
 {
-    if (op->n_pages == DHT_READ_HOLDERS_MAX)
+    if (op->n_pages == DHT_READ_HOLDERS_MAX || (op->n_pages == op->pages_capacity && !grow_pages(op)))
         return NULL;
     struct dht_page *page = &op->page[op->n_pages++];
     *page = (struct dht_page){.addr = c->addr, .n_token = c->n_token};
@@ -339,9 +350,9 @@ static void keep_peers(struct dht_operation *op, const struct addr *peer, size_t
 static void keep_item(struct dht_operation *op, const struct dht_item *item)
 {
     struct dht_id target = dht_item_target(item);
-    if (!dht_id_equal(&target, &op->lookup.target) || (op->has_item && item->seq <= op->item.seq) || !dht_item_verify(item))
+    if (!dht_id_equal(&target, &op->lookup.target) || (op->has_item && item->seq <= op->item->seq) || !dht_item_verify(item))
         return;
-    op->item = *item;
+    *op->item = *item;
     op->has_item = true;
 }
 
@@ -352,8 +363,8 @@ static void item_heard(struct dht_operation *op, const struct dht_message *m)
     if (!m->v.bytes || dht_item_take(&item, m, &error) != 0)
         return;
     if (item.is_mutable) { /* an answer does not repeat the salt */
-        memcpy(item.salt, op->item.salt, sizeof item.salt);
-        item.n_salt = op->item.n_salt;
+        memcpy(item.salt, op->item->salt, sizeof item.salt);
+        item.n_salt = op->item->n_salt;
     }
     keep_item(op, &item);
 }
@@ -372,7 +383,7 @@ struct dht_page *dht_task_heard(struct dht *dht, uint64_t now_us, struct dht_ope
 
 bool dht_task_is_satisfied(const struct dht_operation *op)
 {
-    return op->task == DHT_TASK_GET && op->has_item && !op->item.is_mutable;
+    return op->task == DHT_TASK_GET && op->has_item && !op->item->is_mutable;
 }
 
 /* -- At the end of the walk ------------------------------------------------------------------------------------ */
@@ -443,7 +454,7 @@ bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op
     if (op->task == DHT_TASK_HANDOVER)
         return dht_handover_next(dht, now_us, op);
     if (op->task == DHT_TASK_PUT && is_near(dht, op))
-        op->n_stored += dht_items_store(&dht->items, &op->item, NULL, now_us) == 0;
+        op->n_stored += dht_items_store(&dht->items, op->item, NULL, now_us) == 0;
     return dht_task_is_write(op->task);
 }
 
@@ -474,7 +485,7 @@ static void end_get(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     const struct dht_item *own = dht_items_find(&dht->items, &op->lookup.target, now_us);
     if (own)
         keep_item(op, own);
-    op->done.item(op->arg, now_us, op->has_item ? &op->item : NULL);
+    op->done.item(op->arg, now_us, op->has_item ? op->item : NULL);
 }
 
 void dht_task_end(struct dht *dht, uint64_t now_us, struct dht_operation *op)

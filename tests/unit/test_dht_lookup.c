@@ -48,6 +48,7 @@ START_TEST(the_nearest_are_asked_a_few_at_a_time)
     }
     ck_assert(dht_lookup_is_done(&l)); /* without the late one, since eight others answered */
     ck_assert_uint_eq(dht_lookup_n_answered(&l), DHT_K);
+    dht_lookup_fini(&l);
 }
 END_TEST
 
@@ -60,6 +61,7 @@ START_TEST(few_nodes_are_waited_for)
     ck_assert(!dht_lookup_is_done(&l));
     l.candidate[1].step = DHT_STEP_FAILED;
     ck_assert(dht_lookup_is_done(&l));
+    dht_lookup_fini(&l);
 }
 END_TEST
 
@@ -77,6 +79,7 @@ START_TEST(paths_share_no_node)
         n[c->path]++;
     for (int i = 0; i < 4; i++)
         ck_assert_uint_eq(n[i], DHT_ALPHA_MANY);
+    dht_lookup_fini(&l);
 }
 END_TEST
 
@@ -97,6 +100,28 @@ START_TEST(one_subnet_has_one_candidate_and_ids_must_fit)
         dht_lookup_learn(&l, &id, &addr, 0);
     }
     ck_assert_uint_eq(l.n, 2);
+    dht_lookup_fini(&l);
+}
+END_TEST
+
+START_TEST(a_walk_keeps_the_nearest_up_to_its_ceiling)
+{
+    static struct dht_lookup l;
+    struct dht_id target = {{0}};
+    dht_lookup_init(&l, &target, DHT_K, 1);
+    for (unsigned i = 0; i < 200; i++) {
+        struct dht_id id = near((i * 77) % 200);
+        struct addr addr = at(10, 0, 1, (uint8_t)i);
+        dht_lookup_learn(&l, &id, &addr, 0);
+        ck_assert_uint_eq(l.n, i < DHT_LOOKUP_MAX ? i + 1 : DHT_LOOKUP_MAX);
+        ck_assert_uint_le(l.capacity, DHT_LOOKUP_MAX);
+    }
+    for (unsigned i = 0; i < DHT_LOOKUP_MAX; i++)
+        ck_assert_uint_eq(l.candidate[i].id.byte[19], i + 1);
+    dht_lookup_restart(&l, DHT_K, 1);
+    ck_assert_uint_eq(l.n, 0);
+    dht_lookup_fini(&l);
+    dht_lookup_fini(&l); /* once more is as good */
 }
 END_TEST
 
@@ -108,6 +133,7 @@ int main(void)
     tcase_add_test(all, few_nodes_are_waited_for);
     tcase_add_test(all, paths_share_no_node);
     tcase_add_test(all, one_subnet_has_one_candidate_and_ids_must_fit);
+    tcase_add_test(all, a_walk_keeps_the_nearest_up_to_its_ceiling);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
