@@ -278,8 +278,6 @@ void dht_answer(struct dht *dht, uint64_t now_us, const struct addr *from, const
     a.reply.has_id = true;
     a.reply.id = dht_half_of(dht, from)->table.own;
     act(&a);
-    uint8_t bytes[DHT_DATAGRAM_MAX];
-    if (dht_krpc_encode(&a.reply, bytes, a.max) > 0)
-        dht_send(dht, from, &a.reply);
+    dht_send(dht, from, &a.reply, a.max);
     dht_upkeep_asked(dht, now_us, from, m);
 }

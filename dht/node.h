@@ -135,7 +135,8 @@ struct dht_half *dht_half_of(struct dht *dht, const struct addr *addr);
 size_t dht_n_nodes(const struct dht *dht);
 /** DHT_WANT_... when both families are in use, else 0. */
 unsigned dht_want(const struct dht *dht);
-void dht_send(struct dht *dht, const struct addr *to, const struct dht_message *m);
+/** Sends what has at most `max` bytes; a longer one not at all. */
+void dht_send(struct dht *dht, const struct addr *to, const struct dht_message *m, size_t max);
 /** Sends a query (id, tid, ro are filled in).  NULL when too many are in the air. */
 struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct addr *to, struct dht_message *m,
                                 enum dht_role role, uint64_t operation);
