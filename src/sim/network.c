@@ -59,35 +59,16 @@ struct sim_end {
 
 /* -- Delays ----------------------------------------------------------------------------------------- */
 
-/* -ln of a uniform number in (0, 1]: IEEE additions, products and quotients only, so the same on every machine.
- * ln m = 2 atanh((m - 1) / (m + 1)), whose series needs eight terms for m < 2. */
-static double exponential(struct rng *rng)
-{
-    uint64_t u = (uint64_t)rng_u32(rng) + 1;
-    int k = 63 - __builtin_clzll(u);
-    double m = (double)u / (double)(UINT64_C(1) << k);
-    double s = (m - 1) / (m + 1), power = s, sum = 0;
-    for (int i = 1; i < 17; i += 2, power *= s * s)
-        sum += power / i;
-    return (double)(32 - k) * 0.69314718055994531 - 2 * sum;
-}
-
-static uint64_t draw_delay(struct world *world)
-{
-    const struct world_config *config = &world->config;
-    uint64_t spread = config->delay_mean_us > config->delay_min_us ? config->delay_mean_us - config->delay_min_us : 0;
-    return config->delay_min_us + (spread ? (uint64_t)((double)spread * exponential(&world->network)) : 0);
-}
-
 static bool chance(struct rng *rng, double p)
 {
     return p > 0 && (double)rng_u32(rng) < p * 4294967296.0;
 }
 
 /* The delay of a frame, with the retransmissions that the datagram loss of this world would cause. */
-static uint64_t draw_frame_delay(struct world *world)
+static uint64_t frame_delay(const struct world_node *from, const struct world_node *to)
 {
-    uint64_t delay = draw_delay(world), pause = 2 * world->config.delay_mean_us;
+    struct world *world = from->world;
+    uint64_t delay = sim_path_delay(world, from, to), pause = 2 * world->config.delay_mean_us;
     if (pause < RETRANSMIT_MIN_US)
         pause = RETRANSMIT_MIN_US;
     for (int i = 0; i < RETRANSMITS_MAX && chance(&world->network, world->config.datagram_loss); i++, pause *= 2)
@@ -100,11 +81,9 @@ static uint64_t draw_frame_delay(struct world *world)
 static void carry_datagram(struct world_node *from, struct world_node *to, const void *bytes, size_t n)
 {
     struct world *world = from->world;
-    struct sim_event *event = sim_schedule(world, world->now_us + draw_delay(world), SIM_DATAGRAM);
+    struct sim_event *event = sim_schedule_datagram(world, world->now_us + sim_path_delay(world, from, to), bytes, n);
     event->node = to;
     event->from = from->addr;
-    buf_init(&event->bytes, IO_DATAGRAM_MAX);
-    buf_append(&event->bytes, bytes, n);
 }
 
 void sim_datagram(void *ctx, const struct addr *addr, const void *bytes, size_t n)
@@ -167,7 +146,7 @@ static void drop_all(struct sim_end *end)
     while (end->held_first) {
         struct sim_event *event = end->held_first;
         end->held_first = event->next;
-        sim_event_free(event);
+        sim_event_free(&end->node->world->pool, event);
     }
     end->held_last = NULL;
 }
@@ -223,7 +202,7 @@ static void finish_frame(struct sim_end *end)
 {
     struct message *message = end->frame;
     struct lane *lane = message == end->urgent.first ? &end->urgent : &end->normal;
-    uint64_t delay_us = draw_frame_delay(end->node->world);
+    uint64_t delay_us = frame_delay(end->node, end->other->node);
     message->n_sent += end->frame_bytes;
     end->n_queued -= end->frame_bytes;
     end->frame = NULL;
@@ -277,7 +256,7 @@ static void say_down(struct sim_end *end, int err)
 /* Both directions of a link that one side has closed, once the last byte is out. */
 static void finish_close(struct sim_end *end)
 {
-    arrive(end, draw_delay(end->node->world), SIM_DOWN)->err = HANSE_ECLOSED;
+    arrive(end, sim_path_delay(end->node->world, end->node, end->other->node), SIM_DOWN)->err = HANSE_ECLOSED;
     struct sim_event *own = sim_schedule(end->node->world, end->node->world->now_us, SIM_DOWN);
     own->link = end->id;
 }
@@ -334,7 +313,8 @@ io_link sim_link_open(void *ctx, const struct addr *to, const struct peer_id *ex
     }
     register_end(world, &end[0], node);
     /* TCP takes a round trip, then the hello of TLS goes out: the third leg reaches the other side. */
-    uint64_t time_us = world->now_us + draw_frame_delay(world) + draw_frame_delay(world) + draw_frame_delay(world);
+    const struct world_node *there = sim_node_at(world, to);
+    uint64_t time_us = world->now_us + frame_delay(node, there) + frame_delay(node, there) + frame_delay(node, there);
     sim_schedule(world, time_us, SIM_CONNECT)->link = end[0].id;
     return end[0].id;
 }
@@ -396,12 +376,12 @@ static void connect_arrives(struct sim_end *end)
         return;
     }
     if (end->has_expect && !peer_id_equal(&end->expect, &to->peer)) {
-        fail_at(end, world->now_us + draw_frame_delay(world), HANSE_EIDENTITY);
+        fail_at(end, world->now_us + frame_delay(end->node, to), HANSE_EIDENTITY);
         return;
     }
     register_end(world, end->other, to);
     end->other->state = END_CONNECTING;
-    arrive(end->other, draw_frame_delay(world), SIM_UP);
+    arrive(end->other, frame_delay(to, end->node), SIM_UP);
 }
 
 static void say_up(struct sim_end *end)
@@ -411,7 +391,7 @@ static void say_up(struct sim_end *end)
     event.from = seen_at(end);
     end->state = END_UP;
     if (!end->is_incoming && end->other->state != END_DOWN)
-        arrive(end, draw_frame_delay(end->node->world), SIM_UP); /* our certificate, which the other side waits for */
+        arrive(end, frame_delay(end->node, end->other->node), SIM_UP); /* our certificate, which the other side waits for */
     struct world *world = end->node->world;
     tell(end->node, end->life, &event);
     end = find_end(world, event.link); /* what it heard may have made it stop */
@@ -433,9 +413,10 @@ static bool hold(struct sim_end *end, struct sim_event *event)
 {
     if (!event->is_carried || !sim_is_cut(end->node, end->other->node))
         return false;
-    struct sim_event *copy = sim_need(1, sizeof *copy);
-    *copy = *event;
-    copy->next = NULL;
+    struct sim_event *copy = sim_event_new(&end->node->world->pool, 0);
+    copy->kind = event->kind;
+    copy->err = event->err;
+    copy->bytes = event->bytes;
     event->bytes = (struct buf){0};
     if (end->held_last)
         end->held_last->next = copy;
@@ -451,10 +432,11 @@ static void release_held(struct sim_end *end)
     end->held_first = end->held_last = NULL;
     while (event) {
         struct sim_event *next = event->next;
-        struct sim_event *again = arrive(end->other, draw_frame_delay(end->node->world), event->kind);
+        struct sim_event *again = arrive(end->other, frame_delay(end->other->node, end->node), event->kind);
         again->err = event->err;
         again->bytes = event->bytes;
-        free(event);
+        event->bytes = (struct buf){0};
+        sim_event_free(&end->node->world->pool, event);
         event = next;
     }
 }
@@ -507,7 +489,7 @@ static struct sim_end *first_of_life(const struct world_node *node)
 static void reset(struct sim_end *end)
 {
     if (end->other->node && end->other->state != END_DOWN)
-        arrive(end, draw_delay(end->node->world), SIM_DOWN)->err = HANSE_ECLOSED;
+        arrive(end, sim_path_delay(end->node->world, end->node, end->other->node), SIM_DOWN)->err = HANSE_ECLOSED;
     end_down(end);
 }
 
@@ -546,6 +528,17 @@ void sim_network_cut(struct world_node *a, struct world_node *b, bool is_cut)
     for (struct sim_end *end = b->end; end; end = end->next)
         if (end->other->node == a && end->state != END_DOWN)
             cut_end(end, is_cut);
+}
+
+void sim_network_part(struct world *world, bool is_parted)
+{
+    for (size_t i = 0; i < world->n_ends; i++) {
+        struct sim_end *end = world->end[i];
+        if (!end || end->state == END_DOWN || !end->other->node || end->node->group == end->other->node->group)
+            continue;
+        if (is_parted || !sim_is_cut(end->node, end->other->node))
+            cut_end(end, is_parted);
+    }
 }
 
 void sim_network_fini(struct world *world)

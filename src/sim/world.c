@@ -8,19 +8,31 @@
 #include "sim/inside.h"
 
 #define NODES_MAX ((size_t)1 << 24) /* numbers that fit 10.x.y.z */
-#define NODE_PORT 4100
-#define STUCK_EVENTS 10000000u /* so many at one moment: some machine wants ticks without end */
-#define TRACE_HEAD_BYTES 96
+#define STUCK_EVENTS 10000000u      /* so many at one moment: some machine wants ticks without end */
+#define TRACE_HEAD_BYTES 40
 
 /* -- Scheduling ------------------------------------------------------------------------------------- */
 
-struct sim_event *sim_schedule(struct world *world, uint64_t time_us, enum sim_kind kind)
+static void schedule(struct world *world, struct sim_event *event, uint64_t time_us, enum sim_kind kind)
 {
-    struct sim_event *event = sim_need(1, sizeof *event);
     event->time_us = time_us;
     event->number = ++world->n_numbers;
     event->kind = kind;
-    sim_queue_push(&world->queue, event);
+    sim_heap_push(&world->queue, (struct sim_due){time_us, event->number, event});
+}
+
+struct sim_event *sim_schedule(struct world *world, uint64_t time_us, enum sim_kind kind)
+{
+    struct sim_event *event = sim_event_new(&world->pool, 0);
+    schedule(world, event, time_us, kind);
+    return event;
+}
+
+struct sim_event *sim_schedule_datagram(struct world *world, uint64_t time_us, const void *bytes, size_t n)
+{
+    struct sim_event *event = sim_event_new(&world->pool, n);
+    memcpy(event->datagram, bytes, n);
+    schedule(world, event, time_us, SIM_DATAGRAM);
     return event;
 }
 
@@ -32,48 +44,90 @@ struct sim_event *sim_schedule_node(struct world_node *node, uint64_t time_us, e
     return event;
 }
 
-/* Keeps one tick in the queue, early enough.  One that turns out too early is put off when it comes. */
+static void placed(void *what, size_t i)
+{
+    struct world_node *node = what;
+    node->tick_i = i;
+}
+
+static void forget_tick(struct world_node *node)
+{
+    if (node->tick_i != SIM_NO_TICK)
+        (void)sim_heap_take(&node->world->ticks, node->tick_i);
+    node->tick_i = SIM_NO_TICK;
+}
+
+/* Has the node's tick come when its machine wants it. */
 static void plan_tick(struct world_node *node, uint64_t earliest_us)
 {
+    struct world *world = node->world;
     uint64_t want_us = node->machine.deadline(node->machine.self);
-    if (want_us == IO_NEVER)
+    if (want_us == IO_NEVER) {
+        forget_tick(node);
         return;
+    }
     if (want_us < earliest_us)
         want_us = earliest_us;
-    if (node->is_tick_set && node->tick_us <= want_us)
-        return;
-    struct sim_event *event = sim_schedule_node(node, want_us, SIM_TICK);
-    node->is_tick_set = true;
-    node->tick_us = want_us;
-    node->tick_number = event->number;
+    if (node->tick_i == SIM_NO_TICK)
+        sim_heap_push(&world->ticks, (struct sim_due){want_us, ++world->n_numbers, node});
+    else if (world->ticks.due[node->tick_i].time_us != want_us)
+        sim_heap_change(&world->ticks, node->tick_i, want_us, ++world->n_numbers);
 }
 
 /* -- The trace -------------------------------------------------------------------------------------- */
 
-/* trace' = SHA-256(trace || time | node | kind | link | err | peer | n_bytes | bytes) */
+/* trace' = SHA-256(trace || what was told): called when the buffer is full, since a hash for each event would cost more than
+ * most events do. */
+static struct hash trace_of(const struct world *world)
+{
+    struct hash_stream stream;
+    if (world->n_told == 0)
+        return world->trace;
+    hash_begin(&stream);
+    hash_add(&stream, world->trace.byte, sizeof world->trace.byte);
+    hash_add(&stream, world->told, world->n_told);
+    return hash_end(&stream);
+}
+
+static void tell(struct world *world, const void *bytes, size_t n)
+{
+    while (n > 0) {
+        size_t part = SIM_TRACE_BYTES - world->n_told;
+        part = n < part ? n : part;
+        memcpy(world->told + world->n_told, bytes, part);
+        world->n_told += part;
+        bytes = (const uint8_t *)bytes + part;
+        n -= part;
+        if (world->n_told == SIM_TRACE_BYTES) {
+            world->trace = trace_of(world);
+            world->n_told = 0;
+        }
+    }
+}
+
+static uint8_t *put(uint8_t *out, uint64_t v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint8_t)(v >> 8 * i);
+    return out + n;
+}
+
+/* Told of an event: time | node | kind | err | link | n_bytes | bytes */
 static void trace_add(struct world *world, uint64_t node, uint32_t kind, const struct io_event *event)
 {
-    struct buf head;
-    struct hash_stream stream;
-    uint8_t bytes[TRACE_HEAD_BYTES];
-    buf_init(&head, sizeof bytes);
-    buf_append(&head, world->trace.byte, sizeof world->trace.byte);
-    wire_put_u64(&head, world->now_us);
-    wire_put_u64(&head, node);
-    wire_put_u32(&head, kind);
-    if (event) {
-        wire_put_u32(&head, (uint32_t)-event->err);
-        wire_put_u64(&head, event->link);
-        wire_put_u64(&head, event->n_bytes);
-    }
-    assert(head.err == 0);
-    hash_begin(&stream);
-    hash_add(&stream, head.bytes, head.n);
-    if (event && event->n_bytes)
-        hash_add(&stream, event->bytes, event->n_bytes);
-    world->trace = hash_end(&stream);
+    static const struct io_event none;
+    uint8_t head[TRACE_HEAD_BYTES], *at = head;
+    event = event ? event : &none;
+    at = put(at, world->now_us, 8);
+    at = put(at, node, 8);
+    at = put(at, kind, 4);
+    at = put(at, (uint32_t)-event->err, 4);
+    at = put(at, event->link, 8);
+    at = put(at, event->n_bytes, 8);
+    assert(at == head + sizeof head);
+    tell(world, head, sizeof head);
+    tell(world, event->bytes, event->n_bytes);
     world->n_events++;
-    buf_fini(&head);
 }
 
 /* -- Delivery --------------------------------------------------------------------------------------- */
@@ -89,30 +143,27 @@ void sim_deliver(struct world_node *node, const struct io_event *event)
         plan_tick(node, event->kind == IO_TICK ? world->now_us + 1 : world->now_us);
 }
 
-static void deliver_tick(struct world_node *node, const struct sim_event *event)
+static void deliver_tick(struct world_node *node)
 {
     struct io_event io = {.kind = IO_TICK};
-    if (!node->is_tick_set || node->tick_number != event->number)
-        return; /* an earlier one took its place */
-    node->is_tick_set = false;
-    if (node->machine.deadline(node->machine.self) <= node->world->now_us)
-        sim_deliver(node, &io);
-    else
-        plan_tick(node, node->world->now_us);
+    forget_tick(node);
+    sim_deliver(node, &io);
 }
 
 static void deliver_datagram(struct world_node *node, const struct sim_event *event)
 {
-    struct io_event io = {.kind = IO_DATAGRAM, .from = event->from, .bytes = event->bytes.bytes, .n_bytes = event->bytes.n};
+    struct io_event io = {.kind = IO_DATAGRAM, .from = event->from, .bytes = event->datagram, .n_bytes = event->n_inline};
     sim_deliver(node, &io);
 }
 
 /* The work's own number marks what it writes until its result has come. */
 static void run_work(struct world_node *node, const struct sim_event *event)
 {
-    sim_disk_begin(node->files, event->number);
+    if (node->files)
+        sim_disk_begin(node->files, event->number);
     event->work->run(event->work);
-    sim_disk_begin(node->files, 0);
+    if (node->files)
+        sim_disk_begin(node->files, 0);
     struct sim_event *done = sim_schedule_node(node, node->world->now_us + event->work->cost_us, SIM_WORK_DONE);
     done->work = event->work;
     done->number_cut = event->number;
@@ -121,7 +172,8 @@ static void run_work(struct world_node *node, const struct sim_event *event)
 static void finish_work(struct world_node *node, const struct sim_event *event)
 {
     struct io_event io = {.kind = IO_WORK_DONE, .work = event->work};
-    sim_disk_commit(node->files, event->number_cut);
+    if (node->files)
+        sim_disk_commit(node->files, event->number_cut);
     sim_deliver(node, &io);
 }
 
@@ -136,9 +188,6 @@ static void happen_to_node(struct world_node *node, const struct sim_event *even
         break;
     case SIM_STOP:
         sim_deliver(node, &stop);
-        break;
-    case SIM_TICK:
-        deliver_tick(node, event);
         break;
     case SIM_DATAGRAM:
         deliver_datagram(node, event);
@@ -178,17 +227,42 @@ static void move_clock(struct world *world, uint64_t time_us)
     }
 }
 
+static void next_event(struct world *world)
+{
+    struct sim_event *event = sim_heap_take(&world->queue, 0).what;
+    move_clock(world, event->time_us);
+    happen(world, event);
+    sim_event_free(&world->pool, event);
+}
+
+/* True when a tick is what comes next. */
+static bool is_tick_next(const struct world *world)
+{
+    const struct sim_due *event = world->queue.due, *tick = world->ticks.due;
+    if (world->queue.n == 0 || world->ticks.n == 0)
+        return world->ticks.n > 0;
+    return tick->time_us != event->time_us ? tick->time_us < event->time_us : tick->number < event->number;
+}
+
+/* When the next thing happens; IO_NEVER when nothing is left. */
+static uint64_t next_us(const struct world *world)
+{
+    if (world->queue.n + world->ticks.n == 0)
+        return IO_NEVER;
+    return is_tick_next(world) ? world->ticks.due->time_us : world->queue.due->time_us;
+}
+
 uint64_t world_run(struct world *world, uint64_t time_us)
 {
-    const struct sim_event *first;
     world->is_stopped = false;
-    while (!world->is_stopped && (first = sim_queue_first(&world->queue)) && first->time_us <= time_us) {
-        struct sim_event *event = sim_queue_pop(&world->queue);
-        move_clock(world, event->time_us);
-        happen(world, event);
-        sim_event_free(event);
-    }
-    if (!world->is_stopped && sim_queue_first(&world->queue))
+    while (!world->is_stopped && world->queue.n + world->ticks.n > 0 && next_us(world) <= time_us)
+        if (is_tick_next(world)) {
+            move_clock(world, world->ticks.due->time_us);
+            deliver_tick(world->ticks.due->what);
+        } else {
+            next_event(world);
+        }
+    if (!world->is_stopped && world->queue.n + world->ticks.n > 0)
         world->now_us = time_us;
     return world->now_us;
 }
@@ -205,7 +279,7 @@ uint64_t world_now(const struct world *world)
 
 struct hash world_trace(const struct world *world)
 {
-    return world->trace;
+    return trace_of(world);
 }
 
 uint64_t world_n_events(const struct world *world)
@@ -234,8 +308,10 @@ static void effect_stopped(void *ctx, int err)
     struct world_node *node = ctx;
     node->result = err;
     sim_network_leave(node, true);
-    sim_disk_commit_all(node->files);
+    if (node->files)
+        sim_disk_commit_all(node->files);
     node->is_running = false;
+    forget_tick(node);
 }
 
 static const struct io_ops effects = {
@@ -260,6 +336,8 @@ int world_new(const struct world_config *config, struct world **out)
     rng_init(&world->network, config->seed, "sim-network");
     rng_init(&world->faults, config->seed, "sim-faults");
     rng_init(&world->ids, config->seed, "sim-ids");
+    world->ticks.placed = placed;
+    sim_path_init(world);
     *out = world;
     return 0;
 }
@@ -277,30 +355,16 @@ void world_free(struct world *world)
     if (!world)
         return;
     sim_network_fini(world);
-    sim_queue_fini(&world->queue);
+    while (world->queue.n > 0)
+        sim_event_free(&world->pool, world->queue.due[--world->queue.n].what);
+    sim_heap_fini(&world->queue);
+    sim_heap_fini(&world->ticks);
+    sim_pool_fini(&world->pool);
     for (size_t i = 0; i < world->n_nodes; i++)
         free_node(world->node[i]);
     free(world->node);
+    free(world->slot);
     free(world);
-}
-
-static struct addr address_of(size_t number)
-{
-    struct addr addr = {.family = 4, .port = NODE_PORT};
-    size_t host = number + 1;
-    addr.ip[0] = 10;
-    addr.ip[1] = (uint8_t)(host >> 16);
-    addr.ip[2] = (uint8_t)(host >> 8);
-    addr.ip[3] = (uint8_t)host;
-    return addr;
-}
-
-struct world_node *sim_node_at(const struct world *world, const struct addr *addr)
-{
-    if (addr->family != 4 || addr->ip[0] != 10)
-        return NULL;
-    size_t host = (size_t)addr->ip[1] << 16 | (size_t)addr->ip[2] << 8 | addr->ip[3];
-    return host >= 1 && host <= world->n_nodes ? world->node[host - 1] : NULL;
 }
 
 int world_add(struct world *world, struct world_node **out)
@@ -321,11 +385,10 @@ int world_add(struct world *world, struct world_node **out)
     }
     node->world = world;
     node->number = world->n_nodes;
-    node->addr = address_of(node->number);
+    sim_address_draw(world, node);
+    node->tick_i = SIM_NO_TICK;
     node->peer = key_peer_id(node->key);
     node->io = (struct io){&effects, node};
-    node->files = sim_disk_new(&world->faults);
-    node->disk = (struct disk){&sim_disk_ops, node->files};
     world->node[world->n_nodes++] = node;
     *out = node;
     return 0;
@@ -336,8 +399,19 @@ const struct io *world_io(struct world_node *node)
     return &node->io;
 }
 
+/* Most nodes of a large world never ask for theirs. */
+static struct sim_disk *files(struct world_node *node)
+{
+    if (!node->files) {
+        node->files = sim_disk_new(&node->world->faults);
+        node->disk = (struct disk){&sim_disk_ops, node->files};
+    }
+    return node->files;
+}
+
 const struct disk *world_disk(struct world_node *node)
 {
+    (void)files(node);
     return &node->disk;
 }
 
@@ -371,10 +445,16 @@ void world_start(struct world_node *node, const struct io_machine *machine)
     assert(!node->is_running);
     node->machine = *machine;
     node->is_running = true;
-    node->is_tick_set = false;
+    node->tick_i = SIM_NO_TICK;
     node->result = 0;
     node->life++;
     sim_schedule_node(node, node->world->now_us, SIM_START);
+}
+
+void world_touch(struct world_node *node)
+{
+    if (node->is_running)
+        plan_tick(node, node->world->now_us);
 }
 
 void world_ask_stop(struct world_node *node)
@@ -388,24 +468,28 @@ void world_crash(struct world_node *node)
     if (!node->is_running)
         return;
     sim_network_leave(node, false);
-    sim_disk_crash(node->files);
+    if (node->files)
+        sim_disk_crash(node->files);
     node->is_running = false;
+    forget_tick(node);
 }
 
 void world_disk_fault_rate(struct world_node *node, double rate)
 {
-    sim_disk_set_fault_rate(node->files, rate);
+    sim_disk_set_fault_rate(files(node), rate);
 }
 
 bool world_disk_spoil(struct world_node *node, const char *name)
 {
-    return sim_disk_spoil(node->files, name);
+    return sim_disk_spoil(files(node), name);
 }
 
 /* -- Cuts ------------------------------------------------------------------------------------------- */
 
 static void set_cut(struct world_node *node, size_t number, bool is_cut)
 {
+    if (!is_cut && number / 8 >= node->cut_bytes)
+        return;
     if (number / 8 >= node->cut_bytes) {
         size_t n = number / 8 + 1;
         node->cut = sim_grow(node->cut, n, 1);
@@ -418,14 +502,32 @@ static void set_cut(struct world_node *node, size_t number, bool is_cut)
 
 bool sim_is_cut(const struct world_node *a, const struct world_node *b)
 {
+    if (a->world->is_parted && a->group != b->group)
+        return true;
     return b->number / 8 < a->cut_bytes && (a->cut[b->number / 8] >> b->number % 8 & 1);
 }
 
 void world_cut(struct world_node *a, struct world_node *b, bool is_cut)
 {
-    if (a == b || sim_is_cut(a, b) == is_cut)
+    bool was_cut = sim_is_cut(a, b);
+    if (a == b)
         return;
     set_cut(a, b->number, is_cut);
     set_cut(b, a->number, is_cut);
-    sim_network_cut(a, b, is_cut);
+    if (sim_is_cut(a, b) != was_cut)
+        sim_network_cut(a, b, is_cut);
+}
+
+void world_set_group(struct world_node *node, uint32_t group)
+{
+    assert(!node->world->is_parted);
+    node->group = group;
+}
+
+void world_part(struct world *world, bool is_parted)
+{
+    if (world->is_parted == is_parted)
+        return;
+    world->is_parted = is_parted;
+    sim_network_part(world, is_parted);
 }

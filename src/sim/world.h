@@ -16,11 +16,14 @@
 
 struct world_config {
     uint64_t seed;
-    uint64_t delay_min_us, delay_mean_us; /* one way: the minimum plus an exponential part */
+    uint64_t delay_min_us, delay_mean_us; /* one way: the minimum plus an exponential part, drawn anew for each packet */
+    uint64_t rtt_median_us;               /* not 0: instead, each pair of nodes has a round trip of its own, lognormal, */
+    uint32_t rtt_sigma_percent;           /* with this deviation of its logarithm, at most 100 */
     double datagram_loss;                 /* 0..1 */
     double datagram_duplicate;
     double bytes_per_s;          /* of a link, each way; 0: unlimited */
     uint64_t connect_timeout_us; /* a link to nobody, or into a partition, fails after this */
+    bool is_public;              /* addresses all over the internet, no two alike, instead of in 10/8 */
 };
 
 struct world;
@@ -29,7 +32,7 @@ struct world_node; /* one machine with an address, a key, a disk */
 HANSE_MUST_USE int world_new(const struct world_config *config, struct world **out);
 void world_free(struct world *world);
 
-/** Adds a node: address 10.x.y.z:4100 by its number, key and seeds drawn from the world's seed, an empty disk. */
+/** Adds a node: address 10.x.y.z:4100 by its number (or drawn from the internet's), key and seeds drawn from the world's seed, an empty disk. */
 HANSE_MUST_USE int world_add(struct world *world, struct world_node **out);
 const struct io *world_io(struct world_node *node);
 const struct disk *world_disk(struct world_node *node);
@@ -39,6 +42,9 @@ uint64_t world_seed(struct world_node *node); /* fresh for each call */
 
 /** Starts a machine on the node: IO_START comes at the present time.  Keeps nothing but the pointers in `machine`. */
 void world_start(struct world_node *node, const struct io_machine *machine);
+
+/** A machine that was called from outside may want its tick sooner now. */
+void world_touch(struct world_node *node);
 
 /** True from world_start() until a crash or until the machine has called io->stopped. */
 bool world_is_running(const struct world_node *node);
@@ -64,6 +70,12 @@ void world_crash(struct world_node *node);
 
 /** Cuts (or heals) all traffic between two nodes; links across it go down after the timeout. */
 void world_cut(struct world_node *a, struct world_node *b, bool is_cut);
+
+/** Puts the node into a group; all begin in group 0.  Not while the groups are parted. */
+void world_set_group(struct world_node *node, uint32_t group);
+
+/** Cuts (or heals) all traffic between nodes of different groups, whatever world_cut() says of single pairs. */
+void world_part(struct world *world, bool is_parted);
 
 /** Has the world call `run(arg)` at a virtual time. */
 void world_at(struct world *world, uint64_t time_us, void (*run)(void *arg, uint64_t now_us), void *arg);

@@ -240,7 +240,13 @@ static void babble(struct toy *toy, uint64_t now_us, const struct io_event *even
 
 static struct hash run_chatter(uint64_t seed, double loss, uint64_t *n_events)
 {
-    struct world_config config = {seed, 5000, 20000, loss, 0.1, 1e5, 1000000};
+    struct world_config config = {.seed = seed,
+                                  .delay_min_us = 5000,
+                                  .delay_mean_us = 20000,
+                                  .datagram_loss = loss,
+                                  .datagram_duplicate = 0.1,
+                                  .bytes_per_s = 1e5,
+                                  .connect_timeout_us = 1000000};
     struct world *world;
     ck_assert_int_eq(world_new(&config, &world), 0);
     memset(chatter_work, 0, sizeof chatter_work);
