@@ -19,7 +19,7 @@ int dht_new(const struct dht_config *config, const struct io *io, uint64_t now_u
     dht->config = *config;
     dht->io = *io;
     dht->peer = key_peer_id(config->key);
-    dht->wake_us = IO_NEVER;
+    dht->wake_us = dht->publish_us = IO_NEVER;
     dht->now_us = now_us;
     rng_init(&dht->rng, config->seed, "dht");
     for (int i = 0; i < 2; i++) {
@@ -51,6 +51,8 @@ void dht_free(struct dht *dht)
     dht_items_fini(&dht->items);
     dht_peers_fini(&dht->peers);
     dht_directory_fini(&dht->directory);
+    free(dht->heir);
+    free(dht->upkeep.join);
     free(dht);
 }
 

@@ -4,6 +4,7 @@
  * Of those neighbours the GIVERS nearest to a key give; entries are signed, so it does not matter who brings them.  The newcomer
  * is asked for a token once a key and then gets one entry after the other, never two at a time: a few hundred bytes a
  * round trip for each of at most BUSY_MAX newcomers. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "dht/id.h"
@@ -47,6 +48,8 @@ void dht_handover_node(struct dht *dht, uint64_t now_us, const struct dht_id *id
 {
     if (dht->directory.n == 0 || dht->n_heirs == DHT_HEIRS_MAX)
         return; /* the writers will find those who came in a crowd */
+    if (!dht->heir && !(dht->heir = calloc(DHT_HEIRS_MAX, sizeof *dht->heir)))
+        return;
     dht->heir[dht->n_heirs++] = (struct dht_heir){.id = *id, .addr = *addr};
     dht->wake_us = now_us;
 }
@@ -55,6 +58,10 @@ static void forget(struct dht *dht, size_t i)
 {
     dht->n_heirs--;
     memmove(&dht->heir[i], &dht->heir[i + 1], (dht->n_heirs - i) * sizeof dht->heir[0]);
+    if (dht->n_heirs == 0) {
+        free(dht->heir);
+        dht->heir = NULL;
+    }
 }
 
 /* Begins with the next key of an heir; false when it has everything. */

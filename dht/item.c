@@ -89,14 +89,15 @@ int dht_item_take(struct dht_item *item, const struct dht_message *m, int *error
 
 void dht_items_init(struct dht_items *items)
 {
-    items->n = 0;
+    *items = (struct dht_items){0};
 }
 
 void dht_items_fini(struct dht_items *items)
 {
     for (size_t i = 0; i < items->n; i++)
         free(items->held[i]);
-    items->n = 0;
+    free(items->held);
+    dht_items_init(items);
 }
 
 static struct dht_held_item *find(const struct dht_items *items, const struct dht_id *target)
@@ -120,10 +121,23 @@ static int check_seq(const struct dht_item *old, const struct dht_item *item, co
     return item->seq == old->seq && !is_same ? DHT_ERROR_SEQ : 0;
 }
 
+static bool grow(struct dht_items *items)
+{
+    if (items->n < items->capacity)
+        return true;
+    size_t capacity = items->capacity ? 2 * items->capacity : 8;
+    struct dht_held_item **held = realloc(items->held, capacity * sizeof *held);
+    if (!held)
+        return false;
+    items->held = held;
+    items->capacity = capacity;
+    return true;
+}
+
 static struct dht_held_item *slot_new(struct dht_items *items)
 {
     if (items->n < DHT_ITEMS_MAX) {
-        struct dht_held_item *held = calloc(1, sizeof *held);
+        struct dht_held_item *held = grow(items) ? calloc(1, sizeof *held) : NULL;
         if (held)
             items->held[items->n++] = held;
         return held;

@@ -19,8 +19,8 @@ struct dht_held_item {
 };
 
 struct dht_items {
-    size_t n;
-    struct dht_held_item *held[DHT_ITEMS_MAX];
+    size_t n, capacity;
+    struct dht_held_item **held;
 };
 
 void dht_items_init(struct dht_items *items);

@@ -61,8 +61,8 @@ struct dht_join {
 };
 
 struct dht_upkeep {
-    struct dht_join join[DHT_JOIN_MAX];
-    size_t n_join;
+    struct dht_join *join;
+    size_t n_join, joins_capacity;
     size_t n_attempts; /* since the last dht_join(), or since we lost everybody */
     bool is_alone, has_company;
     uint64_t join_us;       /* when join addresses that did not answer are tried again */
@@ -118,11 +118,12 @@ struct dht {
     struct dht_operation *first; /* operations in the order they were asked for */
     size_t n_operations;
     uint64_t n_started; /* numbers them */
-    struct dht_publication *publication[DHT_PUBLICATIONS_MAX];
-    size_t n_publications;
-    uint64_t entry_seq; /* of the last entry of dht_store_entry() */
+    struct dht_publication **publication;
+    size_t n_publications, publications_capacity;
+    uint64_t publish_us; /* nothing is published again before */
+    uint64_t entry_seq;  /* of the last entry of dht_store_entry() */
     struct dht_upkeep upkeep;
-    struct dht_heir heir[DHT_HEIRS_MAX]; /* in the order they came */
+    struct dht_heir *heir; /* DHT_HEIRS_MAX in the order they came; allotted while there are any */
     size_t n_heirs;
     uint64_t now_us;  /* of the last event */
     uint32_t rtt_us;  /* of all nodes, smoothed */

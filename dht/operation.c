@@ -162,7 +162,7 @@ static void start_at_heir(struct dht_operation *op)
 
 static void start(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
-    struct dht_route *route = NULL;
+    const struct dht_route *route = NULL;
     if (op->task == DHT_TASK_READ)
         route = dht_routes_find(&dht->routes, &op->lookup.target, now_us);
     op->phase = DHT_PHASE_WALKING;

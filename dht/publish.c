@@ -28,13 +28,26 @@ static struct dht_publication *find(const struct dht *dht, const struct dht_id *
     return NULL;
 }
 
+static bool grow(struct dht *dht)
+{
+    if (dht->n_publications < dht->publications_capacity)
+        return true;
+    size_t capacity = dht->publications_capacity ? 2 * dht->publications_capacity : 8;
+    struct dht_publication **publication = realloc(dht->publication, capacity * sizeof *publication);
+    if (!publication)
+        return false;
+    dht->publication = publication;
+    dht->publications_capacity = capacity;
+    return true;
+}
+
 static struct dht_publication *add(struct dht *dht, const struct dht_id *key)
 {
     if (dht->n_publications == DHT_PUBLICATIONS_MAX) {
         log_error("dht: %d directory keys are published already; publish fewer rows", DHT_PUBLICATIONS_MAX);
         return NULL;
     }
-    struct dht_publication *p = calloc(1, sizeof *p);
+    struct dht_publication *p = grow(dht) ? calloc(1, sizeof *p) : NULL;
     if (!p)
         return NULL;
     p->key = *key;
@@ -55,13 +68,20 @@ void dht_publications_free(struct dht *dht)
 {
     while (dht->n_publications > 0)
         free(dht->publication[--dht->n_publications]);
+    free(dht->publication);
+}
+
+static void plan(struct dht *dht, struct dht_publication *p, uint64_t at_us)
+{
+    p->next_us = at_us;
+    dht->publish_us = at_us < dht->publish_us ? at_us : dht->publish_us;
 }
 
 /* To be stored now, or right after the store that is under way. */
 static void store_soon(struct dht *dht, uint64_t now_us, struct dht_publication *p)
 {
     p->is_changed = true;
-    p->next_us = now_us;
+    plan(dht, p, now_us);
     p->gap_us = GAP_MIN_US;
     dht->wake_us = now_us;
 }
@@ -116,7 +136,7 @@ void dht_publications_joined(struct dht *dht, uint64_t now_us)
         struct dht_publication *p = dht->publication[i];
         p->n_looks = 0;
         if (p->next_us > now_us + look_pause_us[0])
-            p->next_us = now_us + look_pause_us[0];
+            plan(dht, p, now_us + look_pause_us[0]);
     }
 }
 
@@ -157,19 +177,8 @@ size_t dht_publication_entry(struct dht *dht, uint64_t now_us, const struct dht_
     return dht_entry_encode(&entry, key, dht->config.key, raw);
 }
 
-void dht_publications_run(struct dht *dht, uint64_t now_us)
-{
-    for (size_t i = 0; i < dht->n_publications; i++) {
-        struct dht_publication *p = dht->publication[i];
-        if (p->is_storing || p->next_us > now_us)
-            continue;
-        p->is_storing = true;
-        p->is_changed = false;
-        dht_task_publish(dht, now_us, &p->key);
-    }
-}
-
-uint64_t dht_publications_deadline(const struct dht *dht)
+/* Those under way are planned anew when they are stored. */
+static uint64_t first_due(const struct dht *dht)
 {
     uint64_t first = IO_NEVER;
     for (size_t i = 0; i < dht->n_publications; i++) {
@@ -180,18 +189,38 @@ uint64_t dht_publications_deadline(const struct dht *dht)
     return first;
 }
 
+void dht_publications_run(struct dht *dht, uint64_t now_us)
+{
+    if (now_us < dht->publish_us)
+        return;
+    for (size_t i = 0; i < dht->n_publications; i++) {
+        struct dht_publication *p = dht->publication[i];
+        if (p->is_storing || p->next_us > now_us)
+            continue;
+        p->is_storing = true;
+        p->is_changed = false;
+        dht_task_publish(dht, now_us, &p->key);
+    }
+    dht->publish_us = first_due(dht);
+}
+
+uint64_t dht_publications_deadline(const struct dht *dht)
+{
+    return dht->publish_us;
+}
+
 static bool belongs_at(const struct dht_publication *p, const struct dht_id *id)
 {
     return p->n_near < DHT_K || dht_id_compare(&p->key, id, &p->near[DHT_K - 1]) < 0;
 }
 
 /* An early store, with growing pauses; the regular one stands when it comes sooner. */
-static void hurry(struct dht_publication *p)
+static void hurry(struct dht *dht, struct dht_publication *p)
 {
     uint64_t at = p->stored_us + p->gap_us;
     if (p->is_storing || at >= p->next_us)
         return;
-    p->next_us = at;
+    plan(dht, p, at);
     p->gap_us = 2 * p->gap_us < GAP_MAX_US ? 2 * p->gap_us : GAP_MAX_US;
     p->is_early = true;
 }
@@ -201,7 +230,7 @@ void dht_publications_node(struct dht *dht, uint64_t now_us, const struct dht_id
     for (size_t i = 0; i < dht->n_publications; i++) {
         struct dht_publication *p = dht->publication[i];
         if (belongs_at(p, id) && p->stored_us != 0)
-            hurry(p);
+            hurry(dht, p);
         if (p->next_us <= now_us)
             dht->wake_us = now_us;
     }
@@ -254,20 +283,20 @@ void dht_publication_stored(struct dht *dht, uint64_t now_us, const struct dht_i
     p->is_storing = false;
     p->stored_us = now_us;
     if (p->is_changed) { /* other bytes or another address meanwhile: whoever waits, waits for those */
-        p->next_us = now_us;
+        plan(dht, p, now_us);
         dht->wake_us = now_us;
         return;
     }
     if (p->is_withdrawn) {
         forget(dht, p);
     } else {
-        p->next_us = now_us + next_pause(dht, p, lookup ? remember_nearest(p, lookup) : 0);
+        plan(dht, p, now_us + next_pause(dht, p, lookup ? remember_nearest(p, lookup) : 0));
         p->done = NULL;
         if (!p->is_early)
             p->gap_us = GAP_MIN_US;
         p->is_early = false;
         if (lookup && has_missed(dht, p, lookup))
-            hurry(p);
+            hurry(dht, p);
     }
     if (done)
         done(arg, now_us, n_stored);

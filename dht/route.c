@@ -6,49 +6,80 @@
 
 void dht_routes_init(struct dht_routes *routes)
 {
-    routes->route = NULL;
+    *routes = (struct dht_routes){0};
 }
 
 void dht_routes_fini(struct dht_routes *routes)
 {
+    for (size_t i = 0; i < routes->n; i++)
+        free(routes->route[i]);
     free(routes->route);
-    routes->route = NULL;
+    dht_routes_init(routes);
 }
 
-struct dht_route *dht_routes_find(const struct dht_routes *routes, const struct dht_id *key, uint64_t now_us)
+/* Where the route of a key is kept, or NULL. */
+static struct dht_route **find(const struct dht_routes *routes, const struct dht_id *key)
 {
-    for (size_t i = 0; routes->route && i < DHT_ROUTES_MAX; i++) {
-        struct dht_route *route = &routes->route[i];
-        if (route->walked_us != 0 && dht_id_equal(&route->key, key))
-            return now_us - route->walked_us <= DHT_ROUTE_US ? route : NULL;
-    }
+    for (size_t i = 0; i < routes->n; i++)
+        if (dht_id_equal(&routes->route[i]->key, key))
+            return &routes->route[i];
     return NULL;
 }
 
-static struct dht_route *slot_for(struct dht_routes *routes, const struct dht_id *key)
+const struct dht_route *dht_routes_find(const struct dht_routes *routes, const struct dht_id *key, uint64_t now_us)
 {
-    struct dht_route *oldest = &routes->route[0];
-    for (size_t i = 0; i < DHT_ROUTES_MAX; i++) {
-        struct dht_route *route = &routes->route[i];
-        if (route->walked_us != 0 && dht_id_equal(&route->key, key))
-            return route;
-        if (route->walked_us < oldest->walked_us)
-            oldest = route;
-    }
-    return oldest;
+    struct dht_route **route = find(routes, key);
+    return route && (*route)->n > 0 && now_us - (*route)->walked_us <= DHT_ROUTE_US ? *route : NULL;
 }
 
+static bool grow(struct dht_routes *routes)
+{
+    if (routes->n < routes->capacity)
+        return true;
+    size_t capacity = routes->capacity ? 2 * routes->capacity : 4;
+    struct dht_route **route = realloc(routes->route, capacity * sizeof *route);
+    if (!route)
+        return false;
+    routes->route = route;
+    routes->capacity = capacity;
+    return true;
+}
+
+/* The place for a route: where one of this key is, a new one, or else that of the oldest.  NULL without memory. */
+static struct dht_route **place_for(struct dht_routes *routes, const struct dht_id *key)
+{
+    struct dht_route **place = find(routes, key);
+    if (place)
+        return place;
+    if (routes->n < DHT_ROUTES_MAX) {
+        if (!grow(routes))
+            return NULL;
+        routes->route[routes->n] = NULL;
+        return &routes->route[routes->n++];
+    }
+    place = &routes->route[0];
+    for (size_t i = 1; i < routes->n; i++)
+        if (routes->route[i]->walked_us < (*place)->walked_us)
+            place = &routes->route[i];
+    return place;
+}
+
+/* A cache: without memory we only walk more. */
 void dht_routes_keep(struct dht_routes *routes, struct dht_lookup *lookup, uint64_t now_us)
 {
-    if (!routes->route)
-        routes->route = calloc(DHT_ROUTES_MAX, sizeof *routes->route);
-    if (!routes->route)
-        return; /* a cache: without memory we only walk more */
-    struct dht_route *route = slot_for(routes, &lookup->target);
     struct dht_candidate *nearest[2 * DHT_K];
+    size_t n = dht_lookup_closest(lookup, DHT_K, nearest, 2 * DHT_K);
+    struct dht_route *route = malloc(sizeof *route + n * sizeof route->holder[0]);
+    struct dht_route **place = route ? place_for(routes, &lookup->target) : NULL;
+    if (!place) {
+        free(route);
+        return;
+    }
     route->key = lookup->target;
-    route->n = dht_lookup_closest(lookup, DHT_K, nearest, 2 * DHT_K);
-    route->walked_us = route->n > 0 ? now_us : 0;
-    for (size_t i = 0; i < route->n; i++)
+    route->walked_us = n > 0 ? now_us : 0;
+    route->n = n;
+    for (size_t i = 0; i < n; i++)
         route->holder[i] = *nearest[i];
+    free(*place);
+    *place = route;
 }

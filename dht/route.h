@@ -13,22 +13,23 @@
 
 struct dht_route {
     struct dht_id key;
-    uint64_t walked_us; /* when it was walked; 0: nothing here */
+    uint64_t walked_us; /* when it was walked; 0: nobody answered */
     size_t n;
-    struct dht_candidate holder[2 * DHT_K];
+    struct dht_candidate holder[];
 };
 
 struct dht_routes {
-    struct dht_route *route; /* DHT_ROUTES_MAX of them, allotted when the first is kept */
+    size_t n, capacity;
+    struct dht_route **route;
 };
 
 void dht_routes_init(struct dht_routes *routes);
 void dht_routes_fini(struct dht_routes *routes);
 
 /** The route of a key while it is fresh, or NULL. */
-struct dht_route *dht_routes_find(const struct dht_routes *routes, const struct dht_id *key, uint64_t now_us);
+const struct dht_route *dht_routes_find(const struct dht_routes *routes, const struct dht_id *key, uint64_t now_us);
 
-/** Keeps who answered nearest to the key of a walk that is over; the oldest route makes way. */
+/** Keeps who answered nearest to the key of a walk that is over; the oldest of DHT_ROUTES_MAX makes way. */
 void dht_routes_keep(struct dht_routes *routes, struct dht_lookup *lookup, uint64_t now_us);
 
 #endif

@@ -1,4 +1,5 @@
 /* What a node does unasked: finding a first node, keeping its tables fresh, learning its own address. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "dht/id.h"
@@ -44,11 +45,24 @@ static struct dht_join *find_join(struct dht *dht, const struct addr *addr)
     return NULL;
 }
 
+static bool grow_joins(struct dht_upkeep *u)
+{
+    if (u->n_join < u->joins_capacity)
+        return true;
+    size_t capacity = u->joins_capacity ? 2 * u->joins_capacity : 4;
+    struct dht_join *join = realloc(u->join, capacity * sizeof *join);
+    if (!join)
+        return false;
+    u->join = join;
+    u->joins_capacity = capacity;
+    return true;
+}
+
 void dht_join(struct dht *dht, uint64_t now_us, const struct addr *addr)
 {
     struct dht_upkeep *u = &dht->upkeep;
     struct dht_join *join = find_join(dht, addr);
-    if (!join && u->n_join == DHT_JOIN_MAX)
+    if (!join && (u->n_join == DHT_JOIN_MAX || !grow_joins(u)))
         return;
     if (!join)
         join = &u->join[u->n_join++];
