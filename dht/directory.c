@@ -8,6 +8,7 @@
 void dht_directory_init(struct dht_directory *directory)
 {
     *directory = (struct dht_directory){0};
+    dht_subnets_init(&directory->subnets, 0);
 }
 
 void dht_directory_fini(struct dht_directory *directory)
@@ -15,6 +16,7 @@ void dht_directory_fini(struct dht_directory *directory)
     for (size_t i = 0; i < directory->n; i++)
         free(directory->record[i]);
     free(directory->record);
+    dht_subnets_fini(&directory->subnets);
     dht_directory_init(directory);
 }
 
@@ -43,19 +45,24 @@ static bool is_over(const struct dht_record *record, uint64_t now_us)
     return record->expiry_s <= now_us / 1000000;
 }
 
+/* Records of `key`, and how many of them came from the subnet of `source`. */
+static size_t count_key(const struct dht_directory *directory, const struct dht_id *key, const struct addr *source,
+                        size_t *n_both)
+{
+    static const uint8_t first[sizeof(struct peer_id)];
+    size_t start = find(directory, key, first), i = start;
+    bool is_local = addr_is_local(source);
+    *n_both = 0;
+    for (; i < directory->n && dht_id_equal(&directory->record[i]->key, key); i++)
+        *n_both += !is_local && dht_id_same_subnet(&directory->record[i]->source, source);
+    return i - start;
+}
+
 static bool is_full(const struct dht_directory *directory, const struct dht_id *key, const struct addr *source)
 {
-    size_t n_key = 0, n_subnet = 0, n_both = 0;
-    for (size_t i = 0; i < directory->n; i++) {
-        const struct dht_record *record = directory->record[i];
-        bool is_key = dht_id_equal(&record->key, key);
-        bool is_subnet = !addr_is_local(source) && dht_id_same_subnet(&record->source, source);
-        n_key += is_key;
-        n_subnet += is_subnet;
-        n_both += is_key && is_subnet;
-    }
-    return directory->n >= DHT_DIRECTORY_MAX || n_key >= DHT_DIRECTORY_KEY_MAX || n_subnet >= DHT_DIRECTORY_SUBNET_MAX ||
-           n_both >= DHT_DIRECTORY_SUBNET_KEY_MAX;
+    size_t n_both, n_key = count_key(directory, key, source, &n_both);
+    return directory->n >= DHT_DIRECTORY_MAX || n_key >= DHT_DIRECTORY_KEY_MAX ||
+           dht_subnets_count(&directory->subnets, source) >= DHT_DIRECTORY_SUBNET_MAX || n_both >= DHT_DIRECTORY_SUBNET_KEY_MAX;
 }
 
 static int grow(struct dht_directory *directory)
@@ -87,6 +94,12 @@ static struct dht_record *record_new(const struct dht_id *key, const struct dht_
     return record;
 }
 
+static void drop(struct dht_directory *directory, struct dht_record *record)
+{
+    dht_subnets_remove(&directory->subnets, &record->source);
+    free(record);
+}
+
 /* Two entries with one seq are a writer's mistake; all holders keep the same one, whichever came first. */
 static int compare_seq(const struct dht_record *old, const struct dht_entry *entry, struct dht_span raw)
 {
@@ -116,10 +129,12 @@ int dht_directory_store(struct dht_directory *directory, const struct dht_id *ke
     if (err)
         return err;
     struct dht_record *record = record_new(key, entry, raw, source);
-    if (!record)
+    if (!record || dht_subnets_add(&directory->subnets, source) != 0) {
+        free(record);
         return HANSE_ENOMEM;
+    }
     if (is_known) {
-        free(directory->record[i]);
+        drop(directory, directory->record[i]);
     } else {
         memmove(&directory->record[i + 1], &directory->record[i], (directory->n - i) * sizeof *directory->record);
         directory->n++;
@@ -147,7 +162,7 @@ void dht_directory_expire(struct dht_directory *directory, uint64_t now_us)
     size_t n = 0;
     for (size_t i = 0; i < directory->n; i++) {
         if (is_over(directory->record[i], now_us))
-            free(directory->record[i]);
+            drop(directory, directory->record[i]);
         else
             directory->record[n++] = directory->record[i];
     }

@@ -9,6 +9,7 @@
 #define DHT_DIRECTORY_H
 
 #include "dht/entry.h"
+#include "dht/subnet.h"
 
 #define DHT_DIRECTORY_MAX 8192
 #define DHT_DIRECTORY_KEY_MAX 512
@@ -28,6 +29,7 @@ struct dht_record {
 struct dht_directory {
     size_t n, capacity;
     struct dht_record **record;
+    struct dht_subnets subnets; /* where they came from */
 };
 
 void dht_directory_init(struct dht_directory *directory);

@@ -1,0 +1,73 @@
+#include "unit.h"
+
+#include "dht/id.h"
+#include "dht/subnet.h"
+
+#define N_ADDRS 400
+
+static struct addr draw(struct rng *rng)
+{
+    bool is_v6 = rng_below(rng, 3) == 0;
+    struct addr addr = {.family = is_v6 ? 6 : 4, .port = 1};
+    addr.ip[0] = is_v6 ? 0x20 : 80;
+    addr.ip[2] = (uint8_t)rng_below(rng, 60);
+    addr.ip[is_v6 ? 6 : 3] = (uint8_t)rng_below(rng, 4); /* within the subnet */
+    return addr;
+}
+
+/* Adds and takes away at random, and holds the counts to those of a list. */
+START_TEST(counts_are_those_of_a_list)
+{
+    struct rng rng;
+    struct dht_subnets subnets;
+    struct addr held[N_ADDRS];
+    size_t n = 0;
+    rng_init(&rng, (uint64_t)_i, "subnets");
+    dht_subnets_init(&subnets, rng_u32(&rng));
+    for (int turn = 0; turn < 4000; turn++) {
+        bool is_growing = turn / 1000 % 2 == 0;
+        if (n < N_ADDRS && rng_below(&rng, 3) < (is_growing ? 2 : 1)) {
+            held[n] = draw(&rng);
+            ck_assert_int_eq(dht_subnets_add(&subnets, &held[n++]), 0);
+        } else if (n > 0) {
+            size_t i = rng_below(&rng, n);
+            dht_subnets_remove(&subnets, &held[i]);
+            held[i] = held[--n];
+        }
+        struct addr addr = draw(&rng);
+        size_t n_same = 0;
+        for (size_t i = 0; i < n; i++)
+            n_same += dht_id_same_subnet(&held[i], &addr);
+        if (dht_subnets_count(&subnets, &addr) != n_same)
+            ck_abort_msg("a count is wrong");
+    }
+    while (n > 0)
+        dht_subnets_remove(&subnets, &held[--n]);
+    ck_assert_uint_eq(subnets.n, 0);
+    dht_subnets_fini(&subnets);
+}
+END_TEST
+
+START_TEST(local_addresses_are_not_counted)
+{
+    struct dht_subnets subnets;
+    struct addr addr = {.family = 4, .ip = {10, 0, 0, 1}, .port = 1}, none = {0};
+    dht_subnets_init(&subnets, 1);
+    ck_assert_int_eq(dht_subnets_add(&subnets, &addr), 0);
+    ck_assert_int_eq(dht_subnets_add(&subnets, &none), 0); /* ourselves */
+    ck_assert_uint_eq(dht_subnets_count(&subnets, &addr), 0);
+    ck_assert_uint_eq(subnets.capacity, 0);
+    dht_subnets_remove(&subnets, &addr);
+    dht_subnets_fini(&subnets);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dht-subnet");
+    TCase *all = tcase_create("subnet");
+    tcase_add_loop_test(all, counts_are_those_of_a_list, 0, 8);
+    tcase_add_test(all, local_addresses_are_not_counted);
+    suite_add_tcase(suite, all);
+    return unit_run(suite);
+}
