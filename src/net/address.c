@@ -154,3 +154,9 @@ int address_bind_any(struct address_pair *out)
     out->udp = bind_one(&out->at, SOCK_DGRAM);
     return out->udp >= 0 ? 0 : explain(&out->at, 1, errno);
 }
+
+int address_bind_udp(struct addr *at, int *fd)
+{
+    *fd = bind_one(at, SOCK_DGRAM);
+    return *fd >= 0 ? 0 : explain(at, 1, errno);
+}

@@ -28,4 +28,7 @@ HANSE_MUST_USE int address_listen(const struct addr *listen, unsigned n_ports, s
 /** Binds UDP alone to any port of any address, v6 and v4 together where the machine has v6. */
 HANSE_MUST_USE int address_bind_any(struct address_pair *out);
 
+/** Binds UDP alone to `at` (port 0: any), whose port is filled in.  Errors as address_listen(). */
+HANSE_MUST_USE int address_bind_udp(struct addr *at, int *fd);
+
 #endif
