@@ -198,6 +198,8 @@ int cmd_bench(int argc, char **argv)
                *refused = "";
     char **operand;
     int status;
+    if (argc > 1 && strcmp(argv[1], "dht") == 0)
+        return bench_dht(argc - 1, argv + 1);
     bench.seconds = 0.2;
     const struct options_row row[] = {
         {"device", "NAME", OPTIONS_TEXT, &device, "what to time: cpu, cuda or cuda:N (default: $HANSE_DEVICE, else cpu)", 0, 0,

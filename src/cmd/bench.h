@@ -100,4 +100,7 @@ HANSE_MUST_USE int bench_experts(struct bench *bench);
 HANSE_MUST_USE int bench_operations(struct bench *bench);
 HANSE_MUST_USE int bench_links(struct bench *bench);
 
+/** hanse bench dht, which has options of its own; argv[0] is "dht".  Returns the exit status. */
+int bench_dht(int argc, char **argv);
+
 #endif

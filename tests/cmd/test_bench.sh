@@ -37,4 +37,10 @@ check test "$(grep -c '"numerics":"i8x2"' "$out")" -eq 1
 expect 0 '{"op":"axpy","shape":"65536","numerics":"f32","isa":"ref","threads":1,"ns_per_1000":' bench operations --isa ref \
     --seconds 0.001 --json
 
+# -- the DHT, with a few real nodes
+expect 64 "--nodes" bench dht --nodes 2
+expect 0 '{"op":"dht_published","run":"1"' bench dht --nodes 32 --experts 64 --runs 1 --json
+check test "$(wc -l <"$out")" -eq 1
+check grep -q '"stored":1,.*"found":1,.*"nodes":32,"experts":64,' "$out"
+
 verdict

@@ -1,0 +1,50 @@
+/* cmd/bench_dht.c - hanse bench dht: what is asked for, and which protocol runs. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/bench.h"
+#include "cmd/bench_dht.h"
+#include "cmd/options.h"
+#include "net/cores.h"
+
+double bench_median(double *x, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        for (size_t j = i; j > 0 && x[j] < x[j - 1]; j--) {
+            double larger = x[j - 1];
+            x[j - 1] = x[j];
+            x[j] = larger;
+        }
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
+int bench_dht(int argc, char **argv)
+{
+    static struct bench_dht bench = {.n_nodes = 1024, .n_experts = 16384, .n_runs = 3, .n_at_once = 16, .seed = 30};
+    char **operand;
+    int status;
+    bench.n_threads = cores_n_here() < 64 ? cores_n_here() : 64;
+    const struct options_row row[] = {
+        {"nodes", "N", OPTIONS_U64, &bench.n_nodes, "nodes in this process (default 1024)", 3, 60000, false},
+        {"experts", "N", OPTIONS_U64, &bench.n_experts, "experts to declare and to find (default 16384)", 1, 1000000, false},
+        {"runs", "N", OPTIONS_U64, &bench.n_runs, "how often all of it is done (default 3)", 1, 16, false},
+        {"at-once", "N", OPTIONS_U64, &bench.n_at_once, "nodes that join at the same time (default 16)", 1, 60000, false},
+        {"threads", "N", OPTIONS_U64, &bench.n_threads, "threads for the nodes (default: one a core)", 1, 64, false},
+        {"seed", "N", OPTIONS_U64, &bench.seed, "of keys, uids and who joins through whom (default 30)", 0, UINT32_MAX, false},
+        {"json", NULL, OPTIONS_FLAG, &bench.is_json, "print one JSON object a line", 0, 0, false},
+    };
+    const struct options_usage usage = {
+        .command = "hanse bench dht",
+        .about = "Times the DHT with many real nodes in this process, each with a key and a UDP socket on loopback: how fast "
+                 "nodes join, and what "
+                 "storing and finding the records of experts takes.",
+        .example = "hanse bench dht\nhanse bench dht --nodes 128 --experts 1024 --runs 1 --json",
+        .row = row,
+        .n_rows = sizeof row / sizeof row[0],
+    };
+    if (!options_read(&usage, argc, argv, &operand, NULL, &status))
+        return status;
+    return hanse_exit_status(bench_dht_published(&bench));
+}
