@@ -251,6 +251,11 @@ struct dht_id dht_directory_key(const struct hash *run, const char *kind, uint32
     return key;
 }
 
+bool dht_holds(const struct dht *dht, uint64_t now_us, const struct dht_id *key)
+{
+    return dht_directory_next(&dht->directory, key, NULL, now_us) != NULL;
+}
+
 struct dht_stats dht_stats(const struct dht *dht)
 {
     struct dht_stats stats = dht->stats;

@@ -118,6 +118,9 @@ void dht_read_early(struct dht *dht, uint64_t now_us, const struct dht_id *key,
                     void (*some)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n),
                     void (*done)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked), void *arg);
 
+/** True when our own store has a live entry of `key`. */
+bool dht_holds(const struct dht *dht, uint64_t now_us, const struct dht_id *key);
+
 /* -- Mainline's own: peers and items --------------------------------------------------------------- */
 
 void dht_announce_peer(struct dht *dht, uint64_t now_us, const struct dht_id *info_hash,
@@ -149,6 +152,9 @@ void dht_get(struct dht *dht, uint64_t now_us, const struct dht_id *target, cons
 struct dht_stats {
     uint64_t n_queries_in, n_queries_out, n_replies_in, n_timeouts, n_malformed, n_refused;
     uint64_t n_bytes_in, n_bytes_out;
+    uint64_t n_walks, n_walk_hops,
+        n_walk_questions; /* first reads of a key that found something: how many, how many questions one
+                                                        after the other until the first who had it, and how many in all */
     size_t n_nodes, n_entries, n_items, n_peers;
 };
 struct dht_stats dht_stats(const struct dht *dht);

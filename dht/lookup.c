@@ -97,6 +97,7 @@ static struct dht_candidate *add(struct dht_lookup *lookup, const struct dht_id 
     c->id = *id;
     c->addr = *addr;
     c->path = path;
+    c->depth = 1;
     c->is_trusted = is_trusted;
     return c;
 }
@@ -111,9 +112,11 @@ struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct d
     return add(lookup, id, addr, (uint8_t)(first_path(addr) + path % lookup->n_paths), true);
 }
 
-void dht_lookup_learn(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path)
+void dht_lookup_learn(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path, uint8_t depth)
 {
-    (void)add(lookup, id, addr, (uint8_t)(first_path(addr) + path % DHT_PATHS_MAX), false);
+    struct dht_candidate *c = add(lookup, id, addr, (uint8_t)(first_path(addr) + path % DHT_PATHS_MAX), false);
+    if (c)
+        c->depth = (uint8_t)(depth + (depth < UINT8_MAX));
 }
 
 struct dht_candidate *dht_lookup_rename(struct dht_lookup *lookup, struct dht_candidate *c, const struct dht_id *id)
@@ -122,8 +125,10 @@ struct dht_candidate *dht_lookup_rename(struct dht_lookup *lookup, struct dht_ca
     memmove(c, c + 1, (size_t)(lookup->candidate + lookup->n - c - 1) * sizeof *c);
     lookup->n--;
     c = add(lookup, id, &old.addr, old.path, old.is_trusted);
-    if (c)
-        c->step = old.step;
+    if (!c)
+        return NULL;
+    c->step = old.step;
+    c->depth = old.depth;
     return c;
 }
 

@@ -27,6 +27,7 @@ struct dht_candidate {
     struct addr addr;
     uint8_t step;
     uint8_t path;
+    uint8_t depth;   /* 1 from our own table; one more than whoever named it */
     bool is_trusted; /* from our own table, not from a stranger's answer */
     bool is_foreign; /* known not to speak our private queries */
     uint8_t n_token;
@@ -53,10 +54,10 @@ void dht_lookup_restart(struct dht_lookup *lookup, size_t n_want, size_t n_paths
 struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, size_t path);
 
 /**
- * A node that an answer on `path` named.  Not taken: what we have, what BEP 42 forbids, what lives in the subnet of one
+ * A node that an answer on `path`, of a candidate `depth` deep, named.  Not taken: what we have, what BEP 42 forbids, what lives in the subnet of one
  * that answered or waits, what is farther than all when full.
  */
-void dht_lookup_learn(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path);
+void dht_lookup_learn(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path, uint8_t depth);
 
 /** The candidate to ask now, already marked ASKED; or NULL.  Candidates are valid until the next start, learn or rename. */
 struct dht_candidate *dht_lookup_next(struct dht_lookup *lookup);

@@ -71,18 +71,26 @@ static struct dht_operation *find(struct dht *dht, uint64_t number)
 
 /* -- Asking ------------------------------------------------------------------------------------------------ */
 
+static struct dht_transaction *ask(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct addr *to,
+                                   struct dht_message *m, enum dht_role role)
+{
+    struct dht_transaction *t = dht_ask(dht, now_us, to, m, role, op->number);
+    op->n_questions += t != NULL;
+    return t;
+}
+
 static struct dht_transaction *ask_step(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c)
 {
     struct dht_message m = {0};
     dht_task_question(dht, op, c, &m);
-    return dht_ask(dht, now_us, &c->addr, &m, DHT_ROLE_STEP, op->number);
+    return ask(dht, now_us, op, &c->addr, &m, DHT_ROLE_STEP);
 }
 
 static struct dht_transaction *ask_page(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_page *page)
 {
     struct dht_message m = {0};
     dht_task_page(op, page, &m);
-    return dht_ask(dht, now_us, &page->addr, &m, DHT_ROLE_PAGE, op->number);
+    return ask(dht, now_us, op, &page->addr, &m, DHT_ROLE_PAGE);
 }
 
 static struct dht_transaction *ask_store(struct dht *dht, uint64_t now_us, struct dht_operation *op,
@@ -90,7 +98,7 @@ static struct dht_transaction *ask_store(struct dht *dht, uint64_t now_us, struc
 {
     struct dht_message m = {0};
     dht_task_write(op, c, &m);
-    return dht_ask(dht, now_us, &c->addr, &m, DHT_ROLE_STORE, op->number);
+    return ask(dht, now_us, op, &c->addr, &m, DHT_ROLE_STORE);
 }
 
 /* -- The walk ---------------------------------------------------------------------------------------------- */
@@ -238,6 +246,15 @@ static bool is_over(const struct dht_operation *op, uint64_t now_us)
     return op->phase == DHT_PHASE_STORING && op->n_in_air == 0;
 }
 
+static void count(struct dht_stats *stats, const struct dht_operation *op)
+{
+    if (op->task != DHT_TASK_READ || op->is_warm || op->n_hops == 0)
+        return;
+    stats->n_walks++;
+    stats->n_walk_hops += op->n_hops;
+    stats->n_walk_questions += op->n_questions;
+}
+
 static void end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     struct dht_operation **link = &dht->first;
@@ -245,6 +262,7 @@ static void end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
         link = &(*link)->next;
     *link = op->next;
     dht->n_operations--;
+    count(&dht->stats, op);
     dht_task_end(dht, now_us, op);
     dht_operation_free(op);
 }
@@ -303,13 +321,13 @@ static void go_on(struct dht *dht, uint64_t now_us, struct dht_operation *op, co
         op->n_in_air++;
 }
 
-static void learn_from(struct dht *dht, struct dht_operation *op, struct dht_span nodes, int family, uint8_t path)
+static void learn_from(struct dht *dht, struct dht_operation *op, struct dht_span nodes, int family, uint8_t path, uint8_t depth)
 {
     struct dht_id id;
     struct addr addr;
     for (size_t i = 0; i < DHT_NODES_MAX && dht_krpc_node(nodes, family, i, &id, &addr); i++)
         if (!dht_id_equal(&id, &dht_half_of(dht, &addr)->table.own))
-            dht_lookup_learn(&op->lookup, &id, &addr, path);
+            dht_lookup_learn(&op->lookup, &id, &addr, path, depth);
 }
 
 /* Nodes of others do not know our queries: they are asked the way only. */
@@ -340,11 +358,13 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
         c->n_token = (uint8_t)m->token.n;
         memcpy(c->token, m->token.bytes, m->token.n);
     }
-    uint8_t path = c->path;
+    uint8_t path = c->path, depth = c->depth;
     go_on(dht, now_us, op, dht_task_heard(dht, now_us, op, c, NULL, m));
+    if (op->n_hops == 0 && op->n_entries > 0)
+        op->n_hops = depth;
     if (op->phase == DHT_PHASE_WALKING && op->task != DHT_TASK_HANDOVER) {
-        learn_from(dht, op, m->nodes, 4, path);
-        learn_from(dht, op, m->nodes6, 6, path);
+        learn_from(dht, op, m->nodes, 4, path, depth);
+        learn_from(dht, op, m->nodes6, 6, path, depth);
     }
 }
 

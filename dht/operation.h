@@ -51,7 +51,9 @@ struct dht_operation {
     bool is_warm; /* walks a route that was kept */
     uint64_t deadline_us;
     struct dht_lookup lookup;
-    size_t n_in_air; /* stores and pages */
+    unsigned n_questions; /* sent, of all kinds */
+    unsigned n_hops;      /* read: depth of the first who had something; 0: nobody yet */
+    size_t n_in_air;      /* stores and pages */
     size_t n_stored;
 
     uint8_t *raw; /* publish, store, handover: room for the signed entry */

@@ -1,7 +1,6 @@
 /* cmd/sim.c - hanse sim: plays a scenario in virtual time. */
 #include "cmd/sim.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,51 +16,12 @@ static const struct sim_scenario scenario[] = {
      sim_play_smoke},
     {"hosts", "8 hosts share the experts of a run by themselves, one of them crashes for good: in the end all are hosted again",
      sim_play_hosts},
-    {"dht", "64 DHT nodes, a third of them vanish: every record of those that stay is still found", sim_play_dht},
+    {"dht",
+     "1000 DHT nodes read what others wrote; a fifth vanish, then half of the rest: every record that someone has is found",
+     sim_play_dht},
 };
 
 #define N_SCENARIOS (sizeof scenario / sizeof scenario[0])
-
-/* -- What scenarios use ----------------------------------------------------------------------------- */
-
-static double virtual_s(const struct world *world)
-{
-    return (double)(world_now(world) - SIM_EPOCH_US) / 1e6;
-}
-
-void sim_say(const struct sim_run *run, const struct world *world, const char *format, ...)
-{
-    va_list args;
-    if (run->is_quiet)
-        return;
-    va_start(args, format);
-    printf("%9.3f s  ", virtual_s(world));
-    vprintf(format, args);
-    putchar('\n');
-    fflush(stdout);
-    va_end(args);
-}
-
-int sim_refute(const struct world *world, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    printf("%9.3f s  REFUTED: ", virtual_s(world));
-    vprintf(format, args);
-    putchar('\n');
-    va_end(args);
-    return SIM_REFUTED;
-}
-
-void sim_end(struct sim_run *run, struct world *world)
-{
-    if (!world)
-        return;
-    run->trace = world_trace(world);
-    run->n_events = world_n_events(world);
-    run->n_us = world_now(world) - SIM_EPOCH_US;
-    world_free(world);
-}
 
 /* -- The command ------------------------------------------------------------------------------------ */
 
@@ -118,7 +78,7 @@ static int play(const struct sim_scenario *s, struct sim_run *run, bool is_twice
     print_verdict(s, run, err);
     if (err || !is_twice)
         return err;
-    struct sim_run again = {.seed = run->seed, .kernels = run->kernels, .is_quiet = true};
+    struct sim_run again = {.seed = run->seed, .kernels = run->kernels, .dht = run->dht, .is_quiet = true};
     err = s->play(&again);
     if (!err && hash_equal(&run->trace, &again.trace)) {
         printf("the second run was the same\n");
@@ -134,7 +94,8 @@ int cmd_sim(int argc, char **argv)
     const char *name = NULL, *isa = getenv("HANSE_ISA");
     uint64_t seed = 1;
     bool wants_list = false, is_twice = false, is_verbose = false;
-    struct sim_run run = {0};
+    struct sim_run run = {.dht = sim_dht_default};
+    struct sim_dht_options *dht = &run.dht;
     const struct options_row row[] = {
         {"scenario", "NAME", OPTIONS_TEXT, &name, "what to play (--list shows what there is)", 0, 0, false},
         {"seed", "N", OPTIONS_U64, &seed, "decides everything that happens (default: 1)", 0, UINT64_MAX, false},
@@ -144,6 +105,21 @@ int cmd_sim(int argc, char **argv)
         {"peers", NULL, OPTIONS_FLAG, &is_verbose, "print what the simulated peers log, too", 0, 0, false},
         {"isa", "NAME", OPTIONS_TEXT, &isa,
          "kernels: " KERNELS_NAMES " (default: $HANSE_ISA, else the fastest); no trace differs", 0, 0, false},
+        {"nodes", "N", OPTIONS_U64, &dht->n_nodes, "dht: nodes that join (default: 1000)", 16, 1000000, false},
+        {"lookups", "N", OPTIONS_U64, &dht->n_lookups, "dht: reads in a row of measurements (default: 400)", 2, 100000, false},
+        {"stale", "PERCENT", OPTIONS_U64, &dht->stale_percent,
+         "dht: nodes that vanish right before the second row, still in everybody's table (default: 20)", 0, 90, false},
+        {"adversaries", "PERCENT", OPTIONS_U64, &dht->adversary_percent,
+         "dht: nodes that know each other, name only each other and forget what they are given (default: 0)", 0, 90, false},
+        {"leave", "PERCENT", OPTIONS_U64, &dht->leave_percent,
+         "dht: of the nodes that are left so many leave at once; how long until every record is found? (default: 50)", 0, 90,
+         false},
+        {"partition", "SECONDS", OPTIONS_U64, &dht->partition_s,
+         "dht: for so long half of the nodes cannot reach the others (default: 0)", 0, 86400, false},
+        {"median-rtt", "MS", OPTIONS_U64, &dht->rtt_median_ms,
+         "dht: median round trip; that of each pair is lognormal, sigma 0.6 (default: 80)", 1, 2000, false},
+        {"loss", "PERCENT", OPTIONS_DOUBLE, &dht->loss_percent, "dht: datagrams that get lost (default: 1)", 0, 0, false},
+        {"plot", "DIRECTORY", OPTIONS_TEXT, &dht->plot, "dht: write what was measured there, for doc/plots/dht.gp", 0, 0, false},
     };
     const struct options_usage usage = {
         .command = "hanse sim",

@@ -2,7 +2,7 @@
  * cmd/sim.h - scenarios: stories about a swarm in virtual time, each with a claim that holds for every seed.
  *
  * A scenario builds a world from the seed, lets it run, says what happens and checks its claim.  It prints nothing that depends on
- * the machine, so two runs of a seed print the same.
+ * the machine, so two runs of a seed print the same; what it cost this machine stands in lines that begin with "here:".
  */
 #ifndef CMD_SIM_H
 #define CMD_SIM_H
@@ -10,9 +10,20 @@
 #include "kernels/kernels.h"
 #include "sim/world.h"
 
+/** What the scenario dht is told. */
+struct sim_dht_options {
+    uint64_t n_nodes, n_lookups;
+    uint64_t stale_percent, adversary_percent, leave_percent, partition_s;
+    uint64_t rtt_median_ms;
+    double loss_percent;
+    const char *plot; /* a directory for what was measured, or NULL */
+};
+extern const struct sim_dht_options sim_dht_default;
+
 struct sim_run {
     uint64_t seed;
     const struct kernels *kernels;
+    struct sim_dht_options dht;
     bool is_quiet; /* only the verdict */
     /* out */
     struct hash trace;

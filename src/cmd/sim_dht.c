@@ -1,182 +1,212 @@
-/* cmd/sim_dht.c - a third of a DHT vanishes at once; what the others have published is still found, by every one of them. */
-#include <stdlib.h>
-#include <string.h>
+/* cmd/sim_dht.c - the story: nodes join and write, some vanish, strangers read; then many leave, or the network parts and heals. */
+#include "cmd/sim_dht.h"
 
-#include "cmd/sim.h"
-#include "dht/dht.h"
+#include <malloc.h>
+#include <math.h>
+#include <stdio.h>
+#include <time.h>
 
-#define N_NODES 64
-#define N_READS 3           /* of each survivor */
-#define SETTLE_US 20000000u /* far less than the time until all have published again */
-#define READ_US 30000000u
-#define RECORD_BYTES 16
+#define JOINED_US (40 * SIM_DHT_SECOND_US)  /* after the last has come, for tables to fill */
+#define WRITTEN_US (15 * SIM_DHT_SECOND_US) /* a record is written again after 2 and after 8 s */
+#define TURNED_US (30 * SIM_DHT_SECOND_US)  /* for liars to spread */
+#define READS_US (5 * SIM_DHT_SECOND_US)    /* within which a row of reads begins */
+#define FOUND_US (60 * SIM_DHT_SECOND_US)   /* all that is left is to be found by then */
+#define HEALED_US (600 * SIM_DHT_SECOND_US) /* after a partition */
+#define HONEST_PERMILLE 999                 /* of reads that find their record among liars */
 
-struct peer {
-    struct world_node *node;
-    const struct addr *join; /* NULL for the first */
-    struct dht *dht;
-    uint64_t seed;
-    uint8_t record[RECORD_BYTES];
-    bool is_alive;
-};
+const struct sim_dht_options sim_dht_default = {
+    .n_nodes = 1000, .n_lookups = 400, .stale_percent = 20, .leave_percent = 50, .rtt_median_ms = 80, .loss_percent = 1};
 
-static struct dht_id key_of(size_t i)
+/* -- What was measured ------------------------------------------------------------------------------ */
+
+static double ms(uint64_t us)
 {
-    struct hash run = hash_bytes("a dht scenario", 14);
-    return dht_directory_key(&run, "scenario", (uint32_t)i, 0);
+    return (double)us / 1000;
 }
 
-static void start(struct peer *peer, size_t i, uint64_t now_us)
+static void say_reads(const struct sim_dht_swarm *s, const char *when, const struct sim_dht_reads *r)
 {
-    struct dht_config config = {.key = world_key(peer->node), .port = world_addr(peer->node).port, .seed = peer->seed};
-    struct addr self = world_addr(peer->node);
-    struct dht_id key = key_of(i);
-    if (dht_new(&config, world_io(peer->node), now_us, &peer->dht) != 0)
-        abort();
-    if (peer->join)
-        dht_join(peer->dht, now_us, peer->join);
-    dht_publish(peer->dht, now_us, &key, &self, peer->record, sizeof peer->record, NULL, NULL);
+    sim_say(s->run, s->world, "%s: %zu of %zu reads find their record%s; %.1f hops, %u at most; %.0f questions", when, r->n_found,
+            r->n, r->n_lost ? " (of others all holders are gone)" : "", r->hops_mean, r->hops_max, r->questions);
+    sim_say(s->run, s->world, "   first value p50 %.0f p90 %.0f p99 %.0f ms (nodes %.0f %.0f %.0f, newcomers %.0f %.0f %.0f)",
+            ms(r->first.p50_us), ms(r->first.p90_us), ms(r->first.p99_us), ms(r->residents.p50_us), ms(r->residents.p90_us),
+            ms(r->residents.p99_us), ms(r->newcomers.p50_us), ms(r->newcomers.p90_us), ms(r->newcomers.p99_us));
+    sim_say(s->run, s->world, "   whole read  p50 %.0f p90 %.0f p99 %.0f ms", ms(r->whole.p50_us), ms(r->whole.p90_us),
+            ms(r->whole.p99_us));
 }
 
-static void on_event(void *self, uint64_t now_us, const struct io_event *event)
+static FILE *open_table(const char *directory, const char *name)
 {
-    struct peer *peer = self;
-    if (event->kind == IO_START)
-        start(peer, world_addr(peer->node).ip[3], now_us);
-    if (event->kind == IO_DATAGRAM)
-        dht_datagram(peer->dht, now_us, &event->from, event->bytes, event->n_bytes);
-    dht_tick(peer->dht, now_us);
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/%s", directory, name);
+    return n > 0 && (size_t)n < sizeof path ? fopen(path, "a") : NULL;
 }
 
-static uint64_t deadline(const void *self)
+/* Rows are added to what earlier runs left, so that a curve can be gathered from several. */
+static int plot_reads(const struct sim_run *run, uint64_t stale_percent, const struct sim_dht_reads *r)
 {
-    const struct peer *peer = self;
-    return dht_deadline(peer->dht);
+    const struct sim_dht_options *o = &run->dht;
+    FILE *rows = open_table(o->plot, "reads.dat"), *curves = open_table(o->plot, "curves.dat");
+    if (rows)
+        fprintf(rows, "%llu %llu %llu %zu %zu %.2f %u %.1f %.0f %.0f %.0f %.0f %.0f %.0f\n", (unsigned long long)o->n_nodes,
+                (unsigned long long)stale_percent, (unsigned long long)o->adversary_percent, r->n, r->n_found, r->hops_mean,
+                r->hops_max, r->questions, ms(r->first.p50_us), ms(r->first.p90_us), ms(r->first.p99_us), ms(r->whole.p50_us),
+                ms(r->whole.p90_us), ms(r->whole.p99_us));
+    for (int i = 0; curves && i <= 100; i++)
+        fprintf(curves, "%llu %llu %llu %d %u\n", (unsigned long long)o->n_nodes, (unsigned long long)stale_percent,
+                (unsigned long long)o->adversary_percent, i, r->first_ms[i]);
+    int err = rows && curves ? 0 : HANSE_EIO;
+    if (rows && fclose(rows) != 0)
+        err = HANSE_EIO;
+    if (curves && fclose(curves) != 0)
+        err = HANSE_EIO;
+    return err;
 }
 
-/* -- Reading ---------------------------------------------------------------------------------------- */
+/* -- What is claimed -------------------------------------------------------------------------------- */
 
-struct look {
-    const struct peer *reader, *writer;
-    bool is_done, is_found;
-};
-
-static void on_read(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+static int hold_reads(const struct sim_dht_swarm *s, const struct sim_dht_reads *r)
 {
-    struct look *look = arg;
-    struct peer_id writer = key_peer_id(world_key(look->writer->node));
-    (void)now_us;
-    (void)n_asked;
-    look->is_done = true;
-    for (size_t i = 0; i < n; i++)
-        look->is_found |= peer_id_equal(&entry[i].writer, &writer) && entry[i].n_bytes == RECORD_BYTES &&
-                          memcmp(entry[i].bytes, look->writer->record, RECORD_BYTES) == 0;
+    bool has_liars = s->run->dht.adversary_percent > 0;
+    double most = 0.7 * log10((double)s->n_nodes) + 0.5;
+    if (has_liars ? 1000 * r->n_found < HONEST_PERMILLE * r->n : r->n_found < r->n)
+        return sim_refute(s->world, "%zu of %zu records were not found", r->n - r->n_found, r->n);
+    if (!has_liars && r->hops_mean > most)
+        return sim_refute(s->world, "%.2f hops are more than 0.7 log10 N + 0.5 = %.2f", r->hops_mean, most);
+    return 0;
 }
 
-static size_t draw_alive(const struct peer *peer, struct rng *rng)
+static int hold_chase(const struct sim_dht_swarm *s, const struct sim_dht_chase *c, uint64_t limit_us)
 {
-    size_t i;
-    do
-        i = (size_t)rng_below(rng, N_NODES);
-    while (!peer[i].is_alive);
-    return i;
+    sim_say(s->run, s->world, "   %zu of %zu records are found, the last after %.1f s%s", c->n_found, c->n,
+            (double)c->last_us / 1e6, c->n_lost ? " (others are nobody's any more)" : "");
+    if (c->n_found < c->n || c->last_us > limit_us)
+        return sim_refute(s->world, "not every record was found within %.0f s", (double)limit_us / 1e6);
+    return 0;
 }
 
-/* A machine is only entered with its own events, so a read begins at a call of the world, like a user's. */
-static void begin_read(void *arg, uint64_t now_us)
+static int hold_rules(const struct sim_dht_swarm *s)
 {
-    struct look *look = arg;
-    struct dht_id key = key_of(world_addr(look->writer->node).ip[3]);
-    dht_read(look->reader->dht, now_us, &key, on_read, look);
-}
-
-static int look_everywhere(struct sim_run *run, struct world *world, struct peer *peer, struct rng *rng, struct look *look)
-{
-    size_t n = 0, n_found = 0;
-    for (size_t i = 0; i < N_NODES; i++)
-        for (size_t k = 0; peer[i].is_alive && k < N_READS; k++) {
-            look[n] = (struct look){.reader = &peer[i], .writer = &peer[draw_alive(peer, rng)]};
-            world_at(world, world_now(world) + rng_below(rng, 1000000), begin_read, &look[n++]);
-        }
-    world_run(world, world_now(world) + READ_US);
-    for (size_t i = 0; i < n; i++) {
-        if (!look[i].is_done)
-            return sim_refute(world, "a read has not ended after %u s", READ_US / 1000000);
-        n_found += look[i].is_found;
-    }
-    sim_say(run, world, "%zu of %zu reads found their record", n_found, n);
-    return n_found == n ? 0 : sim_refute(world, "%zu of %zu records were not found", n - n_found, n);
+    if (s->n_amplified > 0)
+        return sim_refute(s->world, "%zu answers to strangers were longer than three times their question", s->n_amplified);
+    if (s->n_overdue > 0)
+        return sim_refute(s->world, "%zu entries were given out after their time", s->n_overdue);
+    return 0;
 }
 
 /* -- The story -------------------------------------------------------------------------------------- */
 
-static int populate(struct world *world, struct peer *peer, struct addr *first)
+static int row(struct sim_dht_swarm *s, const char *when, uint64_t stale_percent, struct sim_dht_reads *out)
 {
-    for (size_t i = 0; i < N_NODES; i++) {
-        struct peer *p = &peer[i];
-        int err = world_add(world, &p->node);
-        if (err)
-            return err;
-        if (i == 0)
-            *first = world_addr(p->node);
-        p->join = i > 0 ? first : NULL;
-        p->seed = world_seed(p->node);
-        p->is_alive = true;
-        memset(p->record, (int)i + 1, sizeof p->record);
-        struct io_machine machine = {on_event, deadline, p};
-        world_start(p->node, &machine);
-        world_run(world, world_now(world) + 100000);
-    }
-    return 0;
-}
-
-static size_t vanish(struct peer *peer, struct rng *rng)
-{
-    size_t n = 0;
-    while (n < N_NODES / 3) {
-        struct peer *p = &peer[draw_alive(peer, rng)];
-        p->is_alive = false;
-        world_crash(p->node);
-        n++;
-    }
-    return n;
-}
-
-static int tell(struct sim_run *run, struct world *world, struct peer *peer, struct look *look)
-{
-    struct rng rng;
-    struct addr first;
-    rng_init(&rng, run->seed, "scenario-dht");
-    int err = populate(world, peer, &first);
+    int err = sim_dht_reads_row(s, READS_US, out);
     if (err)
         return err;
-    world_run(world, world_now(world) + SETTLE_US);
-    sim_say(run, world, "%d nodes have joined through one and published a record each", N_NODES);
-    err = look_everywhere(run, world, peer, &rng, look);
+    say_reads(s, when, out);
+    if (s->run->dht.plot)
+        err = plot_reads(s->run, stale_percent, out);
+    return err ? err : hold_reads(s, out);
+}
+
+static int settle(struct sim_dht_swarm *s)
+{
+    const struct sim_dht_options *o = &s->run->dht;
+    int err = sim_dht_swarm_grow(s);
     if (err)
         return err;
-    sim_say(run, world, "%zu nodes vanish", vanish(peer, &rng));
-    return look_everywhere(run, world, peer, &rng, look);
+    sim_say(s->run, s->world, "%zu nodes have joined, each through one of the earlier ones", s->n_nodes);
+    sim_dht_swarm_pass(s, JOINED_US);
+    if (o->adversary_percent > 0) {
+        sim_dht_corrupt(s, s->n_nodes * o->adversary_percent / 100);
+        sim_say(s->run, s->world, "%zu of them turn into liars", s->n_liars);
+        sim_dht_swarm_pass(s, TURNED_US);
+    }
+    sim_dht_swarm_publish(s);
+    err = sim_dht_swarm_add_newcomers(s, o->n_lookups / 2);
+    sim_dht_swarm_pass(s, WRITTEN_US);
+    sim_say(s->run, s->world, "%zu records are written", s->n_records);
+    return err;
+}
+
+static int vanish_and_read(struct sim_dht_swarm *s, struct sim_dht_figures *out)
+{
+    char when[64];
+    uint64_t percent = s->run->dht.stale_percent;
+    sim_dht_swarm_kill(s, s->n_nodes * percent / 100);
+    (void)sim_dht_swarm_count_lost(s, false);
+    (void)snprintf(when, sizeof when, "%llu %% have just vanished", (unsigned long long)percent);
+    return row(s, when, percent, &out->stale);
+}
+
+static int leave(struct sim_dht_swarm *s, struct sim_dht_figures *out)
+{
+    size_t n = s->n_alive * s->run->dht.leave_percent / 100;
+    sim_dht_swarm_kill(s, n);
+    (void)sim_dht_swarm_count_lost(s, true);
+    sim_say(s->run, s->world, "%zu of the others leave at once", n);
+    int err = sim_dht_reads_chase(s, 1, FOUND_US, &out->leave);
+    return err ? err : hold_chase(s, &out->leave, FOUND_US);
+}
+
+static int part_and_heal(struct sim_dht_swarm *s, struct sim_dht_figures *out)
+{
+    for (size_t i = 0; i < s->n; i++)
+        world_set_group(s->peer[i].node, sim_dht_side(&s->peer[i], 2));
+    world_part(s->world, true);
+    sim_dht_swarm_pass(s, s->run->dht.partition_s * SIM_DHT_SECOND_US);
+    world_part(s->world, false);
+    (void)sim_dht_swarm_count_lost(s, true);
+    sim_say(s->run, s->world, "after %llu s two halves of the network meet again", (unsigned long long)s->run->dht.partition_s);
+    int err = sim_dht_reads_chase(s, 2, HEALED_US, &out->heal);
+    return err ? err : hold_chase(s, &out->heal, HEALED_US);
+}
+
+static size_t heap_bytes(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+static int tell(struct sim_dht_swarm *s, struct sim_dht_figures *out)
+{
+    const struct sim_dht_options *o = &s->run->dht;
+    size_t before = heap_bytes();
+    int err = settle(s);
+    out->heap_bytes = (heap_bytes() - before) / s->n_nodes;
+    if (!err)
+        err = row(s, "nobody has vanished", 0, &out->fresh);
+    if (!err && o->stale_percent > 0)
+        err = vanish_and_read(s, out);
+    if (!err && o->partition_s > 0)
+        err = part_and_heal(s, out);
+    if (!err && o->leave_percent > 0)
+        err = leave(s, out);
+    return err ? err : hold_rules(s);
+}
+
+static double cpu_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+int sim_dht_measure(struct sim_run *run, struct sim_dht_figures *out)
+{
+    struct sim_dht_swarm *s;
+    double start_s = cpu_s();
+    int err = sim_dht_swarm_new(run, &s);
+    if (err)
+        return err;
+    err = tell(s, out);
+    sim_dht_swarm_free(s);
+    if (!run->is_quiet)
+        printf("here: %.1f kB of heap a node, %.0f s of processor, %.0f events a second\n", (double)out->heap_bytes / 1000,
+               cpu_s() - start_s, (double)run->n_events / (cpu_s() - start_s));
+    return err;
 }
 
 int sim_play_dht(struct sim_run *run)
 {
-    struct world_config config = {.seed = run->seed,
-                                  .delay_min_us = 5000,
-                                  .delay_mean_us = 40000,
-                                  .datagram_loss = 0.02,
-                                  .datagram_duplicate = 0.01,
-                                  .connect_timeout_us = 5000000};
-    struct world *world = NULL;
-    struct peer *peer = calloc(N_NODES, sizeof *peer);
-    struct look *look = calloc((size_t)N_NODES * N_READS, sizeof *look);
-    int err = peer && look ? world_new(&config, &world) : HANSE_ENOMEM;
-    if (!err)
-        err = tell(run, world, peer, look);
-    for (size_t i = 0; peer && i < N_NODES; i++)
-        dht_free(peer[i].dht);
-    free(peer);
-    free(look);
-    sim_end(run, world);
-    return err;
+    struct sim_dht_figures figures = {0};
+    return sim_dht_measure(run, &figures);
 }

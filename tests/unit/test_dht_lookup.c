@@ -71,7 +71,7 @@ START_TEST(paths_share_no_node)
     start(&l, DHT_K, 4, 16);
     struct dht_id id = near(3);
     struct addr addr = at(10, 9, 9, 9);
-    dht_lookup_learn(&l, &id, &addr, 2); /* known already, on another path */
+    dht_lookup_learn(&l, &id, &addr, 2, 1); /* known already, on another path */
     ck_assert_uint_eq(l.n, 16);
     size_t n[4] = {0};
     struct dht_candidate *c;
@@ -94,10 +94,10 @@ START_TEST(one_subnet_has_one_candidate_and_ids_must_fit)
     for (uint8_t i = 1; i < 10; i++) {
         struct addr addr = at(80, 1, (uint8_t)(i / 5), i);
         struct dht_id id = dht_id_make(&addr, &peer, &rng);
-        dht_lookup_learn(&l, &id, &addr, 0);
+        dht_lookup_learn(&l, &id, &addr, 0, 1);
         addr = at(81, i, 1, 1);
         id.byte[0] ^= 0x80;
-        dht_lookup_learn(&l, &id, &addr, 0);
+        dht_lookup_learn(&l, &id, &addr, 0, 1);
     }
     ck_assert_uint_eq(l.n, 2);
     dht_lookup_fini(&l);
@@ -112,7 +112,7 @@ START_TEST(a_walk_keeps_the_nearest_up_to_its_ceiling)
     for (unsigned i = 0; i < 200; i++) {
         struct dht_id id = near((i * 77) % 200);
         struct addr addr = at(10, 0, 1, (uint8_t)i);
-        dht_lookup_learn(&l, &id, &addr, 0);
+        dht_lookup_learn(&l, &id, &addr, 0, 1);
         ck_assert_uint_eq(l.n, i < DHT_LOOKUP_MAX ? i + 1 : DHT_LOOKUP_MAX);
         ck_assert_uint_le(l.capacity, DHT_LOOKUP_MAX);
     }

@@ -1,0 +1,125 @@
+/**
+ * cmd/sim_dht.h - the scenario dht: a swarm of real DHT nodes in a made-up internet, what they write, and what reads of it cost.
+ *
+ * sim_dht_swarm.c has the nodes, sim_dht_lie.c those that lie, sim_dht_reads.c the reads and their figures, sim_dht.c the story.
+ * On the way every datagram is held to the rule of three bytes for one, and every entry read to its expiry.
+ */
+#ifndef CMD_SIM_DHT_H
+#define CMD_SIM_DHT_H
+
+#include "cmd/sim.h"
+#include "dht/dht.h"
+
+#define SIM_DHT_SECOND_US ((uint64_t)1000000)
+#define SIM_DHT_RECORDS_MAX 500
+#define SIM_DHT_RECORD_BYTES 64
+#define SIM_DHT_LIARS_NAMED 8
+
+struct sim_dht_swarm;
+
+struct sim_dht_peer {
+    struct sim_dht_swarm *swarm;
+    struct world_node *node;
+    struct dht *dht; /* NULL: not started, or gone */
+    uint64_t seed;
+    size_t n_joins;          /* addresses it is told, drawn from earlier nodes */
+    bool is_newcomer;        /* reads only, and stands in no table */
+    bool is_liar;            /* see sim_dht_lie.c */
+    unsigned row;            /* of reads in which it took part last */
+    const struct addr *from; /* who spoke last, and */
+    size_t n_asked;          /* with how many bytes; 0: with a token, or not at all */
+};
+
+/** One entry under a key of its own. */
+struct sim_dht_record {
+    struct dht_id key;
+    struct sim_dht_peer *writer;
+    uint8_t bytes[SIM_DHT_RECORD_BYTES];
+    bool is_lost; /* nobody who is left has it or would write it again */
+};
+
+/** A liar's place among liars, for sim_dht_lie.c. */
+struct sim_dht_liar {
+    struct dht_id id;
+    struct addr addr;
+};
+
+struct sim_dht_swarm {
+    struct sim_run *run;
+    struct world *world;
+    struct rng rng; /* who joins whom, who reads what, who leaves */
+    struct sim_dht_peer *peer;
+    size_t n, n_nodes, capacity; /* newcomers stand behind the n_nodes others */
+    size_t n_alive;              /* of the n_nodes */
+    struct sim_dht_record *record;
+    size_t n_records;
+    struct sim_dht_liar *liar; /* ordered by id */
+    size_t n_liars;
+    unsigned n_rows;
+    size_t n_amplified, n_overdue; /* rules broken */
+};
+
+/** Fifty, ninety and ninety-nine in a hundred took no longer. */
+struct sim_dht_times {
+    uint64_t p50_us, p90_us, p99_us;
+};
+
+struct sim_dht_reads {
+    size_t n, n_found, n_lost; /* lost ones are not among the n */
+    double hops_mean;          /* questions one after the other until the first who had it had answered */
+    unsigned hops_max;
+    double questions;                                        /* of a read, in all */
+    struct sim_dht_times first, whole, newcomers, residents; /* the latter two: first values of those readers */
+    uint32_t first_ms[101];                                  /* quantiles in percent, for the plot */
+};
+
+/** Records of each side. */
+struct sim_dht_chase {
+    size_t n, n_found, n_lost;
+    uint64_t last_us; /* until the last was found */
+};
+
+struct sim_dht_figures {
+    struct sim_dht_reads fresh, stale;
+    struct sim_dht_chase leave, heal;
+    size_t heap_bytes; /* a node, of this machine's heap */
+};
+
+/** Plays it and fills in the figures; what sim_play_dht() does with its options. */
+int sim_dht_measure(struct sim_run *run, struct sim_dht_figures *out);
+
+/* sim_dht_swarm.c */
+int sim_dht_swarm_new(struct sim_run *run, struct sim_dht_swarm **out);
+void sim_dht_swarm_free(struct sim_dht_swarm *s);
+/** Lets `n_nodes` join one after the other, faster and faster. */
+int sim_dht_swarm_grow(struct sim_dht_swarm *s);
+/** Readers that stand in no table, all within two seconds. */
+int sim_dht_swarm_add_newcomers(struct sim_dht_swarm *s, size_t n);
+/** One record each from honest nodes. */
+void sim_dht_swarm_publish(struct sim_dht_swarm *s);
+/** So many of the living nodes vanish at once. */
+void sim_dht_swarm_kill(struct sim_dht_swarm *s, size_t n);
+void sim_dht_swarm_pass(struct sim_dht_swarm *s, uint64_t us);
+/** An honest living node. */
+struct sim_dht_peer *sim_dht_swarm_draw(struct sim_dht_swarm *s);
+/** Which of the sides of a partition a node is on. */
+uint32_t sim_dht_side(const struct sim_dht_peer *peer, uint32_t n_sides);
+/** Notes which records nobody can give out any more (or, with `by_writers`, nobody would write again either). */
+size_t sim_dht_swarm_count_lost(struct sim_dht_swarm *s, bool by_writers);
+
+/* sim_dht_lie.c */
+/** So many nodes turn: from now on they know each other. */
+void sim_dht_corrupt(struct sim_dht_swarm *s, size_t n);
+/** True when the datagram was a question, which is answered with a lie. */
+bool sim_dht_lie(struct sim_dht_peer *peer, const struct io_event *event);
+
+/* sim_dht_reads.c */
+/** A row of cold reads, half by newcomers and half by nodes, within `within_us`. */
+int sim_dht_reads_row(struct sim_dht_swarm *s, uint64_t within_us, struct sim_dht_reads *out);
+/**
+ * Reads every record that is not lost, from a node of each side, and where it is not found again and again from others, until it is or
+ * `limit_us` has passed.
+ */
+int sim_dht_reads_chase(struct sim_dht_swarm *s, uint32_t n_sides, uint64_t limit_us, struct sim_dht_chase *out);
+
+#endif
