@@ -14,6 +14,7 @@ int cmd_status(int argc, char **argv);
 int cmd_checkpoint(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_dht(int argc, char **argv);
 int cmd_sim(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 

@@ -24,6 +24,7 @@ static const struct command {
     {"checkpoint", cmd_checkpoint, "list, show, verify or export what a directory has saved"},
     {"key", cmd_key, "make or show the key that says who a peer is"},
     {"doctor", cmd_doctor, "say what this machine has, what it lacks, and what to do about it"},
+    {"dht", cmd_dht, "look at a DHT in Mainline's format, ours or any other"},
     {"sim", cmd_sim, "play a swarm in virtual time from a seed"},
     {"bench", cmd_bench, "time kernels and links on this machine"},
 };

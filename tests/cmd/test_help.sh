@@ -17,6 +17,17 @@ for command in $commands; do
     expect 64 "there is no option --nonsense-of-tests" "$command" --nonsense-of-tests
     check grep -q "^\.Ss hanse $command\$" "$page"
     options=$("$hanse" "$command" --help | sed -n 's/^  --\([a-z-]*\).*/\1/p')
+    # 'hanse dht' has commands of its own, in one section.
+    if [ "$command" = dht ]; then
+        tools=$("$hanse" dht --help | sed -n 's/^  \([a-z]*\) .*/\1/p')
+        check test "$(echo "$tools" | wc -w)" -ge 6
+        for tool in $tools; do
+            expect 0 "usage: hanse dht $tool" dht "$tool" --help
+            expect 64 "there is no option --nonsense-of-tests" dht "$tool" --nonsense-of-tests
+            check grep -q "^\.It Cm $tool\( \|\$\)" "$page"
+            options="$options $("$hanse" dht "$tool" --help | sed -n 's/^  --\([a-z-]*\).*/\1/p')"
+        done
+    fi
     for option in $options; do
         # Within the command's own section of the page, or among the options common to all.
         sed -n -e "/^\.Ss hanse $command\$/,/^\.S[sh] /p" -e '/^\.Ss Common options$/,/^\.S[sh] /p' "$page" >"$tmp/section"

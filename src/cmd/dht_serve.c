@@ -1,0 +1,86 @@
+/* cmd/dht_serve.c - hanse dht serve: a node without experts, which others meet through. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cmd/dht_text.h"
+#include "cmd/dht_tool.h"
+#include "cmd/dht_tools.h"
+
+#define LINE_US 10000000u /* on a terminal: how often it says how it fares */
+
+static void print_line(struct dht_tool *tool)
+{
+    struct dht_stats stats = dht_stats(tool->dht);
+    char at[ADDR_TEXT_BYTES] = "unknown";
+    struct addr external;
+    if (dht_external(tool->dht, &external))
+        addr_text(&external, at);
+    printf("%zu nodes known, %zu of them good; holds %zu entries, %zu items, %zu peers; asked %" PRIu64 ", refused %" PRIu64
+           "; others see us at %s\n",
+           stats.n_nodes, dht_n_good(tool->dht), stats.n_entries, stats.n_items, stats.n_peers, stats.n_queries_in,
+           stats.n_refused, at);
+    fflush(stdout);
+}
+
+static void step(struct dht_tool *tool, uint64_t now_us)
+{
+    if (now_us < tool->wake_us)
+        return;
+    if (now_us > tool->start_us + LINE_US / 2)
+        print_line(tool);
+    tool->wake_us = isatty(STDOUT_FILENO) ? now_us + LINE_US : IO_NEVER;
+}
+
+static void join_all(struct dht_tool *tool)
+{
+    for (size_t i = 0; i < tool->n_join; i++)
+        dht_join(tool->dht, net_now_us(), &tool->join[i]);
+}
+
+static int run(const struct dht_tool_options *o, const struct addr *listen)
+{
+    char at[ADDR_TEXT_BYTES], id[DHT_TEXT_HEX_BYTES];
+    struct dht_tool tool;
+    struct dht_tool_wish wish = {.listen = *listen, .serves = true, .needs_join = o->join.n > 0};
+    int err = dht_tool_open(&tool, o, &wish);
+    if (!err) {
+        struct addr address = net_address(tool.net);
+        struct dht_id own = dht_own_id(tool.dht);
+        printf("node %s ready on %s\n", dht_text_id(id, &own), addr_text(&address, at));
+        fflush(stdout);
+        tool.step = step;
+        join_all(&tool);
+        err = dht_tool_run(&tool);
+    }
+    if (!err)
+        print_line(&tool);
+    dht_tool_close(&tool);
+    return dht_tool_status(err, true);
+}
+
+int dht_tool_serve(int argc, char **argv)
+{
+    struct dht_tool_options o = dht_tool_defaults(2);
+    struct addr listen = {.family = 4, .ip = {127, 0, 0, 1}, .port = 4100};
+    const struct options_row row[] = {
+        {"listen", "ADDR:PORT", OPTIONS_ADDR, &listen,
+         "where to listen; 0.0.0.0:4100 for all interfaces (default 127.0.0.1:4100)", 0, 0, false},
+        {"join", "HOST:PORT", OPTIONS_TEXTS, &o.join, "a node to meet others through; may be repeated (default: none)", 0, 0,
+         false},
+        DHT_TOOL_ROW_KEY(o,
+                         "directory of the key that the node's id follows from, so that it comes back under the same (default: a "
+                         "new one)"),
+    };
+    const struct options_usage usage = {
+        .command = "hanse dht serve",
+        .about = "Is a node of the DHT without experts until Ctrl-C: one whose address others can be told to join.",
+        .example = "hanse dht serve --listen 0.0.0.0:4100",
+        .row = row,
+        .n_rows = sizeof row / sizeof row[0],
+    };
+    int status;
+    if (!options_read(&usage, argc, argv, NULL, NULL, &status))
+        return status;
+    return dht_tool_check(&usage, &o) ? run(&o, &listen) : OPTIONS_STATUS_USAGE;
+}

@@ -1,0 +1,39 @@
+/**
+ * cmd/dht_text.h - what strangers sent, as text that no terminal obeys: printable ASCII, and all else as \xNN.
+ */
+#ifndef CMD_DHT_TEXT_H
+#define CMD_DHT_TEXT_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "dht/dht.h"
+
+#define DHT_TEXT_VERSION_BYTES 128
+#define DHT_TEXT_HEX_BYTES (2 * DHT_ID_BYTES + 1)
+
+/** Writes `n` bytes as text, cut where `out` ends; returns `out`. */
+const char *dht_text_escape(char *out, size_t out_bytes, const void *bytes, size_t n);
+
+/** The id in hex; returns `out`. */
+const char *dht_text_id(char out[DHT_TEXT_HEX_BYTES], const struct dht_id *id);
+
+/** Which program the `v` of a message names: "libtorrent"; NULL for one that we do not know. */
+const char *dht_text_client(const uint8_t *v, size_t n);
+
+/** "libtorrent 2.0.8 (LT\x02\x08)", "hanse, wire revision 1 (HN\x00\x01)", "XY\x01\x02", "unnamed"; returns `out`. */
+const char *dht_text_version(char out[DHT_TEXT_VERSION_BYTES], const uint8_t *v, size_t n);
+
+/** True when the bytes can be shown as they are. */
+bool dht_text_is_printable(const uint8_t *bytes, size_t n);
+
+/**
+ * Appends a bencoded value for people: a printable string as it is, anything else in lines, inner strings quoted or as
+ * 0x and hex.  What is not bencoded is shown as hex.
+ */
+void dht_text_value(struct buf *out, const uint8_t *bytes, size_t n);
+
+/** The sentence of a KRPC error code. */
+const char *dht_text_error(int code);
+
+#endif

@@ -1,0 +1,14 @@
+/**
+ * cmd/dht_tools.h - the commands of `hanse dht`.  Each gets its own name as argv[0] and returns the exit status.
+ */
+#ifndef CMD_DHT_TOOLS_H
+#define CMD_DHT_TOOLS_H
+
+int dht_tool_ping(int argc, char **argv);
+int dht_tool_find(int argc, char **argv);
+int dht_tool_get(int argc, char **argv);
+int dht_tool_put(int argc, char **argv);
+int dht_tool_announce(int argc, char **argv);
+int dht_tool_serve(int argc, char **argv);
+
+#endif
