@@ -20,17 +20,52 @@ double bench_median(double *x, size_t n)
     return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
 }
 
+/* Numbers from 0 to below 1, with commas between; false when there is another. */
+static bool take_rates(struct bench_dht *bench, const char *list)
+{
+    for (const char *at = list; bench->n_failure_rates < BENCH_DHT_RATES_MAX; at++) {
+        char *end;
+        double rate = strtod(at, &end);
+        if (end == at || !(rate >= 0 && rate <= 0.5))
+            return false;
+        bench->failure_rate[bench->n_failure_rates++] = rate;
+        if (!*end)
+            return true;
+        if (*end != ',')
+            return false;
+        at = end;
+    }
+    return false;
+}
+
+static const struct protocol {
+    const char *name;
+    int (*run)(const struct bench_dht *bench);
+} protocols[] = {{"published", bench_dht_published}, {"rounds", bench_dht_rounds}};
+
+static const struct protocol *find_protocol(const char *name)
+{
+    for (size_t i = 0; i < sizeof protocols / sizeof protocols[0]; i++)
+        if (strcmp(protocols[i].name, name) == 0)
+            return &protocols[i];
+    return NULL;
+}
+
 int bench_dht(int argc, char **argv)
 {
     static struct bench_dht bench = {.n_nodes = 1024, .n_experts = 16384, .n_runs = 3, .n_at_once = 16, .seed = 30};
+    const char *name = "published", *rates = "0,0.1,0.3";
     char **operand;
     int status;
     bench.n_threads = cores_n_here() < 64 ? cores_n_here() : 64;
     const struct options_row row[] = {
+        {"protocol", "NAME", OPTIONS_TEXT, &name, "'published' (the default) or 'rounds'", 0, 0, false},
         {"nodes", "N", OPTIONS_U64, &bench.n_nodes, "nodes in this process (default 1024)", 3, 60000, false},
         {"experts", "N", OPTIONS_U64, &bench.n_experts, "experts to declare and to find (default 16384)", 1, 1000000, false},
-        {"runs", "N", OPTIONS_U64, &bench.n_runs, "how often all of it is done (default 3)", 1, 16, false},
+        {"runs", "N", OPTIONS_U64, &bench.n_runs, "how often all of it is done (default 3)", 1, BENCH_DHT_RUNS_MAX, false},
         {"at-once", "N", OPTIONS_U64, &bench.n_at_once, "nodes that join at the same time (default 16)", 1, 60000, false},
+        {"failure-rate", "LIST", OPTIONS_TEXT, &rates, "shares of the nodes that stop during the rounds (default: 0,0.1,0.3)", 0,
+         0, false},
         {"threads", "N", OPTIONS_U64, &bench.n_threads, "threads for the nodes (default: one a core)", 1, 64, false},
         {"seed", "N", OPTIONS_U64, &bench.seed, "of keys, uids and who joins through whom (default 30)", 0, UINT32_MAX, false},
         {"json", NULL, OPTIONS_FLAG, &bench.is_json, "print one JSON object a line", 0, 0, false},
@@ -46,5 +81,11 @@ int bench_dht(int argc, char **argv)
     };
     if (!options_read(&usage, argc, argv, &operand, NULL, &status))
         return status;
-    return hanse_exit_status(bench_dht_published(&bench));
+    const struct protocol *protocol = find_protocol(name);
+    if (!protocol)
+        return options_refuse(&usage, "--protocol: '%s' is neither 'published' nor 'rounds'", name);
+    if (!take_rates(&bench, rates))
+        return options_refuse(&usage, "--failure-rate: '%s' is no list of up to %d shares from 0 to 0.5, such as 0,0.1", rates,
+                              BENCH_DHT_RATES_MAX);
+    return hanse_exit_status(protocol->run(&bench));
 }

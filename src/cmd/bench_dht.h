@@ -14,6 +14,7 @@
 #include "hanse/err.h"
 
 #define BENCH_DHT_RATES_MAX 8
+#define BENCH_DHT_RUNS_MAX 16
 
 struct bench_dht {
     uint64_t n_nodes, n_experts, n_runs, n_threads, n_at_once, seed;
@@ -23,6 +24,7 @@ struct bench_dht {
 };
 
 HANSE_MUST_USE int bench_dht_published(const struct bench_dht *bench);
+HANSE_MUST_USE int bench_dht_rounds(const struct bench_dht *bench);
 
 /** The median; sorts `x`. */
 double bench_median(double *x, size_t n);

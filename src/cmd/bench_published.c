@@ -45,13 +45,17 @@ struct batch {
     struct record *record;
 };
 
+/* What one part of the protocol took. */
+struct part {
+    size_t n, n_good;
+    double wall_s, cpu_s;
+    uint64_t n_asked; /* questions of all nodes, those that keep the tables fresh included */
+};
+
 struct figures {
-    double nodes_per_s, store_ms, get_ms;
-    double stored, found; /* shares */
-    size_t n_records;
-    double copies; /* nodes that took a record, a mean */
-    double kb_per_node;
-    struct dht_stats joined, stored_at, got_at; /* counters when each part was over */
+    double nodes_per_s, join_cpu_ms, kb_per_node;
+    double store_ms, store_cpu_ms, stored, copies, store_asked;
+    double get_ms, get_cpu_ms, found, get_asked;
 };
 
 /* ---- uids ---- */
@@ -199,55 +203,55 @@ static void get_batch(struct bench_job *job, struct dht *dht, uint64_t now_us)
 /* ---- the parts ---- */
 
 static int run_batch(struct bench_swarm *swarm, struct bench_node *node, struct batch *batch,
-                     void (*start)(struct bench_job *job, struct dht *dht, uint64_t now_us), double *seconds)
+                     void (*start)(struct bench_job *job, struct dht *dht, uint64_t now_us), struct part *part)
 {
     struct bench_wait wait = {.swarm = swarm};
     batch->job = (struct bench_job){.node = node, .wait = &wait, .start = start, .arg = batch};
-    double began_s = bench_wall_s();
+    double began_s = bench_wall_s(), cpu_s = bench_cpu_s();
     int err = bench_ask(&batch->job);
     if (!err)
         err = bench_wait_for(&wait);
-    *seconds += bench_wall_s() - began_s;
+    part->wall_s += bench_wall_s() - began_s;
+    part->cpu_s += bench_cpu_s() - cpu_s;
+    part->n += batch->n;
+    part->n_good += batch->n_good;
     return err;
 }
 
-static int store_all(struct bench_swarm *swarm, const struct expert *expert, size_t n, struct figures *out)
+/* Counts what all nodes asked from `*n_before` on, which is moved. */
+static int count_asked(struct bench_swarm *swarm, uint64_t *n_before, struct part *part)
+{
+    struct dht_stats now;
+    int err = bench_swarm_stats(swarm, &now);
+    part->n_asked = now.n_queries_out - *n_before;
+    *n_before = now.n_queries_out;
+    return err;
+}
+
+static int store_all(struct bench_swarm *swarm, const struct expert *expert, size_t n, struct part *part, size_t *n_copies)
 {
     struct bench_node *writer = &swarm->node[swarm->n - 2];
     struct record *record = calloc(RECORDS_MAX, sizeof *record);
-    size_t n_records = 0, n_good = 0, n_copies = 0;
-    double seconds = 0;
     int err = record ? 0 : HANSE_ENOMEM;
     for (size_t i = 0; i < n && !err; i += BATCH) {
         struct batch batch = {.record = record};
         batch.n = make_records(expert, i, n - i < BATCH ? n - i : BATCH, record);
-        err = run_batch(swarm, writer, &batch, store_batch, &seconds);
-        n_records += batch.n;
-        n_good += batch.n_good;
-        n_copies += batch.n_copies;
+        err = run_batch(swarm, writer, &batch, store_batch, part);
+        *n_copies += batch.n_copies;
     }
     free(record);
-    out->n_records = n_records;
-    out->store_ms = 1e3 * seconds / (double)n_records;
-    out->stored = (double)n_good / (double)n_records;
-    out->copies = (double)n_copies / (double)n_records;
     return err;
 }
 
-static int get_all(struct bench_swarm *swarm, const struct expert *expert, size_t n, struct figures *out)
+static int get_all(struct bench_swarm *swarm, const struct expert *expert, size_t n, struct part *part)
 {
     struct bench_node *reader = &swarm->node[swarm->n - 1];
     struct peer_id writer = key_peer_id(swarm->node[swarm->n - 2].key);
-    size_t n_good = 0;
-    double seconds = 0;
     int err = 0;
     for (size_t i = 0; i < n && !err; i += BATCH) {
         struct batch batch = {.expert = expert + i, .n = n - i < BATCH ? n - i : BATCH, .writer = writer};
-        err = run_batch(swarm, reader, &batch, get_batch, &seconds);
-        n_good += batch.n_good;
+        err = run_batch(swarm, reader, &batch, get_batch, part);
     }
-    out->get_ms = 1e3 * seconds / (double)n;
-    out->found = (double)n_good / (double)n;
     return err;
 }
 
@@ -262,34 +266,61 @@ static double resident_kb(void)
     return ok ? (double)n_resident * (double)sysconf(_SC_PAGESIZE) * 1e-3 : 0;
 }
 
+static int join_all(const struct bench_dht *bench, struct bench_swarm *swarm, struct figures *out)
+{
+    double before_kb = resident_kb(), began_s = bench_wall_s(), cpu_s = bench_cpu_s(), n = (double)bench->n_nodes;
+    int err = bench_swarm_grow(swarm, bench->n_nodes, 1, bench->n_at_once);
+    if (err)
+        return err;
+    out->nodes_per_s = n / (bench_wall_s() - began_s);
+    out->join_cpu_ms = 1e3 * (bench_cpu_s() - cpu_s) / n;
+    usleep(IDLE_US);
+    out->kb_per_node = (resident_kb() - before_kb) / n;
+    return 0;
+}
+
+static int store_and_get(struct bench_swarm *swarm, const struct expert *expert, size_t n, struct figures *out)
+{
+    struct part before = {0}, store = {0}, get = {0};
+    size_t n_copies = 0;
+    uint64_t n_asked = 0;
+    int err = count_asked(swarm, &n_asked, &before);
+    if (!err)
+        err = store_all(swarm, expert, n, &store, &n_copies);
+    if (!err)
+        err = count_asked(swarm, &n_asked, &store);
+    if (!err)
+        err = get_all(swarm, expert, n, &get);
+    if (!err)
+        err = count_asked(swarm, &n_asked, &get);
+    if (err)
+        return err;
+    double n_stores = (double)store.n, n_gets = (double)get.n;
+    out->store_ms = 1e3 * store.wall_s / n_stores;
+    out->store_cpu_ms = 1e3 * store.cpu_s / n_stores;
+    out->stored = (double)store.n_good / n_stores;
+    out->copies = (double)n_copies / n_stores;
+    out->store_asked = (double)store.n_asked / n_stores;
+    out->get_ms = 1e3 * get.wall_s / n_gets;
+    out->get_cpu_ms = 1e3 * get.cpu_s / n_gets;
+    out->found = (double)get.n_good / n_gets;
+    out->get_asked = (double)get.n_asked / n_gets;
+    return 0;
+}
+
 static int run_once(const struct bench_dht *bench, uint64_t seed, struct figures *out)
 {
     struct bench_swarm *swarm = NULL;
     struct expert *expert = calloc(bench->n_experts, sizeof *expert);
     int err = expert ? 0 : HANSE_ENOMEM;
-    *out = (struct figures){0};
     if (!err)
         err = bench_swarm_new(bench->n_nodes, (unsigned)bench->n_threads, seed, &swarm);
-    if (err)
-        goto done;
-    draw_experts(expert, bench->n_experts, seed);
-    double before_kb = resident_kb(), began_s = bench_wall_s();
-    err = bench_swarm_grow(swarm, bench->n_nodes, 1, bench->n_at_once);
-    if (err)
-        goto done;
-    out->nodes_per_s = (double)bench->n_nodes / (bench_wall_s() - began_s);
-    usleep(IDLE_US);
-    out->kb_per_node = (resident_kb() - before_kb) / (double)bench->n_nodes;
-    err = bench_swarm_stats(swarm, &out->joined);
     if (!err)
-        err = store_all(swarm, expert, bench->n_experts, out);
-    if (!err)
-        err = bench_swarm_stats(swarm, &out->stored_at);
-    if (!err)
-        err = get_all(swarm, expert, bench->n_experts, out);
-    if (!err)
-        err = bench_swarm_stats(swarm, &out->got_at);
-done:
+        err = join_all(bench, swarm, out);
+    if (!err) {
+        draw_experts(expert, bench->n_experts, seed);
+        err = store_and_get(swarm, expert, bench->n_experts, out);
+    }
     bench_swarm_free(swarm);
     free(expert);
     return err;
@@ -297,79 +328,92 @@ done:
 
 /* ---- the report ---- */
 
-static double queries_each(const struct dht_stats *after, const struct dht_stats *before, size_t n)
+static const struct column {
+    const char *name, *head, *format;
+    size_t at; /* in struct figures */
+} columns[] = {
+    {"nodes_per_s", "nodes/s", "%9.0f", offsetof(struct figures, nodes_per_s)},
+    {"join_cpu_ms", "(CPU ms)", "%9.2f", offsetof(struct figures, join_cpu_ms)},
+    {"store_ms", "store ms", "%9.3f", offsetof(struct figures, store_ms)},
+    {"store_cpu_ms", "(CPU ms)", "%9.3f", offsetof(struct figures, store_cpu_ms)},
+    {"stored", "stored", "%8.4f", offsetof(struct figures, stored)},
+    {"copies", "copies", "%7.1f", offsetof(struct figures, copies)},
+    {"store_asked", "asked", "%6.1f", offsetof(struct figures, store_asked)},
+    {"get_ms", "get ms", "%8.3f", offsetof(struct figures, get_ms)},
+    {"get_cpu_ms", "(CPU ms)", "%9.3f", offsetof(struct figures, get_cpu_ms)},
+    {"found", "found", "%7.4f", offsetof(struct figures, found)},
+    {"get_asked", "asked", "%6.1f", offsetof(struct figures, get_asked)},
+    {"kb_per_node", "kB/node", "%8.1f", offsetof(struct figures, kb_per_node)},
+};
+#define N_COLUMNS (sizeof columns / sizeof columns[0])
+
+static double *field(struct figures *f, size_t column)
 {
-    return (double)(after->n_queries_out - before->n_queries_out) / (double)n;
+    return (double *)((char *)f + columns[column].at);
 }
 
 static void print_head(const struct bench_dht *bench)
 {
     if (bench->is_json)
         return;
-    printf("published: %llu nodes in one process, %llu threads, a UDP socket on loopback each; %llu experts expert.a.b.c\n"
-           "  nodes/s   from the first socket until every node has joined: its own id was looked up among the others and its "
-           "neighbours\n"
-           "            are known; each through 1 random node that has joined, %llu under way at a time; key and table included\n"
-           "  store     ms a record, wall clock, one node in batches of %d experts (3 records each): found its nearest nodes by "
-           "paths that\n"
-           "            share none, signed, sent; each of them checked token and signature ('copies': how many took it)\n"
-           "  get       ms an expert, wall clock, another node in the same batches, no key read before: found, fetched, checked\n"
-           "  kB/node   growth of resident memory a node %d s after the last one joined, its table and socket tables in user "
-           "space included\n",
-           (unsigned long long)bench->n_nodes, (unsigned long long)bench->n_threads, (unsigned long long)bench->n_experts,
-           (unsigned long long)bench->n_at_once, BATCH, IDLE_US / 1000000);
-    printf("\n%10s %9s %9s %9s %9s %9s %9s %8s %8s %8s\n", "", "nodes/s", "store ms", "stored", "copies", "get ms", "found",
-           "kB/node", "asked/st", "asked/get");
+    printf(
+        "%llu nodes in one process of %llu threads, each with its key and a UDP socket on loopback; %llu experts expert.a.b.c\n"
+        "  nodes/s  from the first socket on until each has joined: it looked up its own id among the others and knows its "
+        "neighbours;\n"
+        "           each through one random node that had joined, %llu at a time\n"
+        "  store    a record, by the clock on the wall: one node declares the experts in batches of %d, 3 records each (the uid "
+        "and its two\n"
+        "           prefixes, which the experts of a batch may share); it finds the nodes nearest to the key, signs, sends; each "
+        "of\n"
+        "           them ('copies': how many said yes) checks token and signature; stored: the share that somebody took\n"
+        "  get      an expert: another node, which has read none of these keys before, finds and checks the records of the uids "
+        "in\n"
+        "           the same batches; found: the share that came back right\n"
+        "  asked    questions that all nodes together asked meanwhile, for each; CPU ms: of all threads together, for each\n"
+        "  kB/node  growth of resident memory, for each node, %d s after the last one joined\n\n%8s",
+        (unsigned long long)bench->n_nodes, (unsigned long long)bench->n_threads, (unsigned long long)bench->n_experts,
+        (unsigned long long)bench->n_at_once, BATCH, IDLE_US / 1000000, "");
+    for (size_t i = 0; i < N_COLUMNS; i++)
+        printf(" %*s", atoi(columns[i].format + 1), columns[i].head);
+    putchar('\n');
 }
 
-static void print_run(const struct bench_dht *bench, const char *name, const struct figures *f)
+static void print_run(const struct bench_dht *bench, const char *name, struct figures *f)
 {
-    double asked_store = queries_each(&f->stored_at, &f->joined, f->n_records);
-    double asked_get = queries_each(&f->got_at, &f->stored_at, bench->n_experts);
-    printf(bench->is_json ? "{\"op\":\"dht_published\",\"run\":\"%s\",\"nodes_per_s\":%.5g,\"store_ms\":%.4g,\"stored\":%.6g,"
-                            "\"copies\":%.3g,\"get_ms\":%.4g,\"found\":%.6g,\"kb_per_node\":%.4g,\"queries_a_store\":%.3g,"
-                            "\"queries_a_get\":%.3g"
-                          : "%10s %9.0f %9.3f %9.4f %9.1f %9.3f %9.4f %8.1f %8.1f %8.1f",
-           name, f->nodes_per_s, f->store_ms, f->stored, f->copies, f->get_ms, f->found, f->kb_per_node, asked_store, asked_get);
+    printf(bench->is_json ? "{\"op\":\"dht_published\",\"run\":\"%s\"" : "%8s", name);
+    for (size_t i = 0; i < N_COLUMNS; i++)
+        if (bench->is_json) {
+            printf(",\"%s\":%.6g", columns[i].name, *field(f, i));
+        } else {
+            putchar(' ');
+            printf(columns[i].format, *field(f, i));
+        }
     if (bench->is_json)
-        printf(",\"nodes\":%llu,\"experts\":%llu,\"records\":%zu,\"threads\":%llu}", (unsigned long long)bench->n_nodes,
-               (unsigned long long)bench->n_experts, f->n_records, (unsigned long long)bench->n_threads);
+        printf(",\"nodes\":%llu,\"experts\":%llu,\"threads\":%llu}", (unsigned long long)bench->n_nodes,
+               (unsigned long long)bench->n_experts, (unsigned long long)bench->n_threads);
     putchar('\n');
     fflush(stdout);
 }
 
-/* Each figure's own median. */
-static struct figures median_of(const struct figures *run, size_t n)
-{
-    struct figures m = run[0];
-    double x[16];
-    static const size_t field[] = {offsetof(struct figures, nodes_per_s), offsetof(struct figures, store_ms),
-                                   offsetof(struct figures, get_ms),      offsetof(struct figures, stored),
-                                   offsetof(struct figures, found),       offsetof(struct figures, copies),
-                                   offsetof(struct figures, kb_per_node)};
-    for (size_t i = 0; i < sizeof field / sizeof *field; i++) {
-        for (size_t j = 0; j < n; j++)
-            x[j] = *(const double *)((const char *)&run[j] + field[i]);
-        *(double *)((char *)&m + field[i]) = bench_median(x, n);
-    }
-    return m;
-}
-
 int bench_dht_published(const struct bench_dht *bench)
 {
-    struct figures run[16];
+    struct figures run[BENCH_DHT_RUNS_MAX], median;
     print_head(bench);
     for (size_t i = 0; i < bench->n_runs; i++) {
-        char name[16];
+        char name[24];
         int err = run_once(bench, bench->seed + i, &run[i]);
         if (err)
             return err;
         snprintf(name, sizeof name, "%zu", i + 1);
         print_run(bench, name, &run[i]);
     }
-    if (bench->n_runs > 1) {
-        struct figures median = median_of(run, bench->n_runs);
-        print_run(bench, "median", &median);
+    for (size_t i = 0; i < N_COLUMNS; i++) {
+        double x[BENCH_DHT_RUNS_MAX];
+        for (size_t j = 0; j < bench->n_runs; j++)
+            x[j] = *field(&run[j], i);
+        *field(&median, i) = bench_median(x, bench->n_runs);
     }
+    if (bench->n_runs > 1)
+        print_run(bench, "median", &median);
     return 0;
 }

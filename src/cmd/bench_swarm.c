@@ -110,6 +110,13 @@ double bench_wall_s(void)
     return (double)net_now_ns() * 1e-9;
 }
 
+double bench_cpu_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 /* ---- the swarm ---- */
 
 int bench_swarm_new(size_t n_max, unsigned n_threads, uint64_t seed, struct bench_swarm **out)

@@ -75,7 +75,8 @@ HANSE_MUST_USE int bench_node_stop(struct bench_node *node);
 /** The nodes' counters, summed over all that were not stopped. */
 HANSE_MUST_USE int bench_swarm_stats(struct bench_swarm *swarm, struct dht_stats *sum);
 
-/** Seconds since some moment. */
+/** Seconds since some moment, and seconds that all threads of this process have computed. */
 double bench_wall_s(void);
+double bench_cpu_s(void);
 
 #endif

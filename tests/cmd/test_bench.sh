@@ -39,8 +39,13 @@ expect 0 '{"op":"axpy","shape":"65536","numerics":"f32","isa":"ref","threads":1,
 
 # -- the DHT, with a few real nodes
 expect 64 "--nodes" bench dht --nodes 2
-expect 0 '{"op":"dht_published","run":"1"' bench dht --nodes 32 --experts 64 --runs 1 --json
+expect 0 '{"op":"dht_published","run":"1","nodes_per_s":' bench dht --nodes 32 --experts 64 --runs 1 --json
 check test "$(wc -l <"$out")" -eq 1
 check grep -q '"stored":1,.*"found":1,.*"nodes":32,"experts":64,' "$out"
+expect 64 "--protocol: 'foo' is neither" bench dht --protocol foo
+expect 64 "--failure-rate: '0.1,2' is no list" bench dht --failure-rate 0.1,2
+expect 0 '{"op":"dht_rounds","failure_rate":0,' bench dht --protocol rounds --failure-rate 0,0.3 --json
+check grep -q '"failure_rate":0,.*"stored":1,.*"got":1,"asked_of_stopped":0,"alive":16,' "$out"
+check grep -q '"failure_rate":0.3,.*"alive":11,' "$out"
 
 verdict
