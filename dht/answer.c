@@ -16,7 +16,7 @@ struct answer {
     struct dht_message reply; /* points to what follows */
     uint8_t token[DHT_OWN_TOKEN_BYTES];
     uint8_t nodes[DHT_K * 26], nodes6[DHT_K * 38];
-    uint8_t entries[DHT_DATAGRAM_MAX];
+    uint8_t list[DHT_DATAGRAM_MAX]; /* entries or digests */
 };
 
 static size_t room(const struct answer *a)
@@ -159,34 +159,114 @@ static void put(struct answer *a)
         fail(a, error);
 }
 
+#define FRAME (strlen("6:cursor32:7:entriesNNNN:") + DHT_CURSOR_BYTES)
+
+static size_t n_wanted(const struct answer *a)
+{
+    return a->query->has_max ? a->query->max : SIZE_MAX;
+}
+
+/* More follows behind the last writer given. */
+static void give_cursor(struct answer *a, const uint8_t *last)
+{
+    static const uint8_t start[DHT_CURSOR_BYTES];
+    a->reply.cursor = (struct dht_span){last ? last : start, DHT_CURSOR_BYTES};
+}
+
 /* A page: entries in the order of their writers, as many as fit; the cursor is the last writer when more follow. */
 static void list_entries(struct answer *a)
 {
     const struct dht_record *record = NULL;
     const uint8_t *after = a->query->cursor.bytes;
-    size_t space = room(a), frame = strlen("6:cursor32:7:entriesNNNN:") + DHT_CURSOR_BYTES, n = 0, n_bytes = 0;
-    size_t max = a->query->has_max ? a->query->max : SIZE_MAX;
+    size_t space = room(a), n = 0, n_bytes = 0, max = n_wanted(a);
     while (n < max && (record = dht_directory_next(&a->dht->directory, &a->query->target, after, a->now_us))) {
-        if (frame + n_bytes + record->n > space)
+        if (FRAME + n_bytes + record->n > space)
             break;
-        memcpy(a->entries + n_bytes, record->bytes, record->n);
+        memcpy(a->list + n_bytes, record->bytes, record->n);
         n_bytes += record->n;
         n++;
         after = record->writer.byte;
     }
-    static const uint8_t start[DHT_CURSOR_BYTES];
     if (n_bytes > 0)
-        a->reply.entries = (struct dht_span){a->entries, n_bytes};
-    if (n < max && record && space >= frame)
-        a->reply.cursor = (struct dht_span){after ? after : start, DHT_CURSOR_BYTES};
+        a->reply.entries = (struct dht_span){a->list, n_bytes};
+    if (n < max && record && space >= FRAME)
+        give_cursor(a, after);
 }
 
+/* A page of digests, likewise. */
+static void list_digests(struct answer *a)
+{
+    const struct dht_record *record = NULL;
+    const uint8_t *after = a->query->cursor.bytes;
+    size_t space = room(a), n = 0, max = n_wanted(a);
+    if (space < FRAME)
+        return;
+    while (n < max && (record = dht_directory_next(&a->dht->directory, &a->query->target, after, a->now_us))) {
+        if (FRAME + (n + 1) * DHT_DIGEST_BYTES > space)
+            break;
+        memcpy(a->list + n * DHT_DIGEST_BYTES, record->digest, DHT_DIGEST_BYTES);
+        n++;
+        after = record->writer.byte;
+    }
+    a->reply.digests = (struct dht_span){a->list, n * DHT_DIGEST_BYTES};
+    if (n < max && record)
+        give_cursor(a, after);
+}
+
+/* The entries of those who were asked for, in their order; the cursor says where it did not fit any more. */
+static void list_tagged(struct answer *a)
+{
+    const struct dht_span *tags = &a->query->tags;
+    const uint8_t *last = NULL;
+    size_t space = room(a), n_bytes = 0;
+    for (size_t at = 0; at < tags->n; at += DHT_TAG_BYTES) {
+        const uint8_t *tag = tags->bytes + at;
+        if (at > 0 && memcmp(tag - DHT_TAG_BYTES, tag, DHT_TAG_BYTES) >= 0) {
+            fail(a, DHT_ERROR_PROTOCOL);
+            return;
+        }
+        const struct dht_record *record = dht_directory_tagged(&a->dht->directory, &a->query->target, tag, a->now_us);
+        if (!record)
+            continue;
+        if (FRAME + n_bytes + record->n > space) {
+            give_cursor(a, last);
+            break;
+        }
+        memcpy(a->list + n_bytes, record->bytes, record->n);
+        n_bytes += record->n;
+        last = record->writer.byte;
+    }
+    if (n_bytes > 0)
+        a->reply.entries = (struct dht_span){a->list, n_bytes};
+}
+
+/* Entries when all of the key fit, else digests of which the asker picks what it does not have; a page of either when it asked
+ * for what follows a cursor. */
+static void list(struct answer *a)
+{
+    size_t n_bytes, n = dht_directory_count(&a->dht->directory, &a->query->target, a->now_us, &n_bytes);
+    a->reply.has_n = true;
+    a->reply.n = (unsigned)n;
+    bool is_page = a->query->cursor.bytes || a->query->has_max;
+    if (a->query->is_digest || (!is_page && FRAME + n_bytes > room(a)))
+        list_digests(a);
+    else
+        list_entries(a);
+}
+
+/* Who shows a token knows the way, and wants what is here; who comes for the first time wants both. */
 static void hanse_get(struct answer *a)
 {
+    bool is_known = has_token(a), wants_way = !a->query->cursor.bytes && !a->query->tags.bytes;
     give_token(a);
-    if (!a->query->cursor.bytes)
+    if (wants_way && !is_known)
         give_nodes(a);
-    list_entries(a);
+    if (a->query->tags.bytes)
+        list_tagged(a);
+    else if (n_wanted(a) > 0)
+        list(a);
+    if (wants_way && is_known)
+        give_nodes(a);
 }
 
 /* What a store of ours says to an entry, as an error to answer; 0 when it is kept. */

@@ -90,6 +90,7 @@ static struct dht_record *record_new(const struct dht_id *key, const struct dht_
     record->seq = entry->seq;
     record->expiry_s = entry->expiry_s;
     record->n = raw.n;
+    dht_entry_digest(raw, record->digest);
     memcpy(record->bytes, raw.bytes, raw.n);
     return record;
 }
@@ -155,6 +156,34 @@ const struct dht_record *dht_directory_next(const struct dht_directory *director
             return record;
     }
     return NULL;
+}
+
+const struct dht_record *dht_directory_tagged(const struct dht_directory *directory, const struct dht_id *key,
+                                              const uint8_t tag[DHT_TAG_BYTES], uint64_t now_us)
+{
+    uint8_t writer[sizeof(struct peer_id)] = {0};
+    memcpy(writer, tag, DHT_TAG_BYTES);
+    for (size_t i = find(directory, key, writer); i < directory->n; i++) {
+        const struct dht_record *record = directory->record[i];
+        if (!dht_id_equal(&record->key, key) || memcmp(record->writer.byte, tag, DHT_TAG_BYTES) != 0)
+            return NULL;
+        if (!is_over(record, now_us))
+            return record;
+    }
+    return NULL;
+}
+
+size_t dht_directory_count(const struct dht_directory *directory, const struct dht_id *key, uint64_t now_us, size_t *n_bytes)
+{
+    static const uint8_t first[sizeof(struct peer_id)];
+    size_t n = 0;
+    *n_bytes = 0;
+    for (size_t i = find(directory, key, first); i < directory->n && dht_id_equal(&directory->record[i]->key, key); i++)
+        if (!is_over(directory->record[i], now_us)) {
+            *n_bytes += directory->record[i]->n;
+            n++;
+        }
+    return n;
 }
 
 void dht_directory_expire(struct dht_directory *directory, uint64_t now_us)

@@ -22,6 +22,7 @@ struct dht_record {
     struct addr source; /* who put it here */
     uint64_t seq;
     uint32_t expiry_s;
+    uint8_t digest[DHT_DIGEST_BYTES];
     size_t n;
     uint8_t bytes[]; /* the entry as it travels */
 };
@@ -45,6 +46,13 @@ HANSE_MUST_USE int dht_directory_store(struct dht_directory *directory, const st
 /** The first entry of `key` that is not over and whose writer follows `after` (NULL: from the start); or NULL. */
 const struct dht_record *dht_directory_next(const struct dht_directory *directory, const struct dht_id *key, const uint8_t *after,
                                             uint64_t now_us);
+
+/** The entry of `key` that is not over and whose writer's head is `tag`; or NULL. */
+const struct dht_record *dht_directory_tagged(const struct dht_directory *directory, const struct dht_id *key,
+                                              const uint8_t tag[DHT_TAG_BYTES], uint64_t now_us);
+
+/** How many entries of `key` are not over, and their bytes. */
+size_t dht_directory_count(const struct dht_directory *directory, const struct dht_id *key, uint64_t now_us, size_t *n_bytes);
 
 /** Forgets what is over. */
 void dht_directory_expire(struct dht_directory *directory, uint64_t now_us);

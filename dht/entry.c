@@ -10,6 +10,7 @@
  *   u16 n_bytes (0..648) | u8 family (4, 6) | 32 writer | 4 or 16 ip | u16 port | u64 seq | u32 expiry | bytes | 64 signature
  * The signature is over the tag, 0, the 20 bytes of the directory key and all that stands before it.
  */
+#define WRITER_AT 3
 #define SIGNED_MAX (DHT_ID_BYTES + DHT_ENTRY_MAX)
 
 static size_t ip_bytes(int family)
@@ -68,6 +69,13 @@ int dht_entry_decode(struct dht_entry *entry, struct dht_span *raw, struct wire_
         return HANSE_EPROTO;
     *raw = (struct dht_span){start, (size_t)(r->at - start)};
     return 0;
+}
+
+void dht_entry_digest(struct dht_span raw, uint8_t out[DHT_DIGEST_BYTES])
+{
+    struct hash hash = hash_bytes(raw.bytes, raw.n);
+    memcpy(out, raw.bytes + WRITER_AT, DHT_TAG_BYTES);
+    memcpy(out + DHT_TAG_BYTES, hash.byte, DHT_DIGEST_BYTES - DHT_TAG_BYTES);
 }
 
 int dht_entry_check_time(const struct dht_entry *entry, uint64_t now_us)

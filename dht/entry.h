@@ -20,6 +20,12 @@ size_t dht_entry_encode(const struct dht_entry *entry, const struct dht_id *dire
 /** Reads the next entry of a row of them; `raw` is where it stands.  HANSE_EPROTO.  The signature is not looked at. */
 HANSE_MUST_USE int dht_entry_decode(struct dht_entry *entry, struct dht_span *raw, struct wire_reader *r);
 
+#define DHT_TAG_BYTES 8     /* head of a writer's peer id */
+#define DHT_DIGEST_BYTES 16 /* a tag, and the head of the entry's SHA-256 */
+
+/** What names an entry in lists of digests; `raw` is an entry that decoded. */
+void dht_entry_digest(struct dht_span raw, uint8_t out[DHT_DIGEST_BYTES]);
+
 /** HANSE_ETIMEOUT when it is over, HANSE_EINVAL when it claims to live too long. */
 HANSE_MUST_USE int dht_entry_check_time(const struct dht_entry *entry, uint64_t now_us);
 

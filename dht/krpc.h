@@ -9,13 +9,11 @@
 #define DHT_KRPC_H
 
 #include "dht/bencode.h"
-#include "dht/dht.h"
+#include "dht/entry.h"
 
 #define DHT_TID_MAX 32      /* longest transaction id that we echo */
 #define DHT_TOKEN_MAX 39    /* longest write token that we keep; libtorrent's has 4 bytes, ours 8 */
 #define DHT_CURSOR_BYTES 32 /* a page of the directory ends at a writer */
-#define DHT_TAG_BYTES 8     /* head of a writer's peer id */
-#define DHT_DIGEST_BYTES 16 /* a tag, and the head of the entry's SHA-256 */
 #define DHT_NODES_MAX 16    /* nodes taken from one reply, per family */
 #define DHT_MESSAGE_PEERS_MAX 64
 #define DHT_WANT_4 1u

@@ -45,8 +45,7 @@ void dht_operation_free(struct dht_operation *op)
         return;
     dht_lookup_fini(&op->lookup);
     free(op->raw);
-    free(op->entry);
-    free(op->page);
+    dht_read_free(op->read);
     free(op->peer);
     free(op->item);
     free(op);
@@ -89,7 +88,7 @@ static struct dht_transaction *ask_step(struct dht *dht, uint64_t now_us, struct
 static struct dht_transaction *ask_page(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_page *page)
 {
     struct dht_message m = {0};
-    dht_task_page(op, page, &m);
+    dht_read_question(op, page, &m);
     return ask(dht, now_us, op, &page->addr, &m, DHT_ROLE_PAGE);
 }
 
@@ -227,6 +226,18 @@ static void walk(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     }
 }
 
+/* Holders that are free are asked for more of what they have and we miss. */
+static void ask_pages(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    struct dht_page *page;
+    while (op->task == DHT_TASK_READ && (page = dht_read_next(op))) {
+        if (!ask_page(dht, now_us, op, page))
+            dht_read_lost(op, page);
+        else
+            op->n_in_air++;
+    }
+}
+
 /* -- The line ---------------------------------------------------------------------------------------------- */
 
 /* What users ask before the first node is known waits a moment for it. */
@@ -275,9 +286,11 @@ static bool run_once(struct dht *dht, uint64_t now_us)
         if (op->phase == DHT_PHASE_WAITING && may_start(dht, op, n_running, now_us))
             start(dht, now_us, op);
         n_running += op->phase != DHT_PHASE_WAITING;
-        if (op->phase == DHT_PHASE_WALKING && op->is_due) {
+        if (op->phase != DHT_PHASE_WAITING && op->is_due) {
             op->is_due = false;
-            walk(dht, now_us, op);
+            if (op->phase == DHT_PHASE_WALKING)
+                walk(dht, now_us, op);
+            ask_pages(dht, now_us, op);
         }
         if (is_over(op, now_us)) {
             end(dht, now_us, op);
@@ -306,20 +319,6 @@ uint64_t dht_operations_deadline(const struct dht *dht)
 }
 
 /* -- What becomes of questions ---------------------------------------------------------------------------- */
-
-static struct dht_page *find_page(struct dht_operation *op, const struct addr *addr)
-{
-    for (size_t i = 0; i < op->n_pages; i++)
-        if (addr_equal(&op->page[i].addr, addr))
-            return &op->page[i];
-    return NULL;
-}
-
-static void go_on(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_page *page)
-{
-    if (page && ask_page(dht, now_us, op, page))
-        op->n_in_air++;
-}
 
 static void learn_from(struct dht *dht, struct dht_operation *op, struct dht_span nodes, int family, uint8_t path, uint8_t depth)
 {
@@ -359,8 +358,8 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
         memcpy(c->token, m->token.bytes, m->token.n);
     }
     uint8_t path = c->path, depth = c->depth;
-    go_on(dht, now_us, op, dht_task_heard(dht, now_us, op, c, NULL, m));
-    if (op->n_hops == 0 && op->n_entries > 0)
+    dht_task_heard(dht, now_us, op, c, m);
+    if (op->n_hops == 0 && op->read && (op->read->found.n > 0 || op->read->n_missing > 0))
         op->n_hops = depth;
     if (op->phase == DHT_PHASE_WALKING && op->task != DHT_TASK_HANDOVER) {
         learn_from(dht, op, m->nodes, 4, path, depth);
@@ -377,6 +376,16 @@ static void store_answered(struct dht *dht, uint64_t now_us, struct dht_operatio
         write_nearest(dht, now_us, op);
 }
 
+static void page_answered(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_transaction *t,
+                          const struct dht_message *m)
+{
+    struct dht_page *page = dht_read_page(op->read, &t->addr);
+    if (m->kind == DHT_REPLY)
+        dht_read_heard(dht, now_us, op, NULL, page, m);
+    else
+        dht_read_lost(op, page);
+}
+
 void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m)
 {
     struct dht_operation *op = find(dht, t->operation);
@@ -388,11 +397,11 @@ void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_t
         return;
     }
     op->n_in_air--;
-    struct dht_page *page = find_page(op, &t->addr);
+    op->is_due = true;
     if (t->role == DHT_ROLE_STORE)
         store_answered(dht, now_us, op, m);
-    else if (page && m->kind == DHT_REPLY)
-        go_on(dht, now_us, op, dht_task_heard(dht, now_us, op, NULL, page, m));
+    else
+        page_answered(dht, now_us, op, t, m);
 }
 
 /* What is late is asked once more, since one lost datagram in a small swarm would otherwise decide. */
@@ -403,7 +412,6 @@ void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction
         return;
     struct dht_transaction *again = NULL;
     struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
-    struct dht_page *page = find_page(op, &t->addr);
     op->is_due = true;
     if (t->role == DHT_ROLE_STEP && c && c->step == DHT_STEP_ASKED)
         c->step = DHT_STEP_SLOW;
@@ -413,8 +421,8 @@ void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction
         again = ask_step(dht, now_us, op, c);
     else if (t->role == DHT_ROLE_STORE && c)
         again = ask_store(dht, now_us, op, c);
-    else if (t->role == DHT_ROLE_PAGE && page)
-        again = ask_page(dht, now_us, op, page);
+    else if (t->role == DHT_ROLE_PAGE)
+        again = ask_page(dht, now_us, op, dht_read_page(op->read, &t->addr));
     if (again) {
         again->is_repeat = true;
         t->is_repeated = true;
@@ -427,10 +435,12 @@ void dht_operation_lost(struct dht *dht, const struct dht_transaction *t)
     if (!op || t->is_repeated)
         return;
     op->is_due = true;
-    if (t->role != DHT_ROLE_STEP) {
+    if (t->role != DHT_ROLE_STEP)
         op->n_in_air--;
+    if (t->role == DHT_ROLE_PAGE)
+        dht_read_lost(op, dht_read_page(op->read, &t->addr));
+    if (t->role != DHT_ROLE_STEP)
         return;
-    }
     struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
     if (c && c->step != DHT_STEP_ANSWERED)
         c->step = DHT_STEP_FAILED;

@@ -9,13 +9,11 @@
 #define DHT_OPERATION_H
 
 #include "dht/node.h"
+#include "dht/read.h"
 
 #define DHT_OPERATION_US 8000000  /* the longest an operation takes */
 #define DHT_OPERATIONS_RUNNING 32 /* at once; more would only overrun socket buffers */
 #define DHT_OPERATIONS_MAX 2048   /* waiting ones included */
-#define DHT_READ_ENTRIES_MAX 2048
-#define DHT_READ_PAGES_MAX 128 /* from one holder */
-#define DHT_READ_HOLDERS_MAX 24
 #define DHT_GET_PEERS_MAX 1024
 #define DHT_STORE_MAX 24 /* nodes that get a record */
 
@@ -33,15 +31,6 @@ enum dht_task {
 };
 enum dht_phase { DHT_PHASE_WAITING, DHT_PHASE_WALKING, DHT_PHASE_STORING };
 
-/** Where we are in the pages of one holder. */
-struct dht_page {
-    struct addr addr;
-    uint8_t cursor[DHT_CURSOR_BYTES];
-    uint8_t token[DHT_TOKEN_MAX];
-    uint8_t n_token;
-    unsigned n;
-};
-
 struct dht_operation {
     struct dht_operation *next;
     uint64_t number;
@@ -58,11 +47,8 @@ struct dht_operation {
 
     uint8_t *raw; /* publish, store, handover: room for the signed entry */
     size_t n_raw;
-    struct dht_entry *entry; /* read: what was found, ordered by writer */
-    size_t n_entries, entries_capacity;
-    struct dht_page *page; /* read: holders that have more */
-    size_t n_pages, pages_capacity;
-    struct addr *peer; /* get_peers: what was found */
+    struct dht_read *read; /* read: what was found, and what is missing */
+    struct addr *peer;     /* get_peers: what was found */
     size_t n_peers;
     struct dht_heir heir;  /* handover: whom for */
     struct peer_id given;  /* handover: writer of the last entry; valid when n_raw > 0 */
@@ -76,7 +62,6 @@ struct dht_operation {
         void (*peers)(void *arg, uint64_t now_us, const struct addr *peer, size_t n);
         void (*item)(void *arg, uint64_t now_us, const struct dht_item *item);
     } done;
-    void (*some)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n); /* read: hears of each, or NULL */
     void *arg;
 };
 
@@ -107,10 +92,9 @@ void dht_task_question(const struct dht *dht, const struct dht_operation *op, co
                        struct dht_message *m);
 /** The write that `c` gets at the end. */
 void dht_task_write(const struct dht_operation *op, const struct dht_candidate *c, struct dht_message *m);
-void dht_task_page(const struct dht_operation *op, const struct dht_page *page, struct dht_message *m);
-/** `c` answered a step; or, with `page`, went on with its pages.  Returns a page to ask for next, or NULL. */
-struct dht_page *dht_task_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
-                                struct dht_page *page, const struct dht_message *m);
+/** `c` answered a step. */
+void dht_task_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
+                    const struct dht_message *m);
 /** The walk is over.  Returns true when the nearest are to be written to. */
 bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op);
 /** True when nothing better can come. */

@@ -69,12 +69,15 @@ void dht_read_early(struct dht *dht, uint64_t now_us, const struct dht_id *key,
                     void (*some)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n),
                     void (*done)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked), void *arg)
 {
-    struct dht_operation *op = dht_operation_new(dht, now_us, DHT_TASK_READ, key);
+    struct dht_read *read = calloc(1, sizeof *read);
+    struct dht_operation *op = read ? dht_operation_new(dht, now_us, DHT_TASK_READ, key) : NULL;
     if (!op) {
+        free(read);
         done(arg, now_us, NULL, 0, 0);
         return;
     }
-    op->some = some;
+    read->some = some;
+    op->read = read;
     op->done.read = done;
     op->arg = arg;
 }
@@ -161,21 +164,12 @@ void dht_task_question(const struct dht *dht, const struct dht_operation *op, co
         m->has_max = true; /* none: only the way and a token */
     } else if (op->task == DHT_TASK_READ && !c->is_foreign) {
         m->method = DHT_HANSE_GET;
+        m->is_digest = dht_routes_kept(&dht->routes, &op->lookup.target) != NULL;
         if (c->n_token > 0)
             m->token = (struct dht_span){c->token, c->n_token};
         else
             m->n_pad += PAD_PAGE;
     }
-}
-
-void dht_task_page(const struct dht_operation *op, const struct dht_page *page, struct dht_message *m)
-{
-    m->method = DHT_HANSE_GET;
-    m->has_target = true;
-    m->target = op->lookup.target;
-    m->cursor = (struct dht_span){page->cursor, sizeof page->cursor};
-    if (page->n_token > 0)
-        m->token = (struct dht_span){page->token, page->n_token};
 }
 
 bool dht_task_is_write(enum dht_task task)
@@ -212,128 +206,6 @@ void dht_task_write(const struct dht_operation *op, const struct dht_candidate *
 
 /* -- What answers bring ---------------------------------------------------------------------------------------- */
 
-/* Index of the first entry whose writer is not before `writer`. */
-static size_t entry_index(const struct dht_operation *op, const struct peer_id *writer)
-{
-    size_t low = 0, high = op->n_entries;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (peer_id_compare(&op->entry[middle].writer, writer) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static bool is_news(const struct dht_operation *op, const struct dht_entry *entry)
-{
-    size_t i = entry_index(op, &entry->writer);
-    if (i < op->n_entries && peer_id_equal(&op->entry[i].writer, &entry->writer))
-        return op->entry[i].seq < entry->seq;
-    return op->n_entries < DHT_READ_ENTRIES_MAX;
-}
-
-static void keep_entry(struct dht_operation *op, const struct dht_entry *entry)
-{
-    size_t i = entry_index(op, &entry->writer);
-    if (i < op->n_entries && peer_id_equal(&op->entry[i].writer, &entry->writer)) {
-        op->entry[i] = *entry;
-        return;
-    }
-    if (op->n_entries == op->entries_capacity) {
-        size_t capacity = op->entries_capacity ? 2 * op->entries_capacity : 8;
-        struct dht_entry *grown = realloc(op->entry, capacity * sizeof *grown);
-        if (!grown)
-            return; /* as if nobody had told us */
-        op->entry = grown;
-        op->entries_capacity = capacity;
-    }
-    memmove(&op->entry[i + 1], &op->entry[i], (op->n_entries - i) * sizeof *op->entry);
-    op->entry[i] = *entry;
-    op->n_entries++;
-}
-
-/* Keeps what is news, and tells whoever wants to hear at once. */
-static void hear_entry(struct dht_operation *op, uint64_t now_us, const struct dht_entry *entry)
-{
-    keep_entry(op, entry);
-    if (op->some && entry->n_bytes > 0)
-        op->some(op->arg, now_us, entry, 1);
-}
-
-/* A writer that does not know its own address yet leaves it open; only its own node may fill in where it answered from. */
-static bool complete_addr(struct dht_entry *entry, const struct dht_id *node, const struct addr *from)
-{
-    if (!addr_is_unspecified(&entry->addr))
-        return entry->addr.port != 0;
-    uint16_t port = entry->addr.port;
-    if (!dht_id_names(node, &entry->writer))
-        return false;
-    entry->addr = *from;
-    if (port != 0)
-        entry->addr.port = port;
-    return true;
-}
-
-/* False when a holder gave out something that is not true: it is asked for no more pages. */
-static bool take_entries(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_message *m,
-                         const struct addr *from)
-{
-    struct wire_reader r;
-    wire_reader_init(&r, m->entries.bytes, m->entries.n);
-    while (wire_left(&r) > 0) {
-        struct dht_entry entry;
-        struct dht_span raw;
-        if (dht_entry_decode(&entry, &raw, &r) != 0)
-            return false;
-        if (dht_entry_check_time(&entry, now_us) != 0 || !is_news(op, &entry))
-            continue;
-        if (!dht_entry_verify(&dht->verified, &op->lookup.target, &entry, raw)) {
-            dht->stats.n_refused++;
-            return false;
-        }
-        if (complete_addr(&entry, &m->id, from))
-            hear_entry(op, now_us, &entry);
-    }
-    return true;
-}
-
-static bool grow_pages(struct dht_operation *op)
-{
-    size_t capacity = op->pages_capacity ? 2 * op->pages_capacity : 4;
-    struct dht_page *page = realloc(op->page, capacity * sizeof *page);
-    if (!page)
-        return false;
-    op->page = page;
-    op->pages_capacity = capacity;
-    return true;
-}
-
-static struct dht_page *new_page(struct dht_operation *op, const struct dht_candidate *c)
-{
-    if (op->n_pages == DHT_READ_HOLDERS_MAX || (op->n_pages == op->pages_capacity && !grow_pages(op)))
-        return NULL;
-    struct dht_page *page = &op->page[op->n_pages++];
-    *page = (struct dht_page){.addr = c->addr, .n_token = c->n_token};
-    memcpy(page->token, c->token, sizeof page->token);
-    return page;
-}
-
-static struct dht_page *read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
-                                   struct dht_page *page, const struct dht_message *m)
-{
-    if (!take_entries(dht, now_us, op, m, c ? &c->addr : &page->addr) || !m->cursor.bytes)
-        return NULL;
-    if (c && !(page = new_page(op, c)))
-        return NULL;
-    bool is_stuck = !c && memcmp(page->cursor, m->cursor.bytes, sizeof page->cursor) >= 0;
-    if (is_stuck || ++page->n > DHT_READ_PAGES_MAX)
-        return NULL;
-    memcpy(page->cursor, m->cursor.bytes, sizeof page->cursor);
-    return page;
-}
-
 static void keep_peers(struct dht_operation *op, const struct addr *peer, size_t n)
 {
     if (!op->peer)
@@ -369,16 +241,15 @@ static void item_heard(struct dht_operation *op, const struct dht_message *m)
     keep_item(op, &item);
 }
 
-struct dht_page *dht_task_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
-                                struct dht_page *page, const struct dht_message *m)
+void dht_task_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
+                    const struct dht_message *m)
 {
     if (op->task == DHT_TASK_READ)
-        return read_heard(dht, now_us, op, c, page, m);
-    if (op->task == DHT_TASK_PEERS)
+        dht_read_heard(dht, now_us, op, c, NULL, m);
+    else if (op->task == DHT_TASK_PEERS)
         keep_peers(op, m->peer, m->n_peers);
     else if (op->task == DHT_TASK_GET)
         item_heard(op, m);
-    return NULL;
 }
 
 bool dht_task_is_satisfied(const struct dht_operation *op)
@@ -422,25 +293,10 @@ static void store_own(struct dht *dht, uint64_t now_us, struct dht_operation *op
         op->n_raw = 0; /* nobody else could do anything with it */
 }
 
-static void read_own(struct dht *dht, uint64_t now_us, struct dht_operation *op)
-{
-    const uint8_t *after = NULL;
-    const struct dht_record *record;
-    while ((record = dht_directory_next(&dht->directory, &op->lookup.target, after, now_us))) {
-        struct wire_reader r;
-        struct dht_entry entry;
-        struct dht_span raw;
-        wire_reader_init(&r, record->bytes, record->n);
-        if (dht_entry_decode(&entry, &raw, &r) == 0 && is_news(op, &entry))
-            hear_entry(op, now_us, &entry);
-        after = record->writer.byte;
-    }
-}
-
 void dht_task_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     if (op->task == DHT_TASK_READ)
-        read_own(dht, now_us, op);
+        dht_read_begin(dht, now_us, op);
 }
 
 bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op)
@@ -456,19 +312,6 @@ bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op
     if (op->task == DHT_TASK_PUT && is_near(dht, op))
         op->n_stored += dht_items_store(&dht->items, op->item, NULL, now_us) == 0;
     return dht_task_is_write(op->task);
-}
-
-static void end_read(struct dht *dht, uint64_t now_us, struct dht_operation *op)
-{
-    size_t n = 0;
-    read_own(dht, now_us, op);
-    for (size_t i = 0; i < op->n_entries; i++)
-        if (op->entry[i].n_bytes > 0 && dht_entry_check_time(&op->entry[i], now_us) == 0) {
-            if (n != i)
-                op->entry[n] = op->entry[i];
-            n++;
-        }
-    op->done.read(op->arg, now_us, op->entry, n, dht_lookup_n_answered(&op->lookup));
 }
 
 static void end_peers(struct dht *dht, uint64_t now_us, struct dht_operation *op)
@@ -502,7 +345,7 @@ void dht_task_end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
         dht_handover_done(dht, now_us, op);
         break;
     case DHT_TASK_READ:
-        end_read(dht, now_us, op);
+        dht_read_end(dht, now_us, op);
         break;
     case DHT_TASK_PEERS:
         end_peers(dht, now_us, op);

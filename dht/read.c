@@ -1,0 +1,354 @@
+#include "dht/read.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dht/id.h"
+#include "dht/operation.h"
+
+#define NOBODY UINT8_MAX
+#define ANSWER_BYTES 1060 /* for entries, in an answer of DHT_DATAGRAM_MAX */
+#define ENTRY_BYTES 160   /* as entries go, while we have none of the key */
+
+_Static_assert(DHT_READ_HOLDERS_MAX <= 32, "a bit for each");
+
+void dht_read_free(struct dht_read *read)
+{
+    if (!read)
+        return;
+    dht_found_clear(&read->found);
+    free(read->missing);
+    free(read);
+}
+
+/* -- What we have -------------------------------------------------------------------------------------------------- */
+
+/* Takes a verified entry; of a writer the newest stays.  The other one is remembered, so that nobody is asked for it. */
+static void accept(struct dht_read *read, uint64_t now_us, struct dht_operation *op, struct dht_found *found)
+{
+    struct dht_found *old = found ? dht_found_of(&read->found, &found->writer) : NULL;
+    bool is_news = found && (old ? old->seq < found->seq : read->found.n < DHT_READ_ENTRIES_MAX);
+    if (old)
+        memcpy(is_news ? found->older : old->older, is_news ? old->digest : found->digest, DHT_DIGEST_BYTES);
+    if (!is_news) {
+        free(found);
+        return;
+    }
+    struct dht_entry entry;
+    dht_found_entry(found, &entry);
+    if (dht_found_put(&read->found, found) == 0 && read->some && entry.n_bytes > 0)
+        read->some(op->arg, now_us, &entry, 1);
+}
+
+void dht_read_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    const uint8_t *after = NULL;
+    const struct dht_record *record;
+    while ((record = dht_directory_next(&dht->directory, &op->lookup.target, after, now_us))) {
+        struct wire_reader r;
+        struct dht_entry entry;
+        struct dht_span raw;
+        wire_reader_init(&r, record->bytes, record->n);
+        if (dht_entry_decode(&entry, &raw, &r) == 0)
+            accept(op->read, now_us, op, dht_found_new(&entry, raw));
+        after = record->writer.byte;
+    }
+}
+
+/* A writer that does not know its own address yet leaves it open; only its own node may fill in where it answered from. */
+static bool complete_addr(struct dht_entry *entry, const struct dht_id *node, const struct addr *from)
+{
+    if (!addr_is_unspecified(&entry->addr))
+        return entry->addr.port != 0;
+    uint16_t port = entry->addr.port;
+    if (!dht_id_names(node, &entry->writer))
+        return false;
+    entry->addr = *from;
+    if (port != 0)
+        entry->addr.port = port;
+    return true;
+}
+
+static bool is_same(const struct dht_found *found, struct dht_span raw)
+{
+    return found && found->n == raw.n && memcmp(found->raw, raw.bytes, raw.n) == 0;
+}
+
+/* An entry as it came.  False when it is not true. */
+static bool take_entry(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_entry *entry, struct dht_span raw,
+                       const struct dht_id *node, const struct addr *from)
+{
+    const struct dht_found *old = dht_found_of(&op->read->found, &entry->writer);
+    if (dht_entry_check_time(entry, now_us) != 0 || is_same(old, raw))
+        return true;
+    const struct dht_found_list *kept = op->read->kept;
+    bool is_known = (old && old->seq >= entry->seq) || (kept && is_same(dht_found_of(kept, &entry->writer), raw));
+    if (!is_known && !dht_entry_verify(&dht->verified, &op->lookup.target, entry, raw)) {
+        dht->stats.n_refused++;
+        return false;
+    }
+    if (complete_addr(entry, node, from))
+        accept(op->read, now_us, op, dht_found_new(entry, raw));
+    return true;
+}
+
+static bool take_entries(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_span entries,
+                         const struct dht_id *node, const struct addr *from)
+{
+    struct wire_reader r;
+    wire_reader_init(&r, entries.bytes, entries.n);
+    while (wire_left(&r) > 0) {
+        struct dht_entry entry;
+        struct dht_span raw;
+        if (dht_entry_decode(&entry, &raw, &r) != 0 || !take_entry(dht, now_us, op, &entry, raw, node, from))
+            return false;
+    }
+    return true;
+}
+
+/* -- What we miss -------------------------------------------------------------------------------------------------- */
+
+static uint32_t bit_of(const struct dht_read *read, const struct dht_page *page)
+{
+    return UINT32_C(1) << (page - read->page);
+}
+
+/* Index of the first missing one that is not before `digest`. */
+static size_t missing_index(const struct dht_read *read, const uint8_t *digest)
+{
+    size_t low = 0, high = read->n_missing;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (memcmp(read->missing[middle].digest, digest, DHT_DIGEST_BYTES) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void miss(struct dht_read *read, const uint8_t *digest, uint32_t holder)
+{
+    size_t i = missing_index(read, digest);
+    if (i < read->n_missing && memcmp(read->missing[i].digest, digest, DHT_DIGEST_BYTES) == 0) {
+        read->missing[i].holders |= holder;
+        return;
+    }
+    if (read->n_missing == read->missing_capacity) {
+        size_t capacity = read->missing_capacity ? 2 * read->missing_capacity : 64;
+        struct dht_missing *grown = realloc(read->missing, capacity * sizeof *grown);
+        if (!grown)
+            return; /* as if nobody had told us */
+        read->missing = grown;
+        read->missing_capacity = capacity;
+    }
+    memmove(&read->missing[i + 1], &read->missing[i], (read->n_missing - i) * sizeof *read->missing);
+    read->missing[i] = (struct dht_missing){.page_i = NOBODY, .holders = holder};
+    memcpy(read->missing[i].digest, digest, DHT_DIGEST_BYTES);
+    read->n_missing++;
+}
+
+/* Forgets what came meanwhile, and what nobody is left to ask for. */
+static void sweep(struct dht_read *read)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < read->n_missing; i++) {
+        const struct dht_missing *missing = &read->missing[i];
+        bool is_hopeless = missing->holders == 0 && missing->page_i == NOBODY;
+        if (!is_hopeless && !dht_found_by_digest(&read->found, missing->digest))
+            read->missing[n++] = *missing;
+    }
+    read->n_missing = n;
+}
+
+void dht_read_lost(struct dht_operation *op, struct dht_page *page)
+{
+    struct dht_read *read = op->read;
+    page->is_lost = true;
+    page->state = DHT_PAGE_IDLE;
+    for (size_t i = 0; i < read->n_missing; i++) {
+        read->missing[i].holders &= ~bit_of(read, page);
+        if (read->missing[i].page_i == page - read->page)
+            read->missing[i].page_i = NOBODY;
+    }
+    sweep(read);
+    op->is_due = true;
+}
+
+/* -- What holders say ---------------------------------------------------------------------------------------------- */
+
+/* What the last read left is as good as fetched, when a holder still has it, or something older. */
+static bool take_kept(uint64_t now_us, struct dht_operation *op, const uint8_t *digest)
+{
+    const struct dht_found_list *kept = op->read->kept;
+    const struct dht_found *found = kept ? dht_found_by_digest(kept, digest) : NULL;
+    if (!found || found->expiry_s <= now_us / 1000000)
+        return false;
+    accept(op->read, now_us, op, dht_found_copy(found));
+    return true;
+}
+
+/* False when the holder lists more than any may hold. */
+static bool take_digests(uint64_t now_us, struct dht_operation *op, struct dht_page *page, struct dht_span digests)
+{
+    for (size_t at = 0; at < digests.n; at += DHT_DIGEST_BYTES) {
+        const uint8_t *digest = digests.bytes + at;
+        if (++page->n_listed > DHT_DIRECTORY_KEY_MAX)
+            return false;
+        if (!dht_found_by_digest(&op->read->found, digest) && !take_kept(now_us, op, digest))
+            miss(op->read, digest, bit_of(op->read, page));
+    }
+    return true;
+}
+
+/* A page of the list.  The cursor must go forward. */
+static bool hear_list(uint64_t now_us, struct dht_operation *op, struct dht_page *page, const struct dht_message *m)
+{
+    bool is_forward = m->cursor.bytes && memcmp(page->cursor, m->cursor.bytes, sizeof page->cursor) < 0;
+    page->has_more = is_forward;
+    if (is_forward)
+        memcpy(page->cursor, m->cursor.bytes, sizeof page->cursor);
+    return take_digests(now_us, op, page, m->digests);
+}
+
+/* Of what the holder was asked for, that which follows the cursor did not fit and may be asked for again, as long as anything did. */
+static bool hear_fetched(struct dht_read *read, const struct dht_page *page, const struct dht_message *m)
+{
+    size_t n_settled = 0;
+    for (size_t i = 0; i < read->n_missing; i++) {
+        struct dht_missing *missing = &read->missing[i];
+        if (missing->page_i != page - read->page)
+            continue;
+        missing->page_i = NOBODY;
+        if (m->cursor.bytes && memcmp(missing->digest, m->cursor.bytes, DHT_TAG_BYTES) > 0)
+            continue;
+        missing->holders &= ~bit_of(read, page);
+        n_settled++;
+    }
+    return n_settled > 0;
+}
+
+struct dht_page *dht_read_page(struct dht_read *read, const struct addr *addr)
+{
+    for (size_t i = 0; i < read->n_pages; i++)
+        if (addr_equal(&read->page[i].addr, addr))
+            return &read->page[i];
+    return NULL;
+}
+
+static struct dht_page *new_page(struct dht_read *read, const struct dht_candidate *c)
+{
+    if (read->n_pages == DHT_READ_HOLDERS_MAX)
+        return NULL;
+    struct dht_page *page = &read->page[read->n_pages++];
+    *page = (struct dht_page){.addr = c->addr, .id = c->id, .state = DHT_PAGE_LISTS};
+    return page;
+}
+
+void dht_read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
+                    struct dht_page *page, const struct dht_message *m)
+{
+    op->read->kept = dht_routes_kept(&dht->routes, &op->lookup.target);
+    bool is_true = take_entries(dht, now_us, op, m->entries, &m->id, c ? &c->addr : &page->addr);
+    if (c && m->digests.bytes && is_true && !dht_read_page(op->read, &c->addr))
+        page = new_page(op->read, c);
+    if (!page)
+        return;
+    if (m->token.n > 0 && m->token.n <= DHT_TOKEN_MAX) {
+        page->n_token = (uint8_t)m->token.n;
+        memcpy(page->token, m->token.bytes, m->token.n);
+    }
+    if (page->state == DHT_PAGE_LISTS)
+        is_true = hear_list(now_us, op, page, m) && is_true;
+    else
+        is_true = hear_fetched(op->read, page, m) && is_true;
+    page->state = DHT_PAGE_IDLE;
+    op->is_due = true;
+    sweep(op->read);
+    if (!is_true)
+        dht_read_lost(op, page);
+}
+
+/* -- What we ask --------------------------------------------------------------------------------------------------- */
+
+/* How many entries of this key fit into an answer, as far as we know them. */
+static size_t n_fitting(const struct dht_read *read)
+{
+    size_t each = read->found.n > 0 ? read->found.n_bytes / read->found.n - sizeof(struct dht_found) : ENTRY_BYTES;
+    size_t n = ANSWER_BYTES / each + 1;
+    return n < DHT_READ_TAGS_MAX ? n : DHT_READ_TAGS_MAX;
+}
+
+/* Marks what the holder is to be asked for; false when there is nothing. */
+static bool choose(struct dht_read *read, const struct dht_page *page)
+{
+    size_t n = 0, max = n_fitting(read);
+    for (size_t i = 0; i < read->n_missing && n < max; i++)
+        if (read->missing[i].page_i == NOBODY && (read->missing[i].holders & bit_of(read, page))) {
+            read->missing[i].page_i = (uint8_t)(page - read->page);
+            n++;
+        }
+    return n > 0;
+}
+
+/* A first entry is fetched before the list goes on: somebody may be waiting for any. */
+static bool has_next(struct dht_read *read, struct dht_page *page)
+{
+    bool lists_first = page->has_more && read->found.n > 0;
+    if (!lists_first && choose(read, page))
+        page->state = DHT_PAGE_FETCHES;
+    else if (page->has_more)
+        page->state = DHT_PAGE_LISTS;
+    return page->state != DHT_PAGE_IDLE;
+}
+
+struct dht_page *dht_read_next(struct dht_operation *op)
+{
+    struct dht_read *read = op->read;
+    for (size_t i = 0; i < read->n_pages; i++) {
+        struct dht_page *page = &read->page[i];
+        if (page->state == DHT_PAGE_IDLE && !page->is_lost && has_next(read, page))
+            return page;
+    }
+    return NULL;
+}
+
+void dht_read_question(const struct dht_operation *op, const struct dht_page *page, struct dht_message *m)
+{
+    struct dht_read *read = op->read;
+    m->method = DHT_HANSE_GET;
+    m->has_target = true;
+    m->target = op->lookup.target;
+    if (page->n_token > 0)
+        m->token = (struct dht_span){page->token, page->n_token};
+    if (page->state == DHT_PAGE_LISTS) {
+        m->is_digest = true;
+        m->cursor = (struct dht_span){page->cursor, sizeof page->cursor};
+        return;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < read->n_missing && n < sizeof read->tags; i++)
+        if (read->missing[i].page_i == page - read->page) {
+            memcpy(read->tags + n, read->missing[i].digest, DHT_TAG_BYTES);
+            n += DHT_TAG_BYTES;
+        }
+    m->tags = (struct dht_span){read->tags, n};
+}
+
+/* -- The end ------------------------------------------------------------------------------------------------------- */
+
+void dht_read_end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    struct dht_found_list *found = &op->read->found;
+    size_t n = 0, n_asked = dht_lookup_n_answered(&op->lookup);
+    dht_read_begin(dht, now_us, op); /* what came to our own store meanwhile */
+    struct dht_entry *entry = malloc((found->n > 0 ? found->n : 1) * sizeof *entry);
+    for (size_t i = 0; entry && i < found->n; i++) {
+        dht_found_entry(found->found[i], &entry[n]);
+        n += entry[n].n_bytes > 0 && dht_entry_check_time(&entry[n], now_us) == 0;
+    }
+    if (n_asked > 0)
+        dht_routes_keep_found(&dht->routes, &op->lookup.target, found);
+    op->done.read(op->arg, now_us, entry, n, entry ? n_asked : 0);
+    free(entry);
+}

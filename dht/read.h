@@ -1,0 +1,79 @@
+/**
+ * dht/read.h - a read of a directory key: the union of what several holders have, each entry fetched and verified once.
+ *
+ * A holder that cannot give all entries in one answer lists digests.  What we have already, from another holder or from the last
+ * read, is not asked for; the rest is fetched, from whichever holder that named it is free: by tags, in datagrams, or over a
+ * link where that would take many.  A holder is asked for an entry once: whoever names what it does not have
+ * costs a question for each few digests, and at most DHT_DIRECTORY_KEY_MAX digests are heard of each.
+ */
+#ifndef DHT_READ_H
+#define DHT_READ_H
+
+#include "dht/found.h"
+#include "dht/lookup.h"
+
+#define DHT_READ_ENTRIES_MAX 2048
+#define DHT_READ_HOLDERS_MAX 24
+#define DHT_READ_TAGS_MAX 32 /* in one question; an answer has room for 9 of the smallest entries */
+
+struct dht;
+struct dht_operation;
+
+enum dht_page_state { DHT_PAGE_IDLE, DHT_PAGE_LISTS, DHT_PAGE_FETCHES };
+
+/** Where we are with one holder. */
+struct dht_page {
+    struct addr addr;
+    struct dht_id id;
+    uint8_t n_token;
+    uint8_t token[DHT_TOKEN_MAX];
+    uint8_t state;
+    bool is_lost;  /* it answers no more, or lied */
+    bool has_more; /* digests, after `cursor` */
+    uint16_t n_listed;
+    uint8_t cursor[DHT_CURSOR_BYTES];
+};
+
+/** An entry that holders named and we do not have. */
+struct dht_missing {
+    uint8_t digest[DHT_DIGEST_BYTES];
+    uint8_t page_i;   /* who is being asked for it, or none */
+    uint32_t holders; /* bit i: page i named it and was not asked yet */
+};
+
+struct dht_read {
+    struct dht_found_list found;
+    const struct dht_found_list *kept; /* by the last read, or NULL; while an answer is heard */
+    size_t n_missing, missing_capacity;
+    struct dht_missing *missing; /* by digest */
+    size_t n_pages;
+    struct dht_page page[DHT_READ_HOLDERS_MAX];
+    uint8_t tags[DHT_READ_TAGS_MAX * DHT_TAG_BYTES]; /* of the question that is being written */
+    void (*some)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n);
+};
+
+void dht_read_free(struct dht_read *read);
+
+/** The read begins: with what our own store has. */
+void dht_read_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op);
+
+/** Where we are with the holder at an address, or NULL. */
+struct dht_page *dht_read_page(struct dht_read *read, const struct addr *addr);
+
+/** `c` answered a step of the walk; or, with `page`, a question of dht_read_next(). */
+void dht_read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
+                    struct dht_page *page, const struct dht_message *m);
+
+/** A holder to be asked something more, already marked; or NULL. */
+struct dht_page *dht_read_next(struct dht_operation *op);
+
+/** What to ask the holder; the same again until it was heard or lost. */
+void dht_read_question(const struct dht_operation *op, const struct dht_page *page, struct dht_message *m);
+
+/** The holder does not answer: others are asked for what it has. */
+void dht_read_lost(struct dht_operation *op, struct dht_page *page);
+
+/** Hands over what was found, and keeps it for the next read. */
+void dht_read_end(struct dht *dht, uint64_t now_us, struct dht_operation *op);
+
+#endif
