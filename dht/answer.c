@@ -287,6 +287,13 @@ static int keep_entry(struct answer *a, const struct dht_entry *entry, struct dh
     return err ? DHT_ERROR_SERVER : 0;
 }
 
+/* An entry that could be one but for its size has an error of its own. */
+static bool is_oversized(struct dht_span entries)
+{
+    return entries.n > DHT_ENTRY_MAX ||
+           (entries.n >= 2 && (size_t)(entries.bytes[0] | entries.bytes[1] << 8) > DHT_DIRECTORY_BYTES_MAX);
+}
+
 static void hanse_put(struct answer *a)
 {
     struct wire_reader r;
@@ -296,7 +303,7 @@ static void hanse_put(struct answer *a)
         return;
     wire_reader_init(&r, a->query->entries.bytes, a->query->entries.n);
     if (dht_entry_decode(&entry, &raw, &r) != 0 || !wire_done(&r)) {
-        fail(a, DHT_ERROR_PROTOCOL);
+        fail(a, is_oversized(a->query->entries) ? DHT_ERROR_V_SIZE : DHT_ERROR_PROTOCOL);
         return;
     }
     int error = keep_entry(a, &entry, raw);

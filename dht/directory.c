@@ -90,7 +90,7 @@ static struct dht_record *record_new(const struct dht_id *key, const struct dht_
     record->seq = entry->seq;
     record->expiry_s = entry->expiry_s;
     record->n = raw.n;
-    dht_entry_digest(raw, record->digest);
+    dht_entry_digest(entry, raw, record->digest);
     memcpy(record->bytes, raw.bytes, raw.n);
     return record;
 }

@@ -10,7 +10,6 @@
  *   u16 n_bytes (0..648) | u8 family (4, 6) | 32 writer | 4 or 16 ip | u16 port | u64 seq | u32 expiry | bytes | 64 signature
  * The signature is over the tag, 0, the 20 bytes of the directory key and all that stands before it.
  */
-#define WRITER_AT 3
 #define SIGNED_MAX (DHT_ID_BYTES + DHT_ENTRY_MAX)
 
 static size_t ip_bytes(int family)
@@ -71,10 +70,10 @@ int dht_entry_decode(struct dht_entry *entry, struct dht_span *raw, struct wire_
     return 0;
 }
 
-void dht_entry_digest(struct dht_span raw, uint8_t out[DHT_DIGEST_BYTES])
+void dht_entry_digest(const struct dht_entry *entry, struct dht_span raw, uint8_t out[DHT_DIGEST_BYTES])
 {
     struct hash hash = hash_bytes(raw.bytes, raw.n);
-    memcpy(out, raw.bytes + WRITER_AT, DHT_TAG_BYTES);
+    memcpy(out, entry->writer.byte, DHT_TAG_BYTES);
     memcpy(out + DHT_TAG_BYTES, hash.byte, DHT_DIGEST_BYTES - DHT_TAG_BYTES);
 }
 

@@ -23,8 +23,8 @@ HANSE_MUST_USE int dht_entry_decode(struct dht_entry *entry, struct dht_span *ra
 #define DHT_TAG_BYTES 8     /* head of a writer's peer id */
 #define DHT_DIGEST_BYTES 16 /* a tag, and the head of the entry's SHA-256 */
 
-/** What names an entry in lists of digests; `raw` is an entry that decoded. */
-void dht_entry_digest(struct dht_span raw, uint8_t out[DHT_DIGEST_BYTES]);
+/** What names an entry in lists of digests. */
+void dht_entry_digest(const struct dht_entry *entry, struct dht_span raw, uint8_t out[DHT_DIGEST_BYTES]);
 
 /** HANSE_ETIMEOUT when it is over, HANSE_EINVAL when it claims to live too long. */
 HANSE_MUST_USE int dht_entry_check_time(const struct dht_entry *entry, uint64_t now_us);

@@ -13,7 +13,7 @@ struct dht_found *dht_found_new(const struct dht_entry *entry, struct dht_span r
     found->addr = entry->addr;
     found->seq = entry->seq;
     found->expiry_s = entry->expiry_s;
-    dht_entry_digest(raw, found->digest);
+    dht_entry_digest(entry, raw, found->digest);
     found->n = (uint16_t)raw.n;
     memcpy(found->raw, raw.bytes, raw.n);
     return found;

@@ -5,6 +5,7 @@
 
 #include "dht/entry.h"
 #include "dht/krpc.h"
+#include "dht/node.h"
 #include "dht_swarm.h"
 
 static struct swarm *s;
@@ -219,6 +220,117 @@ START_TEST(entries_are_checked_before_they_are_kept)
 }
 END_TEST
 
+START_TEST(an_oversized_entry_has_its_own_error)
+{
+    struct dht_id key = {{1}};
+    uint8_t raw[DHT_ENTRY_MAX + 1] = {0};
+    size_t n = entry_of(5, 300, "hello", &key, raw);
+    raw[0] = (uint8_t)(DHT_DIRECTORY_BYTES_MAX + 1);
+    raw[1] = (uint8_t)((DHT_DIRECTORY_BYTES_MAX + 1) >> 8);
+    ck_assert_int_eq(put(&key, raw, n), DHT_ERROR_V_SIZE);
+    ck_assert_int_eq(put(&key, raw, sizeof raw), DHT_ERROR_V_SIZE);
+    raw[0] = (uint8_t)DHT_DIRECTORY_BYTES_MAX;
+    raw[1] = DHT_DIRECTORY_BYTES_MAX >> 8;
+    ck_assert_int_eq(put(&key, raw, n), DHT_ERROR_PROTOCOL); /* as long as may be, and not there */
+    ck_assert_uint_eq(dht_stats(node->dht).n_entries, 0);
+    key_free(writer);
+}
+END_TEST
+
+/* Stores entries of `n` writers, each of `n_bytes`, in the node itself; their tags in ascending order. */
+static void fill(size_t n, size_t n_bytes, const struct dht_id *key, uint8_t tag[][DHT_TAG_BYTES])
+{
+    const struct dht_record *record;
+    const uint8_t *after = NULL;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t seed[KEY_SEED_BYTES] = {(uint8_t)(i + 1)}, raw[DHT_ENTRY_MAX];
+        struct key *k;
+        ck_assert_int_eq(key_new(seed, &k), 0);
+        struct dht_entry e = {.writer = key_peer_id(k), .addr = stranger, .seq = 1, .n_bytes = (uint16_t)n_bytes};
+        e.expiry_s = (uint32_t)(swarm_now(s) / SECOND_US) + 300;
+        struct dht_span span = {raw, dht_entry_encode(&e, key, k, raw)};
+        ck_assert_int_eq(dht_directory_store(&node->dht->directory, key, &e, span, &stranger, swarm_now(s)), 0);
+        key_free(k);
+    }
+    for (size_t i = 0; (record = dht_directory_next(&node->dht->directory, key, after, swarm_now(s))); i++) {
+        memcpy(tag[i], record->digest, DHT_TAG_BYTES);
+        after = record->writer.byte;
+    }
+}
+
+static size_t n_entries_in(struct dht_span entries)
+{
+    struct wire_reader r;
+    struct dht_entry e;
+    struct dht_span raw;
+    size_t n = 0;
+    wire_reader_init(&r, entries.bytes, entries.n);
+    for (; wire_left(&r) > 0; n++)
+        ck_assert_int_eq(dht_entry_decode(&e, &raw, &r), 0);
+    return n;
+}
+
+START_TEST(what_fits_is_given_and_what_does_not_is_listed)
+{
+    struct dht_id key = {{1}};
+    struct dht_message m = question(DHT_HANSE_GET), r;
+    uint8_t token[8], tag[64][DHT_TAG_BYTES];
+    m.target = key;
+    fill(7, 20, &key, tag);
+    get_token(DHT_HANSE_GET, &key, token);
+    m.token = (struct dht_span){token, 8};
+    ck_assert(ask(&m, &r));
+    ck_assert(r.has_n && r.n == 7 && !r.digests.bytes && !r.cursor.bytes);
+    ck_assert_uint_eq(n_entries_in(r.entries), 7);
+    m.is_digest = true;
+    ck_assert(ask(&m, &r));
+    ck_assert(r.n == 7 && r.digests.n == 7 * DHT_DIGEST_BYTES && !r.entries.bytes && !r.cursor.bytes);
+    for (size_t i = 0; i < 7; i++)
+        ck_assert_mem_eq(r.digests.bytes + i * DHT_DIGEST_BYTES, tag[i], DHT_TAG_BYTES);
+    m.is_digest = false;
+    fill(40, 20, &key, tag); /* the first seven once more */
+    ck_assert(ask(&m, &r));
+    ck_assert(r.n == 40 && r.digests.n == 40 * DHT_DIGEST_BYTES && !r.entries.bytes);
+    uint8_t cursor[DHT_CURSOR_BYTES] = {0};
+    memcpy(cursor, tag[38], DHT_TAG_BYTES);
+    m.cursor = (struct dht_span){cursor, sizeof cursor};
+    ck_assert(ask(&m, &r)); /* a page of entries, as ever */
+    ck_assert_uint_eq(n_entries_in(r.entries), 2);
+    ck_assert(!r.cursor.bytes && !r.nodes.bytes);
+}
+END_TEST
+
+START_TEST(tags_bring_the_entries_of_just_these)
+{
+    struct dht_id key = {{1}};
+    struct dht_message m = question(DHT_HANSE_GET), r;
+    uint8_t token[8], tag[64][DHT_TAG_BYTES], asked[20][DHT_TAG_BYTES];
+    m.target = key;
+    fill(40, 20, &key, tag);
+    get_token(DHT_HANSE_GET, &key, token);
+    m.token = (struct dht_span){token, 8};
+    memcpy(asked[0], tag[3], DHT_TAG_BYTES);
+    memcpy(asked[1], tag[4], DHT_TAG_BYTES);
+    asked[1][7]++; /* nobody */
+    memcpy(asked[2], tag[5], DHT_TAG_BYTES);
+    m.tags = (struct dht_span){asked[0], 3 * DHT_TAG_BYTES};
+    ck_assert(ask(&m, &r));
+    ck_assert_uint_eq(n_entries_in(r.entries), 2);
+    ck_assert(!r.cursor.bytes && !r.digests.bytes && !r.nodes.bytes);
+    ck_assert_mem_eq(r.entries.bytes + 3, tag[3], DHT_TAG_BYTES);
+    for (size_t i = 0; i < 20; i++)
+        memcpy(asked[i], tag[2 * i], DHT_TAG_BYTES);
+    m.tags.n = sizeof asked;
+    ck_assert(ask(&m, &r));
+    size_t n = n_entries_in(r.entries); /* as many as fit, and where it stopped */
+    ck_assert(n >= 7 && n < 20 && r.cursor.bytes);
+    ck_assert_mem_eq(r.cursor.bytes, tag[2 * (n - 1)], DHT_TAG_BYTES);
+    memcpy(asked[1], asked[0], DHT_TAG_BYTES);
+    ck_assert(ask(&m, &r));
+    ck_assert_int_eq(r.error, DHT_ERROR_PROTOCOL); /* not in ascending order */
+}
+END_TEST
+
 START_TEST(one_address_cannot_ask_without_end)
 {
     struct dht_message m = question(DHT_PING), r;
@@ -260,6 +372,9 @@ int main(void)
     tcase_add_test(all, no_answer_has_more_than_three_bytes_for_one);
     tcase_add_test(all, a_false_token_opens_nothing);
     tcase_add_test(all, entries_are_checked_before_they_are_kept);
+    tcase_add_test(all, an_oversized_entry_has_its_own_error);
+    tcase_add_test(all, what_fits_is_given_and_what_does_not_is_listed);
+    tcase_add_test(all, tags_bring_the_entries_of_just_these);
     tcase_add_test(all, one_address_cannot_ask_without_end);
     tcase_add_test(all, who_only_asks_is_neither_answered_by_nor_kept);
     suite_add_tcase(suite, all);

@@ -1,0 +1,420 @@
+/* What a reader makes of holders' answers, honest ones and others, without a network: the test answers itself. */
+#include "unit.h"
+
+#include <string.h>
+
+#include "dht/operation.h"
+
+#define NOW_US (SIM_EPOCH_S * 1000000)
+#define SIM_EPOCH_S UINT64_C(1767225600)
+#define WRITERS 40
+
+static struct key *key_of_writer[WRITERS];
+static struct dht *dht;
+static struct dht_operation *op;
+static const struct dht_id target = {{7}};
+static size_t n_some, n_given;
+static struct dht_entry given[WRITERS];
+
+static void no_datagram(void *ctx, const struct addr *to, const void *bytes, size_t n)
+{
+    (void)ctx;
+    (void)to;
+    (void)bytes;
+    (void)n;
+}
+
+static const struct io_ops ops = {.datagram = no_datagram};
+
+static void setup(void)
+{
+    struct io io = {&ops, NULL};
+    for (size_t i = 0; i < WRITERS; i++) {
+        uint8_t seed[KEY_SEED_BYTES] = {(uint8_t)(i + 1)};
+        ck_assert_int_eq(key_new(seed, &key_of_writer[i]), 0);
+    }
+    struct dht_config config = {.key = key_of_writer[0], .is_read_only = true};
+    ck_assert_int_eq(dht_new(&config, &io, NOW_US, &dht), 0);
+}
+
+static void teardown(void)
+{
+    dht_operation_free(op);
+    dht_free(dht);
+    for (size_t i = 0; i < WRITERS; i++)
+        key_free(key_of_writer[i]);
+}
+
+static void on_some(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n)
+{
+    (void)arg;
+    (void)now_us;
+    (void)entry;
+    n_some += n;
+}
+
+static void on_done(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+{
+    (void)arg;
+    (void)now_us;
+    (void)n_asked;
+    n_given = n;
+    memcpy(given, entry, n * sizeof *entry);
+}
+
+/* A read as the line would begin it, with one node that answered, so that what it finds is kept. */
+static void begin(void)
+{
+    static const struct addr addr = {.family = 4, .ip = {10, 9, 9, 9}, .port = 1};
+    op = calloc(1, sizeof *op);
+    op->read = calloc(1, sizeof *op->read);
+    ck_assert(op && op->read);
+    op->task = DHT_TASK_READ;
+    op->read->some = on_some;
+    op->done.read = on_done;
+    dht_lookup_init(&op->lookup, &target, DHT_K, 1);
+    struct dht_candidate *c = dht_lookup_start(&op->lookup, &target, &addr, 0);
+    ck_assert_ptr_nonnull(c);
+    c->step = DHT_STEP_ANSWERED;
+    n_some = 0;
+}
+
+static void end(void)
+{
+    dht_routes_keep(&dht->routes, &op->lookup, NOW_US);
+    dht_read_end(dht, NOW_US, op);
+    dht_operation_free(op);
+    op = NULL;
+}
+
+/* -- Holders ---------------------------------------------------------------------------------------------- */
+
+struct holder {
+    struct dht_candidate c;
+    struct dht_directory store;
+    size_t n_asked; /* for entries by tags */
+    size_t n_tags;
+};
+
+static void holder_init(struct holder *h, uint8_t i)
+{
+    memset(h, 0, sizeof *h);
+    h->c.addr = (struct addr){.family = 4, .ip = {10, 0, 0, i}, .port = 4100};
+    h->c.id.byte[19] = i;
+    dht_directory_init(&h->store);
+}
+
+static void hold(struct holder *h, size_t writer, uint64_t seq, size_t n_bytes)
+{
+    uint8_t raw[DHT_ENTRY_MAX];
+    struct dht_entry e = {.writer = key_peer_id(key_of_writer[writer]), .seq = seq, .n_bytes = (uint16_t)n_bytes};
+    e.addr = (struct addr){.family = 4, .ip = {10, 1, 1, 1}, .port = 4100};
+    e.expiry_s = (uint32_t)SIM_EPOCH_S + 300;
+    struct dht_span span = {raw, dht_entry_encode(&e, &target, key_of_writer[writer], raw)};
+    ck_assert_int_eq(dht_directory_store(&h->store, &target, &e, span, &h->c.addr, NOW_US), 0);
+}
+
+/* Lists all digests of the holder as its answer to a step of the walk. */
+static void lists(struct holder *h)
+{
+    uint8_t digests[DHT_DIRECTORY_KEY_MAX * DHT_DIGEST_BYTES];
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .id = h->c.id};
+    for (size_t i = 0; i < h->store.n; i++)
+        memcpy(digests + i * DHT_DIGEST_BYTES, h->store.record[i]->digest, DHT_DIGEST_BYTES);
+    m.digests = (struct dht_span){digests, h->store.n * DHT_DIGEST_BYTES};
+    dht_read_heard(dht, NOW_US, op, &h->c, NULL, &m);
+}
+
+/* Answers a question for tags: up to `max` entries, then a cursor. */
+static void answers(struct holder *h, struct dht_page *page, size_t max)
+{
+    struct dht_message q = {0}, m = {.kind = DHT_REPLY, .has_id = true, .id = h->c.id};
+    uint8_t entries[8 * DHT_ENTRY_MAX];
+    size_t n = 0;
+    dht_read_question(op, page, &q);
+    ck_assert(q.method == DHT_HANSE_GET && q.tags.n > 0 && q.tags.n % DHT_TAG_BYTES == 0);
+    h->n_asked++;
+    h->n_tags += q.tags.n / DHT_TAG_BYTES;
+    static const uint8_t nobody[DHT_CURSOR_BYTES];
+    const struct dht_record *last = NULL;
+    for (size_t at = 0; at < q.tags.n; at += DHT_TAG_BYTES) {
+        const struct dht_record *record = dht_directory_tagged(&h->store, &target, q.tags.bytes + at, NOW_US);
+        if (!record)
+            continue;
+        if (n == max) {
+            m.cursor = (struct dht_span){last ? last->writer.byte : nobody, DHT_CURSOR_BYTES};
+            break;
+        }
+        memcpy(entries + m.entries.n, record->bytes, record->n);
+        m.entries = (struct dht_span){entries, m.entries.n + record->n};
+        last = record;
+        n++;
+    }
+    dht_read_heard(dht, NOW_US, op, NULL, page, &m);
+}
+
+/* Answers all that is asked of these holders. */
+static void go(struct holder *h, size_t n, size_t max)
+{
+    struct dht_page *page;
+    while ((page = dht_read_next(op))) {
+        size_t i = 0;
+        while (!addr_equal(&h[i].c.addr, &page->addr))
+            ck_assert_uint_lt(++i, n);
+        answers(&h[i], page, max);
+    }
+}
+
+START_TEST(holders_are_united_and_each_entry_is_fetched_once)
+{
+    struct holder h[3];
+    begin();
+    for (uint8_t i = 0; i < 3; i++) {
+        holder_init(&h[i], i);
+        for (size_t w = i; w < (size_t)30 + i; w++)
+            hold(&h[i], w, 5, 20);
+        lists(&h[i]);
+    }
+    go(h, 3, 8);
+    end();
+    ck_assert_uint_eq(n_given, 32);
+    ck_assert_uint_eq(n_some, 32);
+    ck_assert_uint_le(h[0].n_tags + h[1].n_tags + h[2].n_tags, 32 + 8);
+    for (size_t i = 0; i < 3; i++)
+        dht_directory_fini(&h[i].store);
+}
+END_TEST
+
+START_TEST(free_holders_share_the_work)
+{
+    struct holder h[2];
+    struct dht_page *page[2];
+    begin();
+    for (uint8_t i = 0; i < 2; i++) {
+        holder_init(&h[i], i);
+        for (size_t w = 0; w < WRITERS; w++)
+            hold(&h[i], w, 5, 20);
+        lists(&h[i]);
+    }
+    page[0] = dht_read_next(op);
+    page[1] = dht_read_next(op);
+    ck_assert(page[0] && page[1] && page[0] != page[1] && !dht_read_next(op));
+    answers(&h[0], page[0], 8);
+    answers(&h[1], page[1], 8);
+    ck_assert_uint_ge(n_some, 14); /* nothing twice */
+    for (size_t i = 0; i < 2; i++)
+        dht_directory_fini(&h[i].store);
+}
+END_TEST
+
+START_TEST(the_newest_of_a_writer_wins_whoever_lists_it)
+{
+    struct holder h[2];
+    begin();
+    for (uint8_t i = 0; i < 2; i++) {
+        holder_init(&h[i], i);
+        hold(&h[i], 3, _i == (int)i ? 9 : 8, 20);
+        lists(&h[i]);
+    }
+    go(h, 2, 8);
+    end();
+    ck_assert_uint_eq(n_given, 1);
+    ck_assert_uint_eq(given[0].seq, 9);
+    /* What is older is not asked for by the next read either. */
+    h[0].n_asked = h[1].n_asked = 0;
+    begin();
+    lists(&h[0]);
+    lists(&h[1]);
+    go(h, 2, 8);
+    end();
+    ck_assert_uint_eq(h[0].n_asked + h[1].n_asked, 0);
+    ck_assert(n_given == 1 && given[0].seq == 9);
+    for (size_t i = 0; i < 2; i++)
+        dht_directory_fini(&h[i].store);
+}
+END_TEST
+
+START_TEST(a_row_known_already_costs_its_digests_alone)
+{
+    struct holder h;
+    holder_init(&h, 1);
+    for (size_t w = 0; w < WRITERS; w++)
+        hold(&h, w, 5, 20);
+    begin();
+    lists(&h);
+    go(&h, 1, 8);
+    end();
+    ck_assert_uint_eq(n_given, WRITERS);
+    ck_assert_uint_ge(h.n_asked, 5);
+    h.n_asked = h.n_tags = 0;
+    begin();
+    lists(&h);
+    go(&h, 1, 8);
+    end();
+    ck_assert_uint_eq(n_given, WRITERS);
+    ck_assert_uint_eq(h.n_asked, 0);
+    hold(&h, 17, 6, 30); /* one changes */
+    hold(&h, 18, 6, 0);  /* one is withdrawn */
+    begin();
+    lists(&h);
+    go(&h, 1, 8);
+    end();
+    ck_assert_uint_eq(n_given, WRITERS - 1);
+    ck_assert_uint_eq(h.n_tags, 2);
+    h.store.n = 0; /* it holds nothing any more */
+    begin();
+    lists(&h);
+    end();
+    ck_assert_uint_eq(n_given, 0);
+    h.store.n = WRITERS;
+    dht_directory_fini(&h.store);
+}
+END_TEST
+
+START_TEST(a_silent_holder_gives_way_to_others)
+{
+    struct holder h[2];
+    begin();
+    for (uint8_t i = 0; i < 2; i++)
+        holder_init(&h[i], i);
+    for (size_t w = 0; w < 10; w++)
+        hold(&h[1], w, 5, 20);
+    memcpy(&h[0].store, &h[1].store, sizeof h[0].store);
+    lists(&h[0]);
+    struct dht_page *page = dht_read_next(op);
+    lists(&h[1]);
+    while (page && addr_equal(&page->addr, &h[0].c.addr)) {
+        dht_read_lost(op, page);
+        page = dht_read_next(op);
+    }
+    ck_assert_ptr_nonnull(page);
+    answers(&h[1], page, 8);
+    go(&h[1], 1, 8);
+    end();
+    ck_assert_uint_eq(n_given, 10);
+    dht_directory_fini(&h[1].store);
+}
+END_TEST
+
+/* A list of entries that do not exist. */
+static void invents(struct dht_candidate *c, size_t n)
+{
+    static uint8_t digests[2 * DHT_DIRECTORY_KEY_MAX * DHT_DIGEST_BYTES];
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .id = c->id};
+    for (size_t i = 0; i < n; i++) {
+        memset(digests + i * DHT_DIGEST_BYTES, (int)(i % 255), DHT_DIGEST_BYTES);
+        digests[i * DHT_DIGEST_BYTES + 15] = (uint8_t)(i / 255);
+        digests[i * DHT_DIGEST_BYTES + 7] = (uint8_t)i;
+    }
+    m.digests = (struct dht_span){digests, n * DHT_DIGEST_BYTES};
+    dht_read_heard(dht, NOW_US, op, c, NULL, &m);
+}
+
+START_TEST(what_a_liar_invents_is_asked_of_it_once)
+{
+    struct holder liar, honest;
+    holder_init(&liar, 1);
+    holder_init(&honest, 2);
+    hold(&honest, 3, 5, 20);
+    begin();
+    invents(&liar.c, DHT_DIRECTORY_KEY_MAX);
+    lists(&honest);
+    struct holder both[] = {liar, honest};
+    go(both, 2, 8); /* ends */
+    end();
+    ck_assert_uint_eq(n_given, 1);
+    ck_assert_uint_eq(both[1].n_tags, 1);
+    ck_assert_uint_le(both[0].n_tags, DHT_DIRECTORY_KEY_MAX);
+    ck_assert_uint_le(both[0].n_asked, DHT_DIRECTORY_KEY_MAX / 6);
+    dht_directory_fini(&honest.store);
+}
+END_TEST
+
+START_TEST(who_lists_more_than_any_may_hold_is_left)
+{
+    struct holder liar;
+    holder_init(&liar, 1);
+    begin();
+    invents(&liar.c, DHT_DIRECTORY_KEY_MAX + 1);
+    ck_assert_ptr_null(dht_read_next(op));
+    ck_assert_uint_eq(op->read->n_missing, 0);
+    end();
+}
+END_TEST
+
+START_TEST(a_list_that_goes_in_circles_ends)
+{
+    struct holder liar;
+    uint8_t cursor[DHT_CURSOR_BYTES] = {5}, digest[DHT_DIGEST_BYTES] = {5};
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .cursor = {cursor, sizeof cursor}};
+    m.digests = (struct dht_span){digest, 0}; /* names nobody, and more follows */
+    holder_init(&liar, 1);
+    begin();
+    dht_read_heard(dht, NOW_US, op, &liar.c, NULL, &m);
+    struct dht_page *page;
+    size_t n = 0;
+    while ((page = dht_read_next(op)) && n++ < 100)
+        dht_read_heard(dht, NOW_US, op, NULL, page, &m);
+    ck_assert_uint_eq(n, 1);
+    end();
+}
+END_TEST
+
+START_TEST(who_never_gives_what_it_lists_is_left)
+{
+    struct holder liar;
+    uint8_t cursor[DHT_CURSOR_BYTES] = {0};
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .cursor = {cursor, sizeof cursor}};
+    holder_init(&liar, 1);
+    for (size_t w = 0; w < 20; w++)
+        hold(&liar, w, 5, 20);
+    begin();
+    lists(&liar);
+    struct dht_page *page;
+    size_t n = 0;
+    while ((page = dht_read_next(op)) && n++ < 100)
+        dht_read_heard(dht, NOW_US, op, NULL, page, &m); /* "none of it fits" */
+    ck_assert_uint_eq(n, 1);
+    ck_assert_uint_eq(op->read->n_missing, 0);
+    end();
+    dht_directory_fini(&liar.store);
+}
+END_TEST
+
+START_TEST(an_entry_with_a_false_signature_costs_its_holder_the_rest)
+{
+    struct holder liar;
+    holder_init(&liar, 1);
+    for (size_t w = 0; w < 20; w++)
+        hold(&liar, w, 5, 20);
+    for (size_t w = 0; w < 20; w++)
+        liar.store.record[w]->bytes[60] ^= 1;
+    begin();
+    lists(&liar);
+    go(&liar, 1, 8);
+    end();
+    ck_assert_uint_eq(n_given, 0);
+    ck_assert_uint_eq(liar.n_asked, 1);
+    ck_assert_uint_eq(dht_stats(dht).n_refused, 1);
+    dht_directory_fini(&liar.store);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dht-read");
+    TCase *all = tcase_create("read");
+    tcase_add_checked_fixture(all, setup, teardown);
+    tcase_add_test(all, holders_are_united_and_each_entry_is_fetched_once);
+    tcase_add_test(all, free_holders_share_the_work);
+    tcase_add_loop_test(all, the_newest_of_a_writer_wins_whoever_lists_it, 0, 2);
+    tcase_add_test(all, a_row_known_already_costs_its_digests_alone);
+    tcase_add_test(all, a_silent_holder_gives_way_to_others);
+    tcase_add_test(all, what_a_liar_invents_is_asked_of_it_once);
+    tcase_add_test(all, who_lists_more_than_any_may_hold_is_left);
+    tcase_add_test(all, a_list_that_goes_in_circles_ends);
+    tcase_add_test(all, who_never_gives_what_it_lists_is_left);
+    tcase_add_test(all, an_entry_with_a_false_signature_costs_its_holder_the_rest);
+    suite_add_tcase(suite, all);
+    return unit_run(suite);
+}
