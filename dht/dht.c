@@ -54,6 +54,8 @@ void dht_free(struct dht *dht)
     dht_directory_fini(&dht->directory);
     free(dht->heir);
     free(dht->upkeep.join);
+    for (int i = 0; i < 2; i++)
+        dht_table_fini(&dht->half[i].table);
     free(dht);
 }
 

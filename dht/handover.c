@@ -33,14 +33,16 @@ static bool is_ours_to_give(struct dht *dht, const struct dht_id *key, const str
 {
     const struct dht_table *table = &dht_half_of(dht, &heir->addr)->table;
     size_t n_before_heir = dht_id_compare(key, &table->own, &heir->id) < 0, n_before_us = 0;
-    for (size_t b = 0; b < DHT_BUCKETS; b++)
-        for (size_t i = 0; i < table->bucket[b].n && n_before_heir < DHT_K && n_before_us < GIVERS; i++) {
-            const struct dht_node *node = &dht_table_row(table, b)[i];
+    for (size_t b = 0, n; b < DHT_BUCKETS; b++) {
+        const struct dht_node *row = dht_table_row(table, b, &n);
+        for (size_t i = 0; i < n && n_before_heir < DHT_K && n_before_us < GIVERS; i++) {
+            const struct dht_node *node = &row[i];
             if (dht_table_is_bad(node) || dht_id_equal(&node->id, &heir->id))
                 continue;
             n_before_heir += dht_id_compare(key, &node->id, &heir->id) < 0;
             n_before_us += dht_id_compare(key, &node->id, &table->own) < 0;
         }
+    }
     return n_before_heir < DHT_K && n_before_us < GIVERS;
 }
 

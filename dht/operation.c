@@ -142,8 +142,9 @@ static void start_at_both_ends(struct dht *dht, struct dht_operation *op)
     for (int i = 0; i < 2; i++) {
         const struct dht_table *table = &dht->half[i].table;
         struct dht_node node[DHT_K];
-        size_t n = dht_table_closest(table, &target, node, DHT_K), n_far = table->bucket[0].n;
-        const struct dht_node *far = n_far > 0 ? &dht_table_row(table, 0)[rng_below(&dht->rng, n_far)] : NULL;
+        size_t n = dht_table_closest(table, &target, node, DHT_K), n_far;
+        const struct dht_node *far = dht_table_row(table, 0, &n_far);
+        far = far ? &far[rng_below(&dht->rng, n_far)] : NULL;
         if (far && u->hint.family == 0)
             (void)dht_lookup_start(&op->lookup, &far->id, &far->addr, 1);
         for (size_t j = 0; j < n; j++)
@@ -179,7 +180,7 @@ static void start(struct dht *dht, uint64_t now_us, struct dht_operation *op)
         return;
     }
     for (int i = 0; i < 2; i++)
-        dht->half[i].table.bucket[dht_table_bucket(&dht->half[i].table, &op->lookup.target)].lookup_us = now_us;
+        dht_table_looked(&dht->half[i].table, &op->lookup.target, now_us);
     if (route)
         start_at_route(op, route);
     else if (op->task == DHT_TASK_SELF)

@@ -4,7 +4,8 @@
  *
  * Invariants: a node enters only after it answered a query of ours; an id and an address are held once; of one public IP
  * one node, of one public /24 or /48 one node a bucket; residents that answer are never pushed out.
- * Residents are ordered oldest first, replacements too.  Loop thread only; all memory is inside the struct.
+ * Residents are in no order, replacements oldest first.  Loop thread only.  Buckets are allotted as they fill; one that finds no
+ * memory is as good as full.
  */
 #ifndef DHT_TABLE_H
 #define DHT_TABLE_H
@@ -14,6 +15,7 @@
 #define DHT_BUCKETS 32 /* the last one holds all that share 31 bits or more */
 #define DHT_RESIDENTS (64 + 32 + 16 + (DHT_BUCKETS - 3) * DHT_K)
 #define DHT_GOOD_US ((uint64_t)4 * 60 * 1000000) /* an answer makes a node good for this long */
+#define DHT_SILENT_US ((uint64_t)60 * 1000000)   /* who was not heard of for so long is asked for a sign of life */
 #define DHT_FAILURES_MAX 2                       /* queries in a row without an answer that make it bad */
 
 struct dht_node {
@@ -27,18 +29,24 @@ struct dht_node {
 };
 
 struct dht_bucket {
-    size_t n, n_spare;
-    uint64_t lookup_us;           /* when a lookup last went there */
-    struct dht_node spare[DHT_K]; /* verified newcomers of a full bucket */
+    uint8_t n, n_spare, n_bad, capacity;
+    struct dht_node *node; /* n residents, n_bad of them bad; then verified newcomers that found it full, up to DHT_K */
+    uint64_t lookup_us;    /* when a lookup last went there */
+    uint64_t due_us;       /* when the first resident is due for a sign of life */
 };
 
 struct dht_table {
     struct dht_id own;
-    struct dht_bucket bucket[DHT_BUCKETS];
-    struct dht_node resident[DHT_RESIDENTS]; /* bucket after bucket, dht_table_room() places each */
+    size_t n;         /* residents */
+    size_t n_buckets; /* that were ever needed; deeper ones are empty */
+    struct dht_bucket *bucket;
+    size_t n_places; /* a power of two, or 0 */
+    uint16_t *place; /* where a resident is, found by its address: a hash table */
+    uint64_t due_us; /* the earliest of all buckets */
 };
 
 void dht_table_init(struct dht_table *table, const struct dht_id *own);
+void dht_table_fini(struct dht_table *table);
 
 /** Takes another id of ours: everybody moves to the bucket that follows from it; who finds no room is forgotten. */
 void dht_table_move(struct dht_table *table, const struct dht_id *own);
@@ -49,8 +57,8 @@ void dht_table_move(struct dht_table *table, const struct dht_id *own);
  */
 size_t dht_table_room(size_t bucket);
 
-/** The residents of a bucket, `table->bucket[b].n` of them. */
-const struct dht_node *dht_table_row(const struct dht_table *table, size_t bucket);
+/** The residents of a bucket, `*n` of them.  Valid until the table changes. */
+const struct dht_node *dht_table_row(const struct dht_table *table, size_t bucket, size_t *n);
 
 /** Bucket number of an id. */
 size_t dht_table_bucket(const struct dht_table *table, const struct dht_id *id);
@@ -80,11 +88,23 @@ bool dht_table_is_good(const struct dht_node *node, uint64_t now_us);
 /** Writes the up to `max` nearest residents that are not bad, nearest first; returns how many. */
 size_t dht_table_closest(const struct dht_table *table, const struct dht_id *key, struct dht_node *out, size_t max);
 
-/** The resident not heard of for longest, when that is at least `silent_us` ago and it was not asked within it; or NULL. */
-const struct dht_node *dht_table_silent(const struct dht_table *table, uint64_t silent_us, uint64_t now_us);
+/** The resident not heard of for longest, when that is at least DHT_SILENT_US ago and it was not asked within it; or NULL. */
+const struct dht_node *dht_table_silent(const struct dht_table *table, uint64_t now_us);
 
 /** When dht_table_silent() has the next one; UINT64_MAX for an empty table. */
-uint64_t dht_table_silent_at(const struct dht_table *table, uint64_t silent_us);
+uint64_t dht_table_silent_at(const struct dht_table *table);
+
+/** A lookup goes towards `id` now. */
+void dht_table_looked(struct dht_table *table, const struct dht_id *id, uint64_t now_us);
+
+/** Forgets where lookups went. */
+void dht_table_look_anew(struct dht_table *table);
+
+/**
+ * When a bucket short of the deepest is next due for a lookup, `pause_us` after the last one there; that bucket in `*bucket`.
+ * UINT64_MAX when there is none.
+ */
+uint64_t dht_table_look_at(const struct dht_table *table, uint64_t pause_us, size_t *bucket);
 
 size_t dht_table_n(const struct dht_table *table);
 size_t dht_table_n_good(const struct dht_table *table, uint64_t now_us);
@@ -94,5 +114,8 @@ bool dht_table_has_good(const struct dht_table *table, uint64_t now_us);
 
 /** The deepest bucket that holds somebody, or 0. */
 size_t dht_table_deepest(const struct dht_table *table);
+
+/** Bytes allotted. */
+size_t dht_table_memory(const struct dht_table *table);
 
 #endif

@@ -6,9 +6,8 @@
 #include "dht/operation.h"
 
 #define SECOND_US ((uint64_t)1000000)
-#define SILENT_US (60 * SECOND_US)   /* who was not heard of for so long is pinged */
 #define BUCKET_US (300 * SECOND_US)  /* a range without a lookup for so long gets one */
-#define BUCKETS_US SECOND_US         /* how often we look whether one is due */
+#define BUCKETS_US SECOND_US         /* after a new node we look whether one is due now */
 #define NEIGHBOUR_US (4 * SECOND_US) /* least pause between two looks at our neighbourhood because somebody is new there */
 #define AGAIN_US (300 * SECOND_US)   /* how often join addresses that we lost sight of are asked again */
 #define EXPIRE_US (5 * SECOND_US)    /* how often stores are cleared of what is over */
@@ -23,6 +22,11 @@ static const uint64_t join_pause_us[] = {300000, SECOND_US, 2500000, 10 * SECOND
 
 /* Our own neighbourhood is looked at again soon after joining, when others who joined with us are there too. */
 static const uint64_t self_pause_us[] = {SECOND_US, 4 * SECOND_US, 15 * SECOND_US, 60 * SECOND_US, 300 * SECOND_US};
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
 
 static uint64_t pause_of(const uint64_t *pause, size_t n, size_t i)
 {
@@ -131,8 +135,7 @@ static void joined(struct dht *dht, uint64_t now_us, const struct addr *addr, co
         return;
     u->n_self = 0;
     for (int i = 0; i < 2; i++)
-        for (size_t b = 0; b < DHT_BUCKETS; b++)
-            dht->half[i].table.bucket[b].lookup_us = 0;
+        dht_table_look_anew(&dht->half[i].table);
 }
 
 /* -- Freshening -------------------------------------------------------------------------------------------------- */
@@ -159,18 +162,19 @@ static void look_into_buckets(struct dht *dht, uint64_t now_us)
     struct dht_upkeep *u = &dht->upkeep;
     if (u->is_bucket_running || u->is_self_running || now_us < u->bucket_us)
         return;
-    u->bucket_us = now_us + BUCKETS_US;
+    u->bucket_us = IO_NEVER;
     for (int i = 0; i < 2; i++) {
         struct dht_table *table = &dht->half[i].table;
-        size_t deepest = dht_table_deepest(table);
-        for (size_t b = 0; b < deepest; b++)
-            if (table->bucket[b].lookup_us == 0 || now_us - table->bucket[b].lookup_us > BUCKET_US) {
-                struct dht_id target = dht_id_random_at(&table->own, (unsigned)b, &dht->rng);
-                u->is_bucket_running = true;
-                u->bucket_us = now_us;
-                dht_task_find(dht, now_us, &target, false);
-                return;
-            }
+        size_t bucket = 0;
+        uint64_t at_us = dht_table_look_at(table, BUCKET_US, &bucket);
+        if (at_us <= now_us) {
+            struct dht_id target = dht_id_random_at(&table->own, (unsigned)bucket, &dht->rng);
+            u->is_bucket_running = true;
+            u->bucket_us = now_us;
+            dht_task_find(dht, now_us, &target, false);
+            return;
+        }
+        u->bucket_us = earlier(u->bucket_us, at_us);
     }
 }
 
@@ -191,7 +195,7 @@ static void ping_silent(struct dht *dht, uint64_t now_us)
 {
     for (int i = 0; i < 2; i++) {
         const struct dht_node *node;
-        while ((node = dht_table_silent(&dht->half[i].table, SILENT_US, now_us))) {
+        while ((node = dht_table_silent(&dht->half[i].table, now_us))) {
             struct addr addr = node->addr;
             dht_table_asked(&dht->half[i].table, &addr, now_us);
             ping(dht, now_us, &addr, DHT_ROLE_UPKEEP);
@@ -223,11 +227,6 @@ void dht_upkeep_run(struct dht *dht, uint64_t now_us)
     expire(dht, now_us);
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 uint64_t dht_upkeep_deadline(const struct dht *dht)
 {
     const struct dht_upkeep *u = &dht->upkeep;
@@ -241,7 +240,7 @@ uint64_t dht_upkeep_deadline(const struct dht *dht)
     if (!u->is_self_running && !u->is_bucket_running)
         first = earlier(first, u->bucket_us);
     for (int i = 0; i < 2; i++)
-        first = earlier(first, dht_table_silent_at(&dht->half[i].table, SILENT_US));
+        first = earlier(first, dht_table_silent_at(&dht->half[i].table));
     return first;
 }
 
@@ -300,6 +299,7 @@ static void greet_neighbour(struct dht *dht, uint64_t now_us, const struct dht_h
 void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m)
 {
     struct dht_half *half = dht_half_of(dht, &t->addr);
+    struct dht_upkeep *u = &dht->upkeep;
     bool was_alone = !knows_anybody(dht, now_us), was_known = dht_table_find(&half->table, &t->addr) != NULL;
     uint64_t rtt_us = now_us - t->sent_us;
     dht->rtt_us = dht->rtt_us == 0 ? (uint32_t)rtt_us : (uint32_t)((dht->rtt_us * (uint64_t)7 + rtt_us) / 8);
@@ -318,6 +318,7 @@ void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_tran
     if (is_first || (t->role == DHT_ROLE_JOIN && !was_known))
         joined(dht, now_us, &t->addr, &m->id, is_first);
     if (is_new) {
+        u->bucket_us = earlier(u->bucket_us, now_us + BUCKETS_US);
         greet_neighbour(dht, now_us, half, &m->id);
         dht_publications_node(dht, now_us, &m->id);
         if (m->is_ours)
