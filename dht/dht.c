@@ -52,6 +52,7 @@ void dht_free(struct dht *dht)
     dht_items_fini(&dht->items);
     dht_peers_fini(&dht->peers);
     dht_directory_fini(&dht->directory);
+    dht_transactions_fini(&dht->transactions);
     free(dht->heir);
     free(dht->upkeep.join);
     for (int i = 0; i < 2; i++)
@@ -106,8 +107,7 @@ struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct a
     t->addr = *to;
     t->method = m->method;
     t->sent_us = now_us;
-    t->soft_us = now_us + soft_timeout(dht, to);
-    t->hard_us = now_us + DHT_HARD_US;
+    dht_transactions_time(&dht->transactions, t, now_us + soft_timeout(dht, to), now_us + DHT_HARD_US);
     t->operation = operation;
     m->kind = DHT_QUERY;
     m->tid = (struct dht_span){tid, sizeof tid};
@@ -143,7 +143,7 @@ static void take_overdue(struct dht *dht, uint64_t now_us)
     struct dht_transaction *t;
     while ((t = dht_transactions_overdue(&dht->transactions, now_us))) {
         if (!t->is_late && t->role != DHT_ROLE_PROBE) {
-            t->is_late = true;
+            dht_transactions_late(&dht->transactions, t);
             dht_operation_late(dht, now_us, t);
             continue;
         }

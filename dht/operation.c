@@ -392,7 +392,8 @@ void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_t
     struct dht_operation *op = find(dht, t->operation);
     if (!op)
         return;
-    dht_transactions_settle(&dht->transactions, op->number, t->role, &t->addr);
+    if (t->is_repeat || t->is_repeated)
+        dht_transactions_settle(&dht->transactions, op->number, t->role, &t->addr);
     if (t->role == DHT_ROLE_STEP) {
         step_answered(dht, now_us, op, t, m);
         return;

@@ -27,7 +27,7 @@ int dht_probe(struct dht *dht, uint64_t now_us, const struct addr *to, struct dh
     struct dht_transaction *t = dht_ask(dht, now_us, to, question, DHT_ROLE_PROBE, (uint64_t)(slot - probes->slot));
     if (!t)
         return HANSE_EFULL;
-    t->soft_us = t->hard_us = now_us + timeout_us;
+    dht_transactions_time(&dht->transactions, t, now_us + timeout_us, now_us + timeout_us);
     *slot = (struct dht_waiting_probe){done, arg};
     probes->n++;
     return 0;
