@@ -52,11 +52,15 @@ void dht_free(struct dht *dht)
     dht_items_fini(&dht->items);
     dht_peers_fini(&dht->peers);
     dht_directory_fini(&dht->directory);
+    dht_verified_fini(&dht->verified);
+    dht_limits_fini(&dht->limits);
     dht_transactions_fini(&dht->transactions);
     free(dht->heir);
     free(dht->upkeep.join);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         dht_table_fini(&dht->half[i].table);
+        dht_votes_fini(&dht->half[i].votes);
+    }
     free(dht);
 }
 

@@ -1,6 +1,7 @@
 #include "dht/entry.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TAG "hanse-directory-entry"
@@ -94,24 +95,71 @@ static struct hash hash_of(const struct dht_id *directory_key, struct dht_span r
     return hash_bytes(text, DHT_ID_BYTES + raw.n);
 }
 
-/* The slot comes from the end of the hash, what is compared from its head. */
-static size_t slot_of(const struct hash *hash)
+/* -- What was verified ------------------------------------------------------------------------------------- */
+
+void dht_verified_fini(struct dht_verified *verified)
 {
-    return (size_t)(hash->byte[30] | hash->byte[31] << 8) % DHT_VERIFIED_SLOTS;
+    free(verified->hash);
+    *verified = (struct dht_verified){0};
+}
+
+/* The slot follows from the tail of what is kept, so that it is found again in a larger table; 0 is a free one. */
+static uint8_t *slot_of(const struct dht_verified *verified, const uint8_t hash[16])
+{
+    return verified->hash[(size_t)(hash[14] | hash[15] << 8) & (verified->n_slots - 1)];
+}
+
+static bool is_free(const uint8_t slot[16])
+{
+    static const uint8_t zero[16];
+    return memcmp(slot, zero, sizeof zero) == 0;
+}
+
+static void grow(struct dht_verified *verified)
+{
+    size_t n = verified->n_slots ? 2 * verified->n_slots : 16;
+    struct dht_verified grown = {.n_slots = n, .hash = calloc(n, sizeof *verified->hash)};
+    if (!grown.hash)
+        return;
+    for (size_t i = 0; i < verified->n_slots; i++) {
+        uint8_t *slot = slot_of(&grown, verified->hash[i]);
+        if (is_free(verified->hash[i]))
+            continue;
+        grown.n += is_free(slot);
+        memcpy(slot, verified->hash[i], sizeof verified->hash[i]);
+    }
+    free(verified->hash);
+    *verified = grown;
+}
+
+/* The latest takes the slot.  Without memory it is verified once more when it comes again. */
+static void remember(struct dht_verified *verified, const struct hash *hash)
+{
+    if (2 * verified->n >= verified->n_slots && verified->n_slots < DHT_VERIFIED_SLOTS)
+        grow(verified);
+    if (verified->n_slots == 0)
+        return;
+    uint8_t *slot = slot_of(verified, hash->byte);
+    verified->n += is_free(slot);
+    memcpy(slot, hash->byte, sizeof verified->hash[0]);
+}
+
+static bool is_remembered(const struct dht_verified *verified, const struct hash *hash)
+{
+    return verified->n_slots > 0 && memcmp(slot_of(verified, hash->byte), hash->byte, sizeof verified->hash[0]) == 0;
 }
 
 bool dht_entry_is_known(const struct dht_verified *verified, const struct dht_id *directory_key, struct dht_span raw)
 {
     struct hash hash = hash_of(directory_key, raw);
-    return memcmp(verified->hash[slot_of(&hash)], hash.byte, sizeof verified->hash[0]) == 0;
+    return is_remembered(verified, &hash);
 }
 
 bool dht_entry_verify(struct dht_verified *verified, const struct dht_id *directory_key, const struct dht_entry *entry,
                       struct dht_span raw)
 {
     struct hash hash = hash_of(directory_key, raw);
-    uint8_t *slot = verified->hash[slot_of(&hash)];
-    if (memcmp(slot, hash.byte, sizeof verified->hash[0]) == 0)
+    if (is_remembered(verified, &hash))
         return true;
     uint8_t text[SIGNED_MAX];
     size_t n = raw.n - KEY_SIGNATURE_BYTES;
@@ -119,6 +167,6 @@ bool dht_entry_verify(struct dht_verified *verified, const struct dht_id *direct
     memcpy(text + DHT_ID_BYTES, raw.bytes, n);
     if (!key_verify(&entry->writer, TAG, text, DHT_ID_BYTES + n, raw.bytes + n))
         return false;
-    memcpy(slot, hash.byte, sizeof verified->hash[0]);
+    remember(verified, &hash);
     return true;
 }

@@ -29,11 +29,15 @@ void dht_entry_digest(const struct dht_entry *entry, struct dht_span raw, uint8_
 /** HANSE_ETIMEOUT when it is over, HANSE_EINVAL when it claims to live too long. */
 HANSE_MUST_USE int dht_entry_check_time(const struct dht_entry *entry, uint64_t now_us);
 
-/** Remembers what was verified, since the same entry comes from many holders and again and again. */
+/** Remembers what was verified, since the same entry comes from many holders and again and again.  All zeros at the start; grows
+ * with what there is to remember up to DHT_VERIFIED_SLOTS. */
 #define DHT_VERIFIED_SLOTS 1024
 struct dht_verified {
-    uint8_t hash[DHT_VERIFIED_SLOTS][16];
+    size_t n, n_slots; /* a power of two, or 0 */
+    uint8_t (*hash)[16];
 };
+
+void dht_verified_fini(struct dht_verified *verified);
 
 /** True when this very entry under this very key was verified lately. */
 bool dht_entry_is_known(const struct dht_verified *verified, const struct dht_id *directory_key, struct dht_span raw);

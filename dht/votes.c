@@ -1,5 +1,6 @@
 #include "dht/votes.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "dht/id.h"
@@ -7,6 +8,25 @@
 static bool is_same_voter(const struct addr *a, const struct addr *b)
 {
     return addr_is_local(a) ? addr_equal(a, b) : dht_id_same_subnet(a, b);
+}
+
+void dht_votes_fini(struct dht_votes *votes)
+{
+    free(votes->vote);
+    *votes = (struct dht_votes){0};
+}
+
+static bool grow(struct dht_votes *votes)
+{
+    if (votes->n < votes->capacity)
+        return true;
+    size_t capacity = votes->capacity + 4;
+    struct dht_vote *vote = realloc(votes->vote, capacity * sizeof *vote);
+    if (!vote)
+        return false;
+    votes->vote = vote;
+    votes->capacity = capacity;
+    return true;
 }
 
 void dht_votes_add(struct dht_votes *votes, const struct addr *voter, const struct addr *said)
@@ -22,9 +42,8 @@ void dht_votes_add(struct dht_votes *votes, const struct addr *voter, const stru
         memmove(&votes->vote[i], &votes->vote[i + 1], (votes->n - i - 1) * sizeof votes->vote[0]);
         votes->n--;
     }
-    votes->vote[votes->n].voter = *voter;
-    votes->vote[votes->n].said = *said;
-    votes->n++;
+    if (grow(votes))
+        votes->vote[votes->n++] = (struct dht_vote){.voter = *voter, .said = *said};
 }
 
 static size_t count(const struct dht_votes *votes, const struct addr *said)

@@ -2,6 +2,7 @@
  * dht/votes.h - what others say our address is ("ip" of BEP 42), and what most of them say.
  *
  * One vote a public subnet, the sixteen latest count.  Only neighbours may say that our address is a local one.
+ * All zeros at the start; memory comes with the votes.
  */
 #ifndef DHT_VOTES_H
 #define DHT_VOTES_H
@@ -11,11 +12,13 @@
 #define DHT_VOTES_MAX 16
 
 struct dht_votes {
-    size_t n;
-    struct {
+    size_t n, capacity;
+    struct dht_vote {
         struct addr voter, said;
-    } vote[DHT_VOTES_MAX]; /* oldest first */
+    } * vote; /* oldest first */
 };
+
+void dht_votes_fini(struct dht_votes *votes);
 
 void dht_votes_add(struct dht_votes *votes, const struct addr *voter, const struct addr *said);
 

@@ -105,6 +105,33 @@ START_TEST(only_the_writer_can_have_written_it)
     ck_assert(!dht_entry_is_known(&verified, &other_key, raw));
     out[n - 1] ^= 4; /* what was verified does not vouch for what is similar */
     ck_assert(!dht_entry_verify(&verified, &key, &back, raw));
+    dht_verified_fini(&verified);
+}
+END_TEST
+
+/* Entries are remembered while the table grows, and at its ceiling the latest are. */
+START_TEST(what_was_verified_is_remembered)
+{
+    struct dht_verified verified = {0};
+    struct dht_entry e = entry_of(5, 4), back;
+    uint8_t out[DHT_ENTRY_MAX];
+    struct dht_span raw;
+    size_t n_known = 0, n_all = 100;
+    for (size_t i = 0; i < n_all; i++) {
+        e.seq = i;
+        ck_assert_int_eq(decode(&back, &raw, out, dht_entry_encode(&e, &key, writer, out)), 0);
+        ck_assert(!dht_entry_is_known(&verified, &key, raw));
+        ck_assert(dht_entry_verify(&verified, &key, &back, raw));
+        ck_assert(dht_entry_is_known(&verified, &key, raw));
+        ck_assert_uint_le(verified.n_slots, 4 * (i + 1) > 16 ? 4 * (i + 1) : 16);
+    }
+    for (size_t i = 0; i < n_all; i++) {
+        e.seq = i;
+        ck_assert_int_eq(decode(&back, &raw, out, dht_entry_encode(&e, &key, writer, out)), 0);
+        n_known += dht_entry_is_known(&verified, &key, raw);
+    }
+    ck_assert_uint_gt(n_known, n_all / 2); /* one to a slot */
+    dht_verified_fini(&verified);
 }
 END_TEST
 
@@ -117,6 +144,7 @@ int main(void)
     tcase_add_test(all, what_cannot_be_is_refused);
     tcase_add_test(all, an_entry_lives_at_most_its_time_and_what_clocks_differ);
     tcase_add_test(all, only_the_writer_can_have_written_it);
+    tcase_add_test(all, what_was_verified_is_remembered);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }

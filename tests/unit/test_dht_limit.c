@@ -19,10 +19,19 @@ static size_t take(enum dht_limit_kind kind, const struct addr *addr, uint64_t n
     return n;
 }
 
+static void setup(void)
+{
+    dht_limits_init(&limits, 1);
+}
+
+static void teardown(void)
+{
+    dht_limits_fini(&limits);
+}
+
 START_TEST(who_asks_too_much_waits)
 {
     struct addr one = at(80, 1, 2, 3), port = one, other = at(80, 1, 2, 4);
-    dht_limits_init(&limits, 1);
     port.port++;
     ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &one, NOW_US, 1000), 500);
     ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &port, NOW_US, 10), 0);       /* the port makes no other asker */
@@ -37,7 +46,6 @@ END_TEST
 START_TEST(neighbours_share_a_machine)
 {
     struct addr one = at(127, 0, 0, 1);
-    dht_limits_init(&limits, 1);
     ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &one, NOW_US, 60000), 50000);
 }
 END_TEST
@@ -45,7 +53,6 @@ END_TEST
 START_TEST(strangers_together_have_a_limit)
 {
     size_t n = 0;
-    dht_limits_init(&limits, 1);
     for (unsigned i = 0; i < 10000; i++) {
         struct addr one = at(80, 1, (uint8_t)(i >> 8), (uint8_t)i);
         n += take(DHT_LIMIT_QUERIES, &one, NOW_US, 1);
@@ -61,10 +68,41 @@ START_TEST(one_network_of_v6_is_one_asker)
     struct addr one = {.family = 6, .ip = {0x26, 1}, .port = 7}, same = one, other = one;
     same.ip[15] = 9;
     other.ip[7] = 9;
-    dht_limits_init(&limits, 1);
     ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &one, NOW_US, 1000), 500);
     ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &same, NOW_US, 1), 0);
     ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &other, NOW_US, 1), 1);
+}
+END_TEST
+
+/* An asker a second, none of whom owes anything when the next one comes: hardly any memory.  A crowd at once: all are remembered
+ * up to the ceiling, and still when the table grew. */
+START_TEST(memory_follows_those_who_owe)
+{
+    ck_assert_uint_eq(dht_limits_memory(&limits), 0);
+    for (unsigned i = 0; i < 1000; i++) {
+        struct addr one = at(80, 1, (uint8_t)(i >> 8), (uint8_t)i);
+        ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &one, NOW_US + i * (uint64_t)1000000, 5), 5);
+    }
+    size_t least = dht_limits_memory(&limits);
+    ck_assert_uint_le(least, 1024);
+    uint64_t now_us = NOW_US + (uint64_t)2000 * 1000000;
+    for (unsigned i = 0; i < 9; i++) {
+        struct addr one = at(80, 2, 0, (uint8_t)i);
+        ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &one, now_us, 1000), 500);
+        now_us += 900000; /* those before still owe a little */
+    }
+    for (unsigned i = 0; i < 200; i++) {
+        struct addr one = at(10, 2, 0, (uint8_t)i);
+        ck_assert_uint_eq(take(DHT_LIMIT_SIGNATURES, &one, now_us, 400), 400);
+    }
+    ck_assert_uint_gt(dht_limits_memory(&limits), 200 * sizeof(struct dht_limit_slot));
+    struct addr last = at(80, 2, 0, 8);
+    ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &last, now_us, 1000), 90); /* what leaked away since */
+    for (unsigned i = 0; i < 20000; i++) {
+        struct addr one = at(10, 3, (uint8_t)(i >> 8), (uint8_t)i);
+        ck_assert_uint_eq(take(DHT_LIMIT_SIGNATURES, &one, now_us, 1), 1);
+    }
+    ck_assert_uint_eq(limits.n_sets, DHT_LIMIT_SETS);
 }
 END_TEST
 
@@ -72,10 +110,12 @@ int main(void)
 {
     Suite *suite = suite_create("dht-limit");
     TCase *all = tcase_create("limit");
+    tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_test(all, who_asks_too_much_waits);
     tcase_add_test(all, neighbours_share_a_machine);
     tcase_add_test(all, strangers_together_have_a_limit);
     tcase_add_test(all, one_network_of_v6_is_one_asker);
+    tcase_add_test(all, memory_follows_those_who_owe);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }

@@ -29,6 +29,7 @@ START_TEST(the_majority_names_our_address)
     vote(&votes, "81.0.2.1:1", "80.0.0.1:1");
     vote(&votes, "81.0.3.1:1", "90.0.0.1:1");
     ck_assert_uint_eq(winner(&votes, "80.0.0.1:1"), 2);
+    dht_votes_fini(&votes);
 }
 END_TEST
 
@@ -42,6 +43,7 @@ START_TEST(one_subnet_has_one_vote)
     vote(&votes, "82.0.0.3:9", "90.0.0.1:1");
     ck_assert_uint_eq(votes.n, 3);
     ck_assert_uint_eq(winner(&votes, "80.0.0.1:1"), 2);
+    dht_votes_fini(&votes);
 }
 END_TEST
 
@@ -54,6 +56,7 @@ START_TEST(strangers_cannot_place_us_in_a_local_network)
     ck_assert_uint_eq(votes.n, 0);
     vote(&votes, "10.0.0.2:1", "10.0.0.1:1");
     ck_assert_uint_eq(winner(&votes, "10.0.0.1:1"), 1);
+    dht_votes_fini(&votes);
 }
 END_TEST
 
@@ -67,6 +70,7 @@ START_TEST(the_latest_sixteen_count)
     }
     ck_assert_uint_eq(votes.n, DHT_VOTES_MAX);
     ck_assert_uint_eq(winner(&votes, "90.0.0.1:1"), DHT_VOTES_MAX);
+    dht_votes_fini(&votes);
 }
 END_TEST
 
