@@ -53,13 +53,19 @@ static const struct protocol *find_protocol(const char *name)
 
 int bench_dht(int argc, char **argv)
 {
-    static struct bench_dht bench = {.n_nodes = 1024, .n_experts = 16384, .n_runs = 3, .n_at_once = 16, .seed = 30};
+    static struct bench_dht bench = {
+        .n_nodes = 1024, .n_experts = 16384, .n_hosts = 64, .n_runs = 3, .n_at_once = 16, .seed = 30};
     const char *name = "published", *rates = "0,0.1,0.3";
+    bool is_cold = false;
     char **operand;
     int status;
     bench.n_threads = cores_n_here() < 64 ? cores_n_here() : 64;
     const struct options_row row[] = {
         {"protocol", "NAME", OPTIONS_TEXT, &name, "'published' (the default) or 'rounds'", 0, 0, false},
+        {"cold-start", NULL, OPTIONS_FLAG, &is_cold, "time a new trainer until it knows the experts of many hosts instead", 0, 0,
+         false},
+        {"hosts", "N", OPTIONS_U64, &bench.n_hosts, "of a cold start, with 64 experts each: 4, 8, 16, 32 or 64 (default 64)", 4,
+         BENCH_DHT_HOSTS_MAX, false},
         {"nodes", "N", OPTIONS_U64, &bench.n_nodes, "nodes in this process (default 1024)", 3, 60000, false},
         {"experts", "N", OPTIONS_U64, &bench.n_experts, "experts to declare and to find (default 16384)", 1, 1000000, false},
         {"runs", "N", OPTIONS_U64, &bench.n_runs, "how often all of it is done (default 3)", 1, BENCH_DHT_RUNS_MAX, false},
@@ -84,8 +90,10 @@ int bench_dht(int argc, char **argv)
     const struct protocol *protocol = find_protocol(name);
     if (!protocol)
         return options_refuse(&usage, "--protocol: '%s' is neither 'published' nor 'rounds'", name);
+    if (bench.n_hosts & (bench.n_hosts - 1))
+        return options_refuse(&usage, "--hosts must be 4, 8, 16, 32 or 64");
     if (!take_rates(&bench, rates))
         return options_refuse(&usage, "--failure-rate: '%s' is no list of up to %d shares from 0 to 0.5, such as 0,0.1", rates,
                               BENCH_DHT_RATES_MAX);
-    return hanse_exit_status(protocol->run(&bench));
+    return hanse_exit_status(is_cold ? bench_dht_cold_start(&bench) : protocol->run(&bench));
 }

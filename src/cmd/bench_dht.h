@@ -15,9 +15,10 @@
 
 #define BENCH_DHT_RATES_MAX 8
 #define BENCH_DHT_RUNS_MAX 16
+#define BENCH_DHT_HOSTS_MAX 64
 
 struct bench_dht {
-    uint64_t n_nodes, n_experts, n_runs, n_threads, n_at_once, seed;
+    uint64_t n_nodes, n_experts, n_hosts, n_runs, n_threads, n_at_once, seed;
     double failure_rate[BENCH_DHT_RATES_MAX];
     size_t n_failure_rates;
     bool is_json;
@@ -25,6 +26,7 @@ struct bench_dht {
 
 HANSE_MUST_USE int bench_dht_published(const struct bench_dht *bench);
 HANSE_MUST_USE int bench_dht_rounds(const struct bench_dht *bench);
+HANSE_MUST_USE int bench_dht_cold_start(const struct bench_dht *bench);
 
 /** The median; sorts `x`. */
 double bench_median(double *x, size_t n);

@@ -47,5 +47,8 @@ expect 64 "--failure-rate: '0.1,2' is no list" bench dht --failure-rate 0.1,2
 expect 0 '{"op":"dht_rounds","failure_rate":0,' bench dht --protocol rounds --failure-rate 0,0.3 --json
 check grep -q '"failure_rate":0,.*"stored":1,.*"got":1,"asked_of_stopped":0,"alive":16,' "$out"
 check grep -q '"failure_rate":0.3,.*"alive":11,' "$out"
+expect 64 "--hosts must be 4, 8, 16, 32 or 64" bench dht --cold-start --hosts 12
+expect 0 '{"op":"dht_cold_start","run":"1","placement":"own row",' bench dht --cold-start --hosts 4 --runs 1 --json
+check grep -q '"placement":"scattered".*"hosts":4,"experts":256}' "$out"
 
 verdict
