@@ -16,6 +16,8 @@ static const struct tool {
     {"get", dht_tool_get, "read an item, or a row of the directory of experts"},
     {"put", dht_tool_put, "store an item"},
     {"announce", dht_tool_announce, "announce a peer of an info hash"},
+    {"table", dht_tool_table, "show whom another node knows"},
+    {"crawl", dht_tool_crawl, "visit every node of a network"},
     {"serve", dht_tool_serve, "be a node that others meet through"},
 };
 #define N_TOOLS (sizeof tools / sizeof tools[0])

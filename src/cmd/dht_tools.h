@@ -9,6 +9,8 @@ int dht_tool_find(int argc, char **argv);
 int dht_tool_get(int argc, char **argv);
 int dht_tool_put(int argc, char **argv);
 int dht_tool_announce(int argc, char **argv);
+int dht_tool_table(int argc, char **argv);
+int dht_tool_crawl(int argc, char **argv);
 int dht_tool_serve(int argc, char **argv);
 
 #endif
