@@ -48,6 +48,7 @@ void dht_free(struct dht *dht)
     dht_operations_free(dht);
     dht_publications_free(dht);
     dht_routes_fini(&dht->routes);
+    dht_bulk_fini(&dht->bulk);
     free(dht->probes.slot);
     dht_items_fini(&dht->items);
     dht_peers_fini(&dht->peers);
@@ -168,6 +169,7 @@ static void take_overdue(struct dht *dht, uint64_t now_us)
 static void run(struct dht *dht, uint64_t now_us)
 {
     take_overdue(dht, now_us);
+    dht_bulk_run(dht, now_us);
     do {
         dht->wake_us = IO_NEVER;
         dht_upkeep_run(dht, now_us);
@@ -202,6 +204,15 @@ void dht_tick(struct dht *dht, uint64_t now_us)
     run(dht, now_us);
 }
 
+bool dht_link_event(struct dht *dht, uint64_t now_us, const struct io_event *event)
+{
+    dht->now_us = now_us;
+    if (!dht_bulk_event(dht, now_us, event))
+        return false;
+    run(dht, now_us);
+    return true;
+}
+
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
@@ -211,6 +222,7 @@ uint64_t dht_deadline(const struct dht *dht)
 {
     uint64_t first = earlier(dht->wake_us, dht_transactions_deadline(&dht->transactions));
     first = earlier(first, dht_operations_deadline(dht));
+    first = earlier(first, dht_bulk_deadline(dht));
     first = earlier(first, dht_publications_deadline(dht));
     return earlier(first, dht_upkeep_deadline(dht));
 }

@@ -37,6 +37,7 @@ struct dht_config {
     bool is_read_only;     /* BEP 43: asks, does not answer, is put in no table */
     uint16_t port;         /* where we listen, for announce_peer */
     uint64_t seed;         /* of every random decision */
+    bool has_links;        /* events of links are brought to dht_link_event(): large reads use them */
     struct addr addr;      /* where others see us, if we know: our id fits it from the start; else left 0 or unspecified */
 };
 
@@ -47,6 +48,13 @@ void dht_free(struct dht *dht);
 void dht_datagram(struct dht *dht, uint64_t now_us, const struct addr *from, const uint8_t *bytes, size_t n);
 void dht_tick(struct dht *dht, uint64_t now_us);
 uint64_t dht_deadline(const struct dht *dht);
+
+/**
+ * Brings IO_LINK_UP, IO_LINK_DOWN and IO_MESSAGE, before anybody else looks at them.  True when the event was the DHT's own: of a link
+ * that it opened for a large read (dht/bulk.h), or a question for entries that we store, on whatever link.  False of all others, and
+ * of the links that others open to us.
+ */
+bool dht_link_event(struct dht *dht, uint64_t now_us, const struct io_event *event);
 
 /** Pings an address to learn who is there, and looks up our own id once somebody answered; tried again with growing
  * pauses, of at most three seconds while the table is empty.  Up to 64 addresses are remembered. */

@@ -8,6 +8,7 @@
 #ifndef DHT_NODE_H
 #define DHT_NODE_H
 
+#include "dht/bulk.h"
 #include "dht/directory.h"
 #include "dht/item.h"
 #include "dht/limit.h"
@@ -114,6 +115,7 @@ struct dht {
     struct dht_peers peers;
     struct dht_items items;
     struct dht_routes routes;
+    struct dht_bulk bulk;
     struct dht_probes probes;
     struct dht_operation *first; /* operations in the order they were asked for */
     size_t n_operations;

@@ -60,7 +60,7 @@ void dht_operations_free(struct dht *dht)
     }
 }
 
-static struct dht_operation *find(struct dht *dht, uint64_t number)
+struct dht_operation *dht_operation_find(struct dht *dht, uint64_t number)
 {
     struct dht_operation *op = dht->first;
     while (op && op->number != number)
@@ -231,8 +231,8 @@ static void walk(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 static void ask_pages(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     struct dht_page *page;
-    while (op->task == DHT_TASK_READ && (page = dht_read_next(op))) {
-        if (!ask_page(dht, now_us, op, page))
+    while (op->task == DHT_TASK_READ && (page = dht_read_next(dht, now_us, op))) {
+        if (page->state != DHT_PAGE_LINKED && !ask_page(dht, now_us, op, page))
             dht_read_lost(op, page);
         else
             op->n_in_air++;
@@ -389,7 +389,7 @@ static void page_answered(struct dht *dht, uint64_t now_us, struct dht_operation
 
 void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m)
 {
-    struct dht_operation *op = find(dht, t->operation);
+    struct dht_operation *op = dht_operation_find(dht, t->operation);
     if (!op)
         return;
     if (t->is_repeat || t->is_repeated)
@@ -409,7 +409,7 @@ void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_t
 /* What is late is asked once more, since one lost datagram in a small swarm would otherwise decide. */
 void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction *t)
 {
-    struct dht_operation *op = find(dht, t->operation);
+    struct dht_operation *op = dht_operation_find(dht, t->operation);
     if (!op)
         return;
     struct dht_transaction *again = NULL;
@@ -433,7 +433,7 @@ void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction
 
 void dht_operation_lost(struct dht *dht, const struct dht_transaction *t)
 {
-    struct dht_operation *op = find(dht, t->operation);
+    struct dht_operation *op = dht_operation_find(dht, t->operation);
     if (!op || t->is_repeated)
         return;
     op->is_due = true;

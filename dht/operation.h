@@ -68,6 +68,8 @@ struct dht_operation {
 /* operation.c */
 /** A new operation at the end of the line; NULL when there is no memory or the line is too long. */
 struct dht_operation *dht_operation_new(struct dht *dht, uint64_t now_us, enum dht_task task, const struct dht_id *target);
+/** The one with this number, or NULL. */
+struct dht_operation *dht_operation_find(struct dht *dht, uint64_t number);
 void dht_operation_free(struct dht_operation *op);
 void dht_operations_run(struct dht *dht, uint64_t now_us);
 uint64_t dht_operations_deadline(const struct dht *dht);

@@ -10,6 +10,10 @@
 #define ANSWER_BYTES 1060 /* for entries, in an answer of DHT_DATAGRAM_MAX */
 #define ENTRY_BYTES 160   /* as entries go, while we have none of the key */
 
+/* A link costs two round trips before the question, and 2 ms of two processors; by datagrams some eight holders give an answer each
+ * in one.  So what takes them three rounds is asked for over a link. */
+#define LINK_BYTES (3 * 8 * ANSWER_BYTES)
+
 _Static_assert(DHT_READ_HOLDERS_MAX <= 32, "a bit for each");
 
 void dht_read_free(struct dht_read *read)
@@ -161,16 +165,22 @@ static void sweep(struct dht_read *read)
     read->n_missing = n;
 }
 
+/* What the holder is being asked for, somebody may be asked for again. */
+static void unchoose(struct dht_read *read, struct dht_page *page)
+{
+    page->state = DHT_PAGE_IDLE;
+    for (size_t i = 0; i < read->n_missing; i++)
+        if (read->missing[i].page_i == page - read->page)
+            read->missing[i].page_i = NOBODY;
+}
+
 void dht_read_lost(struct dht_operation *op, struct dht_page *page)
 {
     struct dht_read *read = op->read;
     page->is_lost = true;
-    page->state = DHT_PAGE_IDLE;
-    for (size_t i = 0; i < read->n_missing; i++) {
+    unchoose(read, page);
+    for (size_t i = 0; i < read->n_missing; i++)
         read->missing[i].holders &= ~bit_of(read, page);
-        if (read->missing[i].page_i == page - read->page)
-            read->missing[i].page_i = NOBODY;
-    }
     sweep(read);
     op->is_due = true;
 }
@@ -206,6 +216,7 @@ static bool hear_list(uint64_t now_us, struct dht_operation *op, struct dht_page
 {
     bool is_forward = m->cursor.bytes && memcmp(page->cursor, m->cursor.bytes, sizeof page->cursor) < 0;
     page->has_more = is_forward;
+    page->n_live = m->has_n ? (uint16_t)m->n : 0;
     if (is_forward)
         memcpy(page->cursor, m->cursor.bytes, sizeof page->cursor);
     return take_digests(now_us, op, page, m->digests);
@@ -269,48 +280,134 @@ void dht_read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, 
         dht_read_lost(op, page);
 }
 
+void dht_read_linked(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_page *page, const struct dht_id *id,
+                     const struct dht_bulk_entries *m)
+{
+    if (!page || page->state != DHT_PAGE_LINKED)
+        return;
+    op->n_in_air--;
+    op->is_due = true;
+    if (!m) { /* there are datagrams, and no time to try one link after the other */
+        unchoose(op->read, page);
+        op->read->is_linkless = true;
+        return;
+    }
+    struct dht_message nothing_follows = {0};
+    op->read->kept = dht_routes_kept(&dht->routes, &op->lookup.target);
+    bool is_true = take_entries(dht, now_us, op, m->entries, id, &page->addr);
+    (void)hear_fetched(op->read, page, &nothing_follows);
+    page->state = DHT_PAGE_IDLE;
+    page->has_more = false;
+    sweep(op->read);
+    if (!is_true)
+        dht_read_lost(op, page);
+}
+
 /* -- What we ask --------------------------------------------------------------------------------------------------- */
 
-/* How many entries of this key fit into an answer, as far as we know them. */
+/* How long an entry of this key is, as far as we know them. */
+static size_t entry_bytes(const struct dht_read *read)
+{
+    return read->found.n > 0 ? read->found.n_bytes / read->found.n - sizeof(struct dht_found) : ENTRY_BYTES;
+}
+
+/* How many fit into an answer. */
 static size_t n_fitting(const struct dht_read *read)
 {
-    size_t each = read->found.n > 0 ? read->found.n_bytes / read->found.n - sizeof(struct dht_found) : ENTRY_BYTES;
-    size_t n = ANSWER_BYTES / each + 1;
+    size_t n = ANSWER_BYTES / entry_bytes(read) + 1;
     return n < DHT_READ_TAGS_MAX ? n : DHT_READ_TAGS_MAX;
 }
 
-/* Marks what the holder is to be asked for; false when there is nothing. */
-static bool choose(struct dht_read *read, const struct dht_page *page)
+/* Marks up to `max` that the holder is to be asked for; returns how many. */
+static size_t choose(struct dht_read *read, const struct dht_page *page, size_t max)
 {
-    size_t n = 0, max = n_fitting(read);
+    size_t n = 0;
     for (size_t i = 0; i < read->n_missing && n < max; i++)
         if (read->missing[i].page_i == NOBODY && (read->missing[i].holders & bit_of(read, page))) {
             read->missing[i].page_i = (uint8_t)(page - read->page);
             n++;
         }
-    return n > 0;
+    return n;
+}
+
+/* What the holder may have for us: what nobody is asked for, or while its list goes on what it has more than we. */
+static size_t n_left(const struct dht_read *read, const struct dht_page *page)
+{
+    size_t n = 0, n_more = page->has_more && page->n_live > read->found.n ? page->n_live - read->found.n : 0;
+    for (size_t i = 0; i < read->n_missing; i++)
+        n += read->missing[i].page_i == NOBODY && (read->missing[i].holders & bit_of(read, page));
+    return n > n_more ? n : n_more;
+}
+
+static bool is_any_linked(const struct dht_read *read)
+{
+    for (size_t i = 0; i < read->n_pages; i++)
+        if (read->page[i].state == DHT_PAGE_LINKED)
+            return true;
+    return false;
+}
+
+/* Over one link at a time: most likely nothing is missing then. */
+static bool asks_over_link(struct dht *dht, uint64_t now_us, const struct dht_operation *op, struct dht_page *page)
+{
+    struct dht_read *read = op->read;
+    if (read->is_linkless || page->is_linkless || is_any_linked(read) || n_left(read, page) * entry_bytes(read) < LINK_BYTES)
+        return false;
+    page->is_linkless = true; /* once is enough */
+    page->state = DHT_PAGE_LINKED;
+    choose(read, page, SIZE_MAX);
+    if (dht_bulk_ask(dht, now_us, op->number, page))
+        return true;
+    unchoose(read, page);
+    return false;
+}
+
+/* Somebody gives all over a link: what others name meanwhile will most likely be there. */
+static bool is_all_coming(const struct dht_read *read)
+{
+    for (size_t i = 0; i < read->n_pages; i++)
+        if (read->page[i].state == DHT_PAGE_LINKED && read->page[i].has_more)
+            return true;
+    return false;
 }
 
 /* A first entry is fetched before the list goes on: somebody may be waiting for any. */
 static bool has_next(struct dht_read *read, struct dht_page *page)
 {
-    bool lists_first = page->has_more && read->found.n > 0;
-    if (!lists_first && choose(read, page))
+    bool lists_first = (page->has_more && read->found.n > 0) || is_all_coming(read);
+    if (!lists_first && choose(read, page, n_fitting(read)) > 0)
         page->state = DHT_PAGE_FETCHES;
     else if (page->has_more)
         page->state = DHT_PAGE_LISTS;
     return page->state != DHT_PAGE_IDLE;
 }
 
-struct dht_page *dht_read_next(struct dht_operation *op)
+struct dht_page *dht_read_next(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     struct dht_read *read = op->read;
     for (size_t i = 0; i < read->n_pages; i++) {
         struct dht_page *page = &read->page[i];
-        if (page->state == DHT_PAGE_IDLE && !page->is_lost && has_next(read, page))
+        bool is_free = page->state == DHT_PAGE_IDLE && !page->is_lost;
+        if (is_free && (asks_over_link(dht, now_us, op, page) || has_next(read, page)))
             return page;
     }
     return NULL;
+}
+
+size_t dht_read_tags(const struct dht_read *read, const struct dht_page *page, uint8_t *out, size_t n_max)
+{
+    size_t n = 0;
+    if (page->state == DHT_PAGE_LINKED && page->has_more)
+        return 0; /* all, listed or not */
+    for (size_t i = 0; i < read->n_missing && n < n_max * DHT_TAG_BYTES; i++) {
+        const uint8_t *tag = read->missing[i].digest;
+        bool is_new = n == 0 || memcmp(out + n - DHT_TAG_BYTES, tag, DHT_TAG_BYTES) != 0;
+        if (read->missing[i].page_i == page - read->page && is_new) {
+            memcpy(out + n, tag, DHT_TAG_BYTES);
+            n += DHT_TAG_BYTES;
+        }
+    }
+    return n;
 }
 
 void dht_read_question(const struct dht_operation *op, const struct dht_page *page, struct dht_message *m)
@@ -326,13 +423,7 @@ void dht_read_question(const struct dht_operation *op, const struct dht_page *pa
         m->cursor = (struct dht_span){page->cursor, sizeof page->cursor};
         return;
     }
-    size_t n = 0;
-    for (size_t i = 0; i < read->n_missing && n < sizeof read->tags; i++)
-        if (read->missing[i].page_i == page - read->page) {
-            memcpy(read->tags + n, read->missing[i].digest, DHT_TAG_BYTES);
-            n += DHT_TAG_BYTES;
-        }
-    m->tags = (struct dht_span){read->tags, n};
+    m->tags = (struct dht_span){read->tags, dht_read_tags(read, page, read->tags, DHT_READ_TAGS_MAX)};
 }
 
 /* -- The end ------------------------------------------------------------------------------------------------------- */

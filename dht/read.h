@@ -9,6 +9,7 @@
 #ifndef DHT_READ_H
 #define DHT_READ_H
 
+#include "dht/bulk.h"
 #include "dht/found.h"
 #include "dht/lookup.h"
 
@@ -19,7 +20,7 @@
 struct dht;
 struct dht_operation;
 
-enum dht_page_state { DHT_PAGE_IDLE, DHT_PAGE_LISTS, DHT_PAGE_FETCHES };
+enum dht_page_state { DHT_PAGE_IDLE, DHT_PAGE_LISTS, DHT_PAGE_FETCHES, DHT_PAGE_LINKED };
 
 /** Where we are with one holder. */
 struct dht_page {
@@ -28,8 +29,10 @@ struct dht_page {
     uint8_t n_token;
     uint8_t token[DHT_TOKEN_MAX];
     uint8_t state;
-    bool is_lost;  /* it answers no more, or lied */
-    bool has_more; /* digests, after `cursor` */
+    bool is_lost;     /* it answers no more, or lied */
+    bool is_linkless; /* it was asked over a link */
+    bool has_more;    /* digests, after `cursor` */
+    uint16_t n_live;  /* entries, as it says */
     uint16_t n_listed;
     uint8_t cursor[DHT_CURSOR_BYTES];
 };
@@ -44,6 +47,7 @@ struct dht_missing {
 struct dht_read {
     struct dht_found_list found;
     const struct dht_found_list *kept; /* by the last read, or NULL; while an answer is heard */
+    bool is_linkless;                  /* a link failed */
     size_t n_missing, missing_capacity;
     struct dht_missing *missing; /* by digest */
     size_t n_pages;
@@ -64,11 +68,18 @@ struct dht_page *dht_read_page(struct dht_read *read, const struct addr *addr);
 void dht_read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
                     struct dht_page *page, const struct dht_message *m);
 
-/** A holder to be asked something more, already marked; or NULL. */
-struct dht_page *dht_read_next(struct dht_operation *op);
+/** A holder to be asked something more, already marked; or NULL.  One that is marked LINKED is being asked over a link. */
+struct dht_page *dht_read_next(struct dht *dht, uint64_t now_us, struct dht_operation *op);
 
 /** What to ask the holder; the same again until it was heard or lost. */
 void dht_read_question(const struct dht_operation *op, const struct dht_page *page, struct dht_message *m);
+
+/** Writes the tags that the holder is to be asked for now; none when it is to give all.  Returns their bytes. */
+size_t dht_read_tags(const struct dht_read *read, const struct dht_page *page, uint8_t *out, size_t n_max);
+
+/** What a holder gave over a link; or with `m` NULL nothing.  `id` is its node's, `page` is NULL when it is not asked any more. */
+void dht_read_linked(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_page *page, const struct dht_id *id,
+                     const struct dht_bulk_entries *m);
 
 /** The holder does not answer: others are asked for what it has. */
 void dht_read_lost(struct dht_operation *op, struct dht_page *page);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "dht/bulk.h"
 
 /* Arrays are used where they lie in the message, which is little-endian. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "hanse needs a little-endian machine");
@@ -15,6 +16,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "hanse needs a little-
 #define CLAIM_BYTES 10
 #define FLAG_KEEP 1   /* FORWARD */
 #define FLAG_RESENT 1 /* BACKWARD */
+
+_Static_assert((int)MESSAGE_DIRECTORY_READ == DHT_BULK_READ && (int)MESSAGE_DIRECTORY_ENTRIES == DHT_BULK_ENTRIES,
+               "links carry both");
 
 enum message_kind message_kind(const void *bytes, size_t n)
 {

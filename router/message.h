@@ -30,6 +30,8 @@ enum message_kind {
     MESSAGE_BACKWARD = 5,
     MESSAGE_BACKWARD_REPLY = 6,
     MESSAGE_CANCEL = 7,
+    MESSAGE_DIRECTORY_READ = 32, /* the DHT's, which takes them before anybody else: dht/bulk.h */
+    MESSAGE_DIRECTORY_ENTRIES = 33,
 };
 
 enum message_role { ROLE_HOST = 1, ROLE_TRAINER = 2, ROLE_OBSERVER = 3 };

@@ -186,6 +186,7 @@ static void status_event(void *self, uint64_t now_us, const struct io_event *eve
         finish(status, now_us, HANSE_EINTERRUPTED);
         return;
     }
+    (void)dht_link_event(status->dht, now_us, event); /* there are no others */
     if (event->kind == IO_DATAGRAM)
         dht_datagram(status->dht, now_us, &event->from, event->bytes, event->n_bytes);
     dht_tick(status->dht, now_us);
@@ -405,6 +406,7 @@ static void discovery_event(void *self, uint64_t now_us, const struct io_event *
         x->io->ops->stopped(x->io->ctx, HANSE_EINTERRUPTED);
         return;
     }
+    (void)dht_link_event(x->dht, now_us, event); /* there are no others */
     if (event->kind == IO_DATAGRAM)
         dht_datagram(x->dht, now_us, &event->from, event->bytes, event->n_bytes);
     dht_tick(x->dht, now_us);
@@ -435,7 +437,7 @@ static void explain_nobody(const struct session *session)
 
 static int start_dht(struct session *session, uint64_t now_us, struct dht **out)
 {
-    struct dht_config config = {.key = session->key, .is_read_only = true, .seed = session->seed};
+    struct dht_config config = {.key = session->key, .is_read_only = true, .seed = session->seed, .has_links = true};
     int err = dht_new(&config, net_io(session->net), now_us, out);
     for (size_t i = 0; !err && i < session->n_join; i++)
         dht_join(*out, now_us, &session->join[i]);

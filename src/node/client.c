@@ -182,7 +182,7 @@ static int add_local_host(struct client *client, const struct disk *disk)
 static int start_dht(struct client *client, uint64_t now_us)
 {
     const struct client_config *config = &client->config;
-    struct dht_config dht_config = {.key = config->key, .is_read_only = true, .seed = config->seed};
+    struct dht_config dht_config = {.key = config->key, .is_read_only = true, .seed = config->seed, .has_links = true};
     int err = dht_new(&dht_config, client->io, now_us, &client->dht);
     for (size_t i = 0; !err && i < config->n_join; i++)
         dht_join(client->dht, now_us, &config->join[i]);
@@ -253,6 +253,8 @@ bool client_event(struct client *client, uint64_t now_us, const struct io_event 
         served(client, now_us);
         return true;
     }
+    if (client->dht && dht_link_event(client->dht, now_us, event))
+        return false;
     if (client->dht && event->kind == IO_DATAGRAM)
         dht_datagram(client->dht, now_us, &event->from, event->bytes, event->n_bytes);
     if (client->dht && event->kind == IO_TICK)

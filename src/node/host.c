@@ -133,7 +133,7 @@ static void set_config(struct host *host, const struct host_config *config)
     if (config->kernels->is_device && config->device_bytes_max == 0)
         host->config.device_bytes_max = default_device_bytes();
     rng_init(&host->rng, config->seed, "host");
-    host->read_us = host->save.next_us = host->status_us = IO_NEVER;
+    host->read_us = host->save.next_us = host->status_us = host->idle_us = IO_NEVER;
 }
 
 int host_new(const struct host_config *config, const struct io *io, const struct disk *disk, struct host **out)
@@ -196,7 +196,7 @@ static void start(struct host *host)
 {
     const struct host_config *config = &host->config;
     struct dht_config dht_config = {
-        .key = config->key, .port = config->listen.port, .seed = config->seed, .addr = config->listen};
+        .key = config->key, .port = config->listen.port, .seed = config->seed, .addr = config->listen, .has_links = true};
     host->start_us = host->now_us;
     int err = dht_new(&dht_config, host->io, host->now_us, &host->dht);
     if (err) {
@@ -364,6 +364,7 @@ static void step(struct host *host)
     if (dht_deadline(host->dht) <= host->now_us)
         dht_tick(host->dht, host->now_us);
     look_for_nodes(host);
+    host_links_tick(host);
     step_start(host);
     if (host->phase == HOST_READY && host->read_us <= host->now_us)
         host_claims_read(host);
@@ -386,7 +387,7 @@ static uint64_t host_deadline(const void *self)
     const struct host *host = self;
     if (!host->dht || host->phase == HOST_STOPPED)
         return IO_NEVER;
-    uint64_t next = earlier(dht_deadline(host->dht), host->status_us);
+    uint64_t next = earlier(earlier(dht_deadline(host->dht), host_links_deadline(host)), host->status_us);
     switch (host->phase) {
     case HOST_JOINING:
         return earlier(next, host->start_us + JOIN_US);
@@ -414,6 +415,11 @@ static void host_event(void *self, uint64_t now_us, const struct io_event *event
     struct host *host = self;
     if (now_us > host->now_us)
         host->now_us = now_us;
+    if (host->dht && dht_link_event(host->dht, host->now_us, event)) {
+        host_link_touch(host, event->link);
+        step(host);
+        return;
+    }
     switch (event->kind) {
     case IO_START:
         start(host);

@@ -6,6 +6,8 @@
 #include "base/text.h"
 #include "node/host_state.h"
 
+#define IDLE_US ((uint64_t)12 * 1000000) /* of a link without a greeting; whoever reads the directory closes it after 10 s */
+
 static struct host_link **bucket_of(struct host *host, io_link id)
 {
     return &host->link[id % HOST_LINK_BUCKETS];
@@ -33,8 +35,13 @@ void host_link_up(struct host *host, const struct io_event *event)
         host->io->ops->link_close(host->io->ctx, event->link);
         return;
     }
-    *link =
-        (struct host_link){.id = event->link, .peer = event->peer, .from = event->from, .next = *bucket_of(host, event->link)};
+    *link = (struct host_link){.id = event->link,
+                               .peer = event->peer,
+                               .from = event->from,
+                               .used_us = host->now_us,
+                               .next = *bucket_of(host, event->link)};
+    if (host->idle_us > host->now_us + IDLE_US)
+        host->idle_us = host->now_us + IDLE_US;
     *bucket_of(host, event->link) = link;
     host->stats.n_links++;
     struct buf message;
@@ -58,6 +65,39 @@ void host_link_down(struct host *host, const struct io_event *event)
     *at = link->next;
     host->stats.n_links--;
     free(link);
+}
+
+void host_link_touch(struct host *host, io_link id)
+{
+    struct host_link *link = find_link(host, id);
+    if (link)
+        link->used_us = host->now_us;
+}
+
+static bool is_idle(const struct host *host, const struct host_link *link)
+{
+    return link->role == 0 && !link->is_closing && link->used_us + IDLE_US <= host->now_us;
+}
+
+void host_links_tick(struct host *host)
+{
+    if (host->idle_us > host->now_us)
+        return;
+    host->idle_us = IO_NEVER;
+    for (size_t b = 0; b < HOST_LINK_BUCKETS; b++)
+        for (struct host_link *link = host->link[b]; link; link = link->next) {
+            bool is_over = is_idle(host, link);
+            if (is_over)
+                host->io->ops->link_close(host->io->ctx, link->id);
+            link->is_closing = link->is_closing || is_over;
+            if (link->role == 0 && !link->is_closing && link->used_us + IDLE_US < host->idle_us)
+                host->idle_us = link->used_us + IDLE_US;
+        }
+}
+
+uint64_t host_links_deadline(const struct host *host)
+{
+    return host->idle_us;
 }
 
 void host_links_free(struct host *host)

@@ -104,7 +104,8 @@ struct host_link {
     io_link id;
     struct peer_id peer;
     struct addr from;
-    uint8_t role; /* 0 before HELLO */
+    uint8_t role;     /* 0 before HELLO */
+    uint64_t used_us; /* before HELLO: when it came, or was last asked for entries of the directory */
     bool is_closing;
     struct host_request *request;
     size_t n_bytes; /* of requests on their way */
@@ -155,6 +156,7 @@ struct host {
 
     struct kept kept;
     struct host_link *link[HOST_LINK_BUCKETS];
+    uint64_t idle_us;                               /* when links without a greeting are looked through */
     struct host_link nowhere;                       /* has the requests whose link is gone */
     struct message_group group[MESSAGE_GROUPS_MAX]; /* for decoding */
 
@@ -230,6 +232,11 @@ void host_requests_free(struct host_link *link);
 void host_link_up(struct host *host, const struct io_event *event);
 void host_link_down(struct host *host, const struct io_event *event);
 void host_link_message(struct host *host, const struct io_event *event);
+/** The DHT answered something on a link. */
+void host_link_touch(struct host *host, io_link id);
+/** Closes links whose peers neither greet nor ask the DHT anything. */
+void host_links_tick(struct host *host);
+uint64_t host_links_deadline(const struct host *host);
 void host_links_free(struct host *host);
 
 /* host_claim.c */

@@ -157,7 +157,7 @@ static void answers(struct holder *h, struct dht_page *page, size_t max)
 static void go(struct holder *h, size_t n, size_t max)
 {
     struct dht_page *page;
-    while ((page = dht_read_next(op))) {
+    while ((page = dht_read_next(dht, NOW_US, op))) {
         size_t i = 0;
         while (!addr_equal(&h[i].c.addr, &page->addr))
             ck_assert_uint_lt(++i, n);
@@ -196,9 +196,9 @@ START_TEST(free_holders_share_the_work)
             hold(&h[i], w, 5, 20);
         lists(&h[i]);
     }
-    page[0] = dht_read_next(op);
-    page[1] = dht_read_next(op);
-    ck_assert(page[0] && page[1] && page[0] != page[1] && !dht_read_next(op));
+    page[0] = dht_read_next(dht, NOW_US, op);
+    page[1] = dht_read_next(dht, NOW_US, op);
+    ck_assert(page[0] && page[1] && page[0] != page[1] && !dht_read_next(dht, NOW_US, op));
     answers(&h[0], page[0], 8);
     answers(&h[1], page[1], 8);
     ck_assert_uint_ge(n_some, 14); /* nothing twice */
@@ -281,11 +281,11 @@ START_TEST(a_silent_holder_gives_way_to_others)
         hold(&h[1], w, 5, 20);
     memcpy(&h[0].store, &h[1].store, sizeof h[0].store);
     lists(&h[0]);
-    struct dht_page *page = dht_read_next(op);
+    struct dht_page *page = dht_read_next(dht, NOW_US, op);
     lists(&h[1]);
     while (page && addr_equal(&page->addr, &h[0].c.addr)) {
         dht_read_lost(op, page);
-        page = dht_read_next(op);
+        page = dht_read_next(dht, NOW_US, op);
     }
     ck_assert_ptr_nonnull(page);
     answers(&h[1], page, 8);
@@ -336,7 +336,7 @@ START_TEST(who_lists_more_than_any_may_hold_is_left)
     holder_init(&liar, 1);
     begin();
     invents(&liar.c, DHT_DIRECTORY_KEY_MAX + 1);
-    ck_assert_ptr_null(dht_read_next(op));
+    ck_assert_ptr_null(dht_read_next(dht, NOW_US, op));
     ck_assert_uint_eq(op->read->n_missing, 0);
     end();
 }
@@ -353,7 +353,7 @@ START_TEST(a_list_that_goes_in_circles_ends)
     dht_read_heard(dht, NOW_US, op, &liar.c, NULL, &m);
     struct dht_page *page;
     size_t n = 0;
-    while ((page = dht_read_next(op)) && n++ < 100)
+    while ((page = dht_read_next(dht, NOW_US, op)) && n++ < 100)
         dht_read_heard(dht, NOW_US, op, NULL, page, &m);
     ck_assert_uint_eq(n, 1);
     end();
@@ -372,7 +372,7 @@ START_TEST(who_never_gives_what_it_lists_is_left)
     lists(&liar);
     struct dht_page *page;
     size_t n = 0;
-    while ((page = dht_read_next(op)) && n++ < 100)
+    while ((page = dht_read_next(dht, NOW_US, op)) && n++ < 100)
         dht_read_heard(dht, NOW_US, op, NULL, page, &m); /* "none of it fits" */
     ck_assert_uint_eq(n, 1);
     ck_assert_uint_eq(op->read->n_missing, 0);
