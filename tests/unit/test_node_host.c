@@ -1,4 +1,5 @@
 /* A host and its links, its disk and its life.  test_node_host_request.c has the requests. */
+#include "dht/bulk.h"
 #include "host_ask.h"
 
 /* -- Greeting -------------------------------------------------------------------------------------- */
@@ -64,6 +65,33 @@ START_TEST(test_requests_before_hello_are_refused)
     stage_link_up(node, 1, 9);
     forward(1, 1, 0, 1, 2);
     expect_refusal(HANSE_EPROTO, "HELLO");
+}
+END_TEST
+
+START_TEST(test_the_directory_is_read_before_any_greeting)
+{
+    struct dht_bulk_read m = {.call = 5, .key = dht_directory_key(&run.id, "experts", 0, 0)};
+    struct dht_bulk_entries answer;
+    struct buf message;
+    buf_init(&message, IO_MESSAGE_MAX);
+    dht_bulk_read_encode(&m, &message);
+    stage_start(node, &run, "L0.0-7");
+    stage_run(&stage, 2000000);
+    stage_link_up(node, 1, 9);
+    stage_link_up(node, 2, 10); /* says nothing at all */
+    stage_forget_sent(node);
+    for (int i = 0; i < 3; i++) {
+        stage_run(&stage, 8000000);
+        stage_tell(node, 1, message.bytes, message.n);
+        ck_assert_uint_eq(node->n_sent, 1);
+        ck_assert_int_eq(dht_bulk_entries_decode(&answer, node->sent[0].message.bytes, node->sent[0].message.n), 0);
+        ck_assert(answer.call == 5 && answer.entries.n > 100 && !answer.is_refused);
+        stage_forget_sent(node);
+        ck_assert_int_eq(node->closed, i == 0 ? 0 : 2); /* not the one that is in use */
+    }
+    buf_fini(&message);
+    stage_run(&stage, 13000000);
+    ck_assert_int_eq(node->closed, 1);
 }
 END_TEST
 
@@ -332,6 +360,7 @@ int main(void)
     tcase_add_test(tc, test_another_run_is_refused);
     tcase_add_test(tc, test_another_version_is_refused);
     tcase_add_test(tc, test_requests_before_hello_are_refused);
+    tcase_add_test(tc, test_the_directory_is_read_before_any_greeting);
     tcase_add_loop_test(tc, test_nonsense_is_refused, 0, 6);
     tcase_add_test(tc, test_a_thousand_refusals_are_a_few_lines);
     tcase_add_test(tc, test_another_width_is_refused);
