@@ -4,7 +4,7 @@
  * Maymounkov and Mazieres, "Kademlia", 2002.
  *
  * A step machine: feed it datagrams and ticks, it sends through io->datagram.  Everything it knows has a fixed
- * ceiling.  Loop thread only.  Callbacks run from inside dht_datagram() or dht_tick() and may start new operations;
+ * ceiling, and is allotted as it comes to know it; without memory it knows less.  Loop thread only.  Callbacks run from inside dht_datagram() or dht_tick() and may start new operations;
  * each operation calls back exactly once, at its own deadline at the latest.  Only what cannot begin (no memory, 2048
  * operations waiting, 256 keys published already) calls back at once, from inside the call that asked for it, and says that
  * nothing was stored or found.
@@ -166,5 +166,8 @@ struct dht_stats {
     size_t n_nodes, n_entries, n_items, n_peers;
 };
 struct dht_stats dht_stats(const struct dht *dht);
+
+/** Bytes of heap that the node holds now: the sum of what it has allotted, without the allocator's own overhead. */
+size_t dht_memory(const struct dht *dht);
 
 #endif

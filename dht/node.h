@@ -1,7 +1,8 @@
 /**
  * dht/node.h - the inside of a DHT node, for its parts only: dht.c (events), answer.c (queries in), operation.c (walks),
  * task.c (what each of them is for),
- * publish.c (what we keep published), handover.c (what newcomers should hold), upkeep.c (joining, freshening, our own address).
+ * publish.c (what we keep published), handover.c (what newcomers should hold), upkeep.c (joining, freshening, our own address),
+ * memory.c (how much all that takes).
  *
  * The v4 and the v6 network are two halves with an id and a table each (BEP 32, BEP 42).
  */

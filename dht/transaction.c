@@ -26,7 +26,7 @@ void dht_transactions_fini(struct dht_transactions *all)
 
 size_t dht_transactions_memory(const struct dht_transactions *all)
 {
-    return all->capacity * (sizeof *all->heap + sizeof *all->block[0]);
+    return all->heap_capacity * sizeof *all->heap + all->capacity * sizeof *all->block[0];
 }
 
 static struct dht_transaction *at(const struct dht_transactions *all, size_t slot)
@@ -36,21 +36,32 @@ static struct dht_transaction *at(const struct dht_transactions *all, size_t slo
 
 /* -- Blocks of slots ----------------------------------------------------------------------------------------- */
 
-static bool grow(struct dht_transactions *all)
+static bool resize_heap(struct dht_transactions *all, size_t n)
 {
-    size_t n = all->capacity;
-    if (n == DHT_TRANSACTIONS_MAX)
-        return false;
-    uint16_t *heap = realloc(all->heap, (n + BLOCK) * sizeof *heap);
+    uint16_t *heap = realloc(all->heap, n * sizeof *heap);
     if (!heap)
         return false;
     all->heap = heap;
+    all->heap_capacity = n;
+    return true;
+}
+
+static void free_slots(struct dht_transactions *all, size_t first, size_t n)
+{
+    for (size_t i = first; i < first + n; i++)
+        all->heap[i] = (uint16_t)i;
+    all->capacity = first + n;
+}
+
+static bool grow(struct dht_transactions *all)
+{
+    size_t n = all->capacity;
+    if (n == DHT_TRANSACTIONS_MAX || (n == all->heap_capacity && !resize_heap(all, n + BLOCK)))
+        return false;
     all->block[n / BLOCK] = calloc(BLOCK, sizeof *all->block[0]);
     if (!all->block[n / BLOCK])
         return false;
-    for (size_t i = n; i < n + BLOCK; i++)
-        heap[i] = (uint16_t)i;
-    all->capacity = n + BLOCK;
+    free_slots(all, n, BLOCK);
     return true;
 }
 
@@ -61,11 +72,8 @@ static void shrink(struct dht_transactions *all)
         free(all->block[i]);
         all->block[i] = NULL;
     }
-    uint16_t *heap = realloc(all->heap, BLOCK * sizeof *heap);
-    all->heap = heap ? heap : all->heap;
-    all->capacity = BLOCK;
-    for (size_t i = 0; i < BLOCK; i++)
-        all->heap[i] = (uint16_t)i;
+    (void)resize_heap(all, BLOCK);
+    free_slots(all, 0, BLOCK);
 }
 
 /* -- The heap ------------------------------------------------------------------------------------------------ */

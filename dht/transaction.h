@@ -34,7 +34,7 @@ struct dht_transaction {
 
 struct dht_transactions {
     struct rng rng;
-    size_t n, capacity;
+    size_t n, capacity, heap_capacity;
     uint16_t *heap; /* the first n: taken slots, the one due first at the top; then the free ones */
     struct dht_transaction *block[DHT_TRANSACTIONS_MAX / DHT_TRANSACTIONS_BLOCK];
 };
