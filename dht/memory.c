@@ -25,10 +25,10 @@ static size_t of_routes(const struct dht_routes *routes)
     return n;
 }
 
-static size_t of_operations(const struct dht *dht)
+static size_t of_operations(const struct dht_line *line)
 {
     size_t n = 0;
-    for (const struct dht_operation *op = dht->first; op; op = op->next) {
+    for (const struct dht_operation *op = line->first; op; op = op->next) {
         n += sizeof *op + op->lookup.capacity * sizeof *op->lookup.candidate;
         n += op->raw ? DHT_ENTRY_MAX : 0;
         n += op->item ? sizeof *op->item : 0;
@@ -51,13 +51,14 @@ static size_t of_stores(const struct dht *dht)
 
 size_t dht_memory(const struct dht *dht)
 {
-    size_t n = sizeof *dht + of_stores(dht) + of_operations(dht);
+    size_t n = sizeof *dht + of_stores(dht) + of_operations(&dht->running) + of_operations(&dht->waiting);
     for (int i = 0; i < 2; i++)
         n += dht_table_memory(&dht->half[i].table) + dht->half[i].votes.capacity * sizeof *dht->half[i].votes.vote;
     n += dht_transactions_memory(&dht->transactions) + dht_limits_memory(&dht->limits);
     n += dht->verified.n_slots * sizeof *dht->verified.hash;
     n += dht->upkeep.joins_capacity * sizeof *dht->upkeep.join;
     n += dht->heir ? DHT_HEIRS_MAX * sizeof *dht->heir : 0;
+    n += dht->bulk.capacity * sizeof *dht->bulk.link;
     n += dht->probes.slot ? DHT_PROBES_MAX * sizeof *dht->probes.slot : 0;
     return n;
 }

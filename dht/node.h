@@ -92,6 +92,11 @@ struct dht_heir {
 
 struct dht_operation;
 
+/** Operations in the order they came. */
+struct dht_line {
+    struct dht_operation *first, *last;
+};
+
 struct dht_waiting_probe {
     dht_probe_done *done; /* NULL: free */
     void *arg;
@@ -118,9 +123,9 @@ struct dht {
     struct dht_routes routes;
     struct dht_bulk bulk;
     struct dht_probes probes;
-    struct dht_operation *first; /* operations in the order they were asked for */
-    size_t n_operations;
-    uint64_t n_started; /* numbers them */
+    struct dht_line running, waiting;
+    size_t n_operations, n_running;
+    uint64_t n_started; /* numbers operations */
     struct dht_publication **publication;
     size_t n_publications, publications_capacity;
     uint64_t publish_us; /* nothing is published again before */

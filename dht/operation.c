@@ -17,11 +17,25 @@ static bool add_parts(struct dht_operation *op, enum dht_task task)
     return true;
 }
 
+static void append(struct dht_line *line, struct dht_operation *op)
+{
+    op->next = NULL;
+    op->previous = line->last;
+    *(line->last ? &line->last->next : &line->first) = op;
+    line->last = op;
+}
+
+static void leave(struct dht_line *line, struct dht_operation *op)
+{
+    *(op->previous ? &op->previous->next : &line->first) = op->next;
+    *(op->next ? &op->next->previous : &line->last) = op->previous;
+}
+
 struct dht_operation *dht_operation_new(struct dht *dht, uint64_t now_us, enum dht_task task, const struct dht_id *target)
 {
     if (dht->n_operations >= DHT_OPERATIONS_MAX)
         return NULL;
-    struct dht_operation *op = calloc(1, sizeof *op), **end = &dht->first;
+    struct dht_operation *op = calloc(1, sizeof *op);
     if (!op || !add_parts(op, task)) {
         dht_operation_free(op);
         return NULL;
@@ -31,9 +45,7 @@ struct dht_operation *dht_operation_new(struct dht *dht, uint64_t now_us, enum d
     op->is_due = true;
     op->deadline_us = now_us + DHT_OPERATION_US;
     op->lookup.target = *target;
-    while (*end)
-        end = &(*end)->next;
-    *end = op;
+    append(&dht->waiting, op);
     dht->n_operations++;
     dht->wake_us = now_us;
     return op;
@@ -51,18 +63,24 @@ void dht_operation_free(struct dht_operation *op)
     free(op);
 }
 
-void dht_operations_free(struct dht *dht)
+static void free_line(struct dht_line *line)
 {
-    while (dht->first) {
-        struct dht_operation *op = dht->first;
-        dht->first = op->next;
+    while (line->first) {
+        struct dht_operation *op = line->first;
+        line->first = op->next;
         dht_operation_free(op);
     }
 }
 
+void dht_operations_free(struct dht *dht)
+{
+    free_line(&dht->running);
+    free_line(&dht->waiting);
+}
+
 struct dht_operation *dht_operation_find(struct dht *dht, uint64_t number)
 {
-    struct dht_operation *op = dht->first;
+    struct dht_operation *op = dht->running.first;
     while (op && op->number != number)
         op = op->next;
     return op;
@@ -242,13 +260,24 @@ static void ask_pages(struct dht *dht, uint64_t now_us, struct dht_operation *op
 /* -- The line ---------------------------------------------------------------------------------------------- */
 
 /* What users ask before the first node is known waits a moment for it. */
-static bool may_start(const struct dht *dht, const struct dht_operation *op, size_t n_running, uint64_t now_us)
+static bool may_start(const struct dht *dht, const struct dht_operation *op, uint64_t now_us)
 {
-    if (n_running >= DHT_OPERATIONS_RUNNING)
-        return false;
     if (op->task == DHT_TASK_SELF || op->task == DHT_TASK_BUCKET)
         return true;
     return dht_n_nodes(dht) > 0 || now_us >= dht->upkeep.wait_until_us;
+}
+
+static void start_waiting(struct dht *dht, uint64_t now_us)
+{
+    for (struct dht_operation *op = dht->waiting.first, *next; op && dht->n_running < DHT_OPERATIONS_RUNNING; op = next) {
+        next = op->next;
+        if (!may_start(dht, op, now_us))
+            continue;
+        leave(&dht->waiting, op);
+        append(&dht->running, op);
+        dht->n_running++;
+        start(dht, now_us, op);
+    }
 }
 
 static bool is_over(const struct dht_operation *op, uint64_t now_us)
@@ -269,36 +298,39 @@ static void count(struct dht_stats *stats, const struct dht_operation *op)
 
 static void end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
-    struct dht_operation **link = &dht->first;
-    while (*link != op)
-        link = &(*link)->next;
-    *link = op->next;
+    bool is_running = op->phase != DHT_PHASE_WAITING;
+    leave(is_running ? &dht->running : &dht->waiting, op);
+    dht->n_running -= is_running;
     dht->n_operations--;
     count(&dht->stats, op);
     dht_task_end(dht, now_us, op);
     dht_operation_free(op);
 }
 
+static void go_on(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    op->is_due = false;
+    if (op->phase == DHT_PHASE_WALKING)
+        walk(dht, now_us, op);
+    ask_pages(dht, now_us, op);
+}
+
 /* Lets everybody go on who can; ends one that is over and says so: its callback may have changed the line. */
 static bool run_once(struct dht *dht, uint64_t now_us)
 {
-    size_t n_running = 0;
-    for (struct dht_operation *op = dht->first; op; op = op->next) {
-        if (op->phase == DHT_PHASE_WAITING && may_start(dht, op, n_running, now_us))
-            start(dht, now_us, op);
-        n_running += op->phase != DHT_PHASE_WAITING;
-        if (op->phase != DHT_PHASE_WAITING && op->is_due) {
-            op->is_due = false;
-            if (op->phase == DHT_PHASE_WALKING)
-                walk(dht, now_us, op);
-            ask_pages(dht, now_us, op);
-        }
+    start_waiting(dht, now_us);
+    for (struct dht_operation *op = dht->running.first; op; op = op->next) {
+        if (op->is_due)
+            go_on(dht, now_us, op);
         if (is_over(op, now_us)) {
             end(dht, now_us, op);
             return true;
         }
     }
-    return false;
+    if (!dht->waiting.first || now_us < dht->waiting.first->deadline_us)
+        return false; /* who waits longest is over first */
+    end(dht, now_us, dht->waiting.first);
+    return true;
 }
 
 void dht_operations_run(struct dht *dht, uint64_t now_us)
@@ -309,14 +341,11 @@ void dht_operations_run(struct dht *dht, uint64_t now_us)
 
 uint64_t dht_operations_deadline(const struct dht *dht)
 {
-    uint64_t first = IO_NEVER;
-    bool is_waiting = false;
-    for (const struct dht_operation *op = dht->first; op; op = op->next) {
+    const struct dht_operation *waiting = dht->waiting.first;
+    uint64_t first = waiting ? waiting->deadline_us : IO_NEVER, wait_us = dht->upkeep.wait_until_us;
+    for (const struct dht_operation *op = dht->running.first; op; op = op->next)
         first = op->deadline_us < first ? op->deadline_us : first;
-        is_waiting |= op->phase == DHT_PHASE_WAITING;
-    }
-    uint64_t wait_us = dht->upkeep.wait_until_us;
-    return is_waiting && dht_n_nodes(dht) == 0 && wait_us < first ? wait_us : first;
+    return waiting && dht_n_nodes(dht) == 0 && wait_us < first ? wait_us : first;
 }
 
 /* -- What becomes of questions ---------------------------------------------------------------------------- */

@@ -32,7 +32,7 @@ enum dht_task {
 enum dht_phase { DHT_PHASE_WAITING, DHT_PHASE_WALKING, DHT_PHASE_STORING };
 
 struct dht_operation {
-    struct dht_operation *next;
+    struct dht_operation *next, *previous; /* in its line */
     uint64_t number;
     enum dht_task task;
     enum dht_phase phase;
