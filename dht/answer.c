@@ -21,7 +21,7 @@ struct answer {
 
 static size_t room(const struct answer *a)
 {
-    uint8_t bytes[DHT_DATAGRAM_MAX];
+    uint8_t bytes[DHT_ITEM_DATAGRAM_MAX];
     size_t n = dht_krpc_encode(&a->reply, bytes, a->max);
     return n == 0 ? 0 : a->max - n;
 }
@@ -118,7 +118,7 @@ static void get(struct answer *a)
         }
         if (is_newer)
             with.v = (struct dht_span){item->v, item->n_v};
-        uint8_t bytes[DHT_DATAGRAM_MAX];
+        uint8_t bytes[DHT_ITEM_DATAGRAM_MAX];
         if (dht_krpc_encode(&with, bytes, a->max) > 0)
             a->reply = with;
     }
@@ -358,7 +358,8 @@ void dht_answer(struct dht *dht, uint64_t now_us, const struct addr *from, const
         return;
     }
     struct answer a = {.dht = dht, .now_us = now_us, .from = from, .query = m};
-    a.max = has_token(&a) || n_request * AMPLIFICATION > DHT_DATAGRAM_MAX ? DHT_DATAGRAM_MAX : n_request * AMPLIFICATION;
+    size_t most = m->method == DHT_GET ? DHT_ITEM_DATAGRAM_MAX : DHT_DATAGRAM_MAX;
+    a.max = has_token(&a) || n_request * AMPLIFICATION > most ? most : n_request * AMPLIFICATION;
     a.reply.kind = DHT_REPLY;
     a.reply.tid = m->tid;
     a.reply.ip = *from;

@@ -84,7 +84,7 @@ unsigned dht_want(const struct dht *dht)
 
 void dht_send(struct dht *dht, const struct addr *to, const struct dht_message *m, size_t max)
 {
-    uint8_t bytes[DHT_DATAGRAM_MAX];
+    uint8_t bytes[DHT_ITEM_DATAGRAM_MAX];
     size_t n = dht_krpc_encode(m, bytes, max < sizeof bytes ? max : sizeof bytes);
     if (n == 0)
         return;
@@ -120,7 +120,7 @@ struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct a
     m->id = dht_half_of(dht, to)->table.own;
     m->is_read_only = dht->config.is_read_only;
     dht->stats.n_queries_out++;
-    dht_send(dht, to, m, DHT_DATAGRAM_MAX);
+    dht_send(dht, to, m, m->method == DHT_PUT ? DHT_ITEM_DATAGRAM_MAX : DHT_DATAGRAM_MAX);
     return t;
 }
 

@@ -21,8 +21,9 @@
 
 #define DHT_ID_BYTES 20
 #define DHT_K 8
-#define DHT_VALUE_MAX 1000    /* BEP 44 */
-#define DHT_DATAGRAM_MAX 1200 /* largest we send */
+#define DHT_VALUE_MAX 1000         /* BEP 44 */
+#define DHT_DATAGRAM_MAX 1200      /* largest we send, */
+#define DHT_ITEM_DATAGRAM_MAX 1400 /* but for a put and the answer to a get: the largest item, its key, signature and salt */
 #define DHT_DIRECTORY_TTL_S 300
 #define DHT_DIRECTORY_BYTES_MAX 648 /* largest payload of one directory entry */
 

@@ -7,7 +7,7 @@
 
 /* An answer may have three times the bytes of its question, so who hopes for much asks at length. */
 #define PAD_PAGE 280
-#define PAD_ITEM 290
+#define PAD_ITEM 360
 #define PAD_PEERS 200
 #define PAD_TOKEN 16
 
@@ -159,6 +159,8 @@ void dht_task_question(const struct dht *dht, const struct dht_operation *op, co
     } else if (op->task == DHT_TASK_PUT || op->task == DHT_TASK_GET) {
         m->method = DHT_GET;
         m->n_pad += op->task == DHT_TASK_GET ? PAD_ITEM : PAD_TOKEN;
+        m->has_seq = op->task == DHT_TASK_PUT && op->item->is_mutable; /* who holds what we replace need not show it, */
+        m->seq = m->has_seq ? op->item->seq : 0;                       /* and has room to tell the way */
     } else if (dht_task_carries_entry(op->task) && !c->is_foreign) {
         m->method = DHT_HANSE_GET;
         m->has_max = true; /* none: only the way and a token */

@@ -60,7 +60,7 @@ struct fuzz_stage {
     size_t n_asked; /* bytes of the question being answered; 0: the node speaks by itself */
     bool has_token; /* and it showed a true token */
     struct addr to; /* the last datagram that the node sent */
-    uint8_t last[DHT_DATAGRAM_MAX];
+    uint8_t last[DHT_ITEM_DATAGRAM_MAX];
     size_t n_last;
     void (*heard)(struct fuzz_stage *stage, const struct addr *to, const struct dht_message *m); /* NULL: nobody wants to know */
 };
@@ -69,7 +69,7 @@ static inline void fuzz_stage_sent(void *ctx, const struct addr *to, const void 
 {
     struct fuzz_stage *stage = ctx;
     struct dht_message m;
-    if (n > DHT_DATAGRAM_MAX || dht_krpc_decode(&m, bytes, n) != 0)
+    if (n > DHT_ITEM_DATAGRAM_MAX || dht_krpc_decode(&m, bytes, n) != 0)
         abort();
     if (m.kind != DHT_QUERY && n > 3 * stage->n_asked && !stage->has_token)
         abort();

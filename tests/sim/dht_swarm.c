@@ -94,7 +94,7 @@ static struct swarm_node *node_at(struct swarm *s, const struct addr *addr)
 static void hold_to_three(struct swarm *s, const struct addr *to, const void *bytes, size_t n)
 {
     struct dht_message m;
-    HOLD(n <= DHT_DATAGRAM_MAX);
+    HOLD(n <= DHT_ITEM_DATAGRAM_MAX);
     HOLD(dht_krpc_decode(&m, bytes, n) == 0);
     if (m.kind == DHT_QUERY || !s->asker)
         return;

@@ -591,6 +591,39 @@ START_TEST(items_and_peers_are_found)
 }
 END_TEST
 
+/* The most that BEP 44 allows, and its successor everywhere: whoever holds the first still tells the way. */
+START_TEST(the_largest_item_is_found_and_replaced)
+{
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm *s = swarm_new(&config);
+    swarm_grow(s, 60, 20000);
+    swarm_run(s, 10 * SECOND_US);
+    struct swarm_node *writer = swarm_node(s, 4), *reader = swarm_node(s, 50);
+    struct dht_item item = {.is_mutable = true, .n_salt = sizeof item.salt, .n_v = _i % 2 ? 73 : 1000}, got;
+    memset(item.salt, 's', sizeof item.salt);
+    memset(item.v, 'x', sizeof item.v);
+    memcpy(item.v, "996:", 4);
+    if (_i % 2) /* a small one, which answers have room for beside the way, for some of it */
+        memcpy(item.v, "70:", 3);
+    for (item.seq = INT64_MAX - 2; item.seq < INT64_MAX; item.seq++) {
+        size_t n_stored = SIZE_MAX;
+        dht_item_sign(&item, writer->key);
+        struct dht_id target = dht_item_target(&item);
+        dht_put(writer->dht, swarm_now(s), &item, count_stored, &n_stored);
+        swarm_touch(writer);
+        swarm_run(s, 5 * SECOND_US);
+        ck_assert_uint_ge(n_stored, 8);
+        ck_assert_uint_ne(n_stored, SIZE_MAX);
+        dht_get(reader->dht, swarm_now(s), &target, item.salt, item.n_salt, note_item, &got);
+        swarm_touch(reader);
+        swarm_run(s, 5 * SECOND_US);
+        ck_assert_uint_eq(got.n_v, item.n_v);
+        ck_assert_uint_eq(got.seq, item.seq);
+    }
+    swarm_free(s);
+}
+END_TEST
+
 /* Far more keys than a node may keep published, and two stores of one key in one breath: the later counts. */
 START_TEST(what_is_stored_once_is_found)
 {
@@ -667,6 +700,7 @@ int main(void)
     tcase_add_loop_test(swarm, what_is_stored_once_is_found, 0, 2);
     tcase_add_loop_test(swarm, the_same_seed_gives_the_same_run, 0, 1);
     tcase_add_loop_test(swarm, items_and_peers_are_found, 0, 2);
+    tcase_add_loop_test(swarm, the_largest_item_is_found_and_replaced, 0, 4);
     suite_add_tcase(suite, swarm);
     return unit_run(suite);
 }
