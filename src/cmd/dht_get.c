@@ -14,7 +14,7 @@
 #include "dht/id.h"
 #include "dht/item.h"
 
-#define PAD_ITEM 290 /* nodes of ours answer with three bytes for each of the question's at most */
+#define PAD_ITEM 360 /* nodes of ours answer with three bytes for each of the question's at most */
 
 struct get {
     struct dht_tool tool;

@@ -152,6 +152,8 @@ static int run(struct put *put, const struct dht_tool_options *o)
             memcpy(put->item.key, key_peer_id(put->tool.key).byte, sizeof put->item.key);
         struct dht_id target = dht_item_target(&put->item);
         dht_walk_init(&put->walk, &put->tool, DHT_GET, &target);
+        put->walk.question.has_seq = put->item.is_mutable; /* whoever holds an older item need not show it */
+        put->walk.question.seq = INT64_MAX;
         put->walk.heard = on_item;
         put->walk.arrived = arrived;
         put->walk.arg = put;

@@ -104,16 +104,33 @@ static void keep_answer(struct dht_walk_node *node, const struct dht_probe_answe
     memcpy(node->token, m->token.bytes, m->token.n);
 }
 
-static void hear(struct dht_walk *walk, struct dht_walk_node *node, const struct dht_probe_answer *answer)
+static bool send_to(struct dht_walk *walk, struct dht_walk_node *node, struct dht_message question, uint64_t now_us);
+
+static struct dht_message way_question(const struct dht_walk *walk)
+{
+    return (struct dht_message){.method = DHT_FIND_NODE, .has_target = true, .target = walk->target, .want = walk->question.want};
+}
+
+/* An item may leave no room for nodes in an answer. */
+static void ask_way(struct dht_walk *walk, struct dht_walk_node *node, const struct dht_message *m, uint64_t now_us)
+{
+    bool is_full = m->nodes.n + m->nodes6.n >= (size_t)DHT_K * 26;
+    if (m->v.bytes && !is_full && !node->was_asked_way)
+        node->was_asked_way = node->owes_way = send_to(walk, node, way_question(walk), now_us);
+}
+
+static void hear(struct dht_walk *walk, struct dht_walk_node *node, const struct dht_probe_answer *answer, uint64_t now_us)
 {
     const struct dht_message *m = answer->message;
     if ((!node->has_id || !dht_id_equal(&node->id, &m->id)) && !(node = rename_node(walk, node, &m->id)))
         return;
     unsigned hops = node->hops;
     walk->n_answers += node->state != DHT_WALK_ANSWERED;
+    node->owes_way = false;
     keep_answer(node, answer);
     if (walk->heard)
         walk->heard(walk->arg, node, m);
+    ask_way(walk, node, m, now_us);
     learn(walk, &answer->from, hops, m->nodes, 4);
     learn(walk, &answer->from, hops, m->nodes6, 6);
 }
@@ -123,20 +140,22 @@ static void on_answer(void *arg, uint64_t now_us, const struct dht_probe_answer 
     struct dht_walk *walk = arg;
     struct dht_walk_node *node = find(walk, &answer->from);
     const struct dht_message *m = answer->message;
-    (void)now_us;
     walk->n_in_air--;
     if (!node)
         return;
     node->n_in_air--;
     if (m && m->kind == DHT_REPLY) {
-        hear(walk, node, answer);
-    } else if (node->state != DHT_WALK_ANSWERED) {
-        if (m) {
-            node->state = DHT_WALK_REFUSED;
-            node->error = m->error;
-        } else if (node->n_in_air == 0 && node->state != DHT_WALK_REFUSED) {
-            node->state = DHT_WALK_SILENT;
-        }
+        hear(walk, node, answer, now_us);
+        return;
+    }
+    node->owes_way &= node->n_in_air > 0;
+    if (node->state == DHT_WALK_ANSWERED || node->state == DHT_WALK_REFUSED)
+        return;
+    if (m) {
+        node->state = DHT_WALK_REFUSED;
+        node->error = m->error;
+    } else if (node->n_in_air == 0) {
+        node->state = DHT_WALK_SILENT;
     }
 }
 
@@ -161,13 +180,10 @@ static void ask(struct dht_walk *walk, struct dht_walk_node *node, uint64_t now_
 /* Who is late is asked again; and, since many programs say nothing to a question of BEP 44, for the way alone. */
 static void ask_again(struct dht_walk *walk, struct dht_walk_node *node, uint64_t now_us)
 {
-    struct dht_message way = walk->question;
-    way.method = DHT_FIND_NODE;
-    way.n_pad = 0;
     node->state = DHT_WALK_LATE;
     (void)send_to(walk, node, walk->question, now_us);
     if (walk->question.method == DHT_GET)
-        (void)send_to(walk, node, way, now_us);
+        (void)send_to(walk, node, way_question(walk), now_us);
 }
 
 static bool is_of(const struct dht_walk_node *node, int family)
@@ -196,7 +212,7 @@ static struct head look(struct dht_walk *walk, int family)
             continue;
         if (node->state == DHT_WALK_NEW && !head.fresh)
             head.fresh = node;
-        head.n_asked += node->state == DHT_WALK_ASKED;
+        head.n_asked += node->state == DHT_WALK_ASKED || node->owes_way;
         head.n_answered += node->state == DHT_WALK_ANSWERED;
     }
     return head;

@@ -30,8 +30,9 @@ struct dht_walk_node {
     bool has_id; /* nobody told us the id of an address to start from */
     struct addr addr;
     enum dht_walk_state state;
-    unsigned hops;     /* answers that led here */
-    unsigned n_in_air; /* questions */
+    unsigned hops;                /* answers that led here */
+    unsigned n_in_air;            /* questions */
+    bool was_asked_way, owes_way; /* its item left no room for nodes: it is asked for them besides */
     uint64_t late_us;
     uint32_t rtt_us;
     uint8_t version[DHT_WALK_VERSION_MAX];
