@@ -79,7 +79,7 @@ static void publish(struct cold_host *host, uint64_t now_us, size_t key_i, size_
 static void start_host(struct cold_host *host, uint64_t now_us)
 {
     struct addr addr = net_address(host->net);
-    struct dht_config config = {.key = host->key, .port = addr.port, .seed = host->i, .addr = addr};
+    struct dht_config config = {.key = host->key, .port = addr.port, .seed = host->i, .addr = addr, .has_links = true};
     if (dht_new(&config, net_io(host->net), now_us, &host->dht))
         return; /* what it should say is missed */
     if (host->join.family)
@@ -101,6 +101,8 @@ static void host_event(void *self, uint64_t now_us, const struct io_event *event
         net_io(host->net)->ops->stopped(net_io(host->net)->ctx, 0);
         return;
     }
+    if (dht_link_event(host->dht, now_us, event))
+        return;
     if (event->kind == IO_DATAGRAM)
         dht_datagram(host->dht, now_us, &event->from, event->bytes, event->n_bytes);
     else
@@ -201,7 +203,7 @@ struct reader {
 static int start_reader(struct reader *reader, uint64_t now_us)
 {
     const struct io *io = net_io(reader->net);
-    struct dht_config dht_config = {.key = reader->key, .is_read_only = true, .seed = now_us};
+    struct dht_config dht_config = {.key = reader->key, .is_read_only = true, .seed = now_us, .has_links = true};
     /* Without a deadline a host counts as soon as the directory names it, before there is a link to it. */
     struct router_config config = {
         .run = reader->cold->run, .n_moe = N_LAYERS, .E = experts_a_layer(reader->cold), .K = 1, .D = 8};
@@ -226,7 +228,8 @@ static void reader_event(void *self, uint64_t now_us, const struct io_event *eve
         dht_datagram(reader->dht, now_us, &event->from, event->bytes, event->n_bytes);
     if (event->kind == IO_TICK || event->kind == IO_START)
         dht_tick(reader->dht, now_us);
-    router_event(reader->router, now_us, event->kind == IO_START ? &(struct io_event){.kind = IO_TICK} : event);
+    if (!dht_link_event(reader->dht, now_us, event))
+        router_event(reader->router, now_us, event->kind == IO_START ? &(struct io_event){.kind = IO_TICK} : event);
     size_t n = router_stats(reader->router).n_live;
     if (n > 0 && reader->first_s == 0)
         reader->first_s = bench_wall_s() - reader->began_s;

@@ -9,6 +9,7 @@
  * two nodes share anything but the process. */
 #include "config.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,7 @@ struct part {
 };
 
 struct figures {
-    double nodes_per_s, join_cpu_ms, kb_per_node;
+    double nodes_per_s, join_cpu_ms, kb_per_node, heap_kb_per_node;
     double store_ms, store_cpu_ms, stored, copies, store_asked;
     double get_ms, get_cpu_ms, found, get_asked;
 };
@@ -221,10 +222,10 @@ static int run_batch(struct bench_swarm *swarm, struct bench_node *node, struct 
 /* Counts what all nodes asked from `*n_before` on, which is moved. */
 static int count_asked(struct bench_swarm *swarm, uint64_t *n_before, struct part *part)
 {
-    struct dht_stats now;
-    int err = bench_swarm_stats(swarm, &now);
-    part->n_asked = now.n_queries_out - *n_before;
-    *n_before = now.n_queries_out;
+    struct bench_totals now;
+    int err = bench_swarm_totals(swarm, &now);
+    part->n_asked = now.n_asked - *n_before;
+    *n_before = now.n_asked;
     return err;
 }
 
@@ -255,9 +256,10 @@ static int get_all(struct bench_swarm *swarm, const struct expert *expert, size_
     return err;
 }
 
-/* Resident memory of this process. */
+/* Resident memory of this process, without what an earlier run left to be used again. */
 static double resident_kb(void)
 {
+    malloc_trim(0);
     unsigned long n_total, n_resident;
     FILE *f = fopen("/proc/self/statm", "r");
     bool ok = f && fscanf(f, "%lu %lu", &n_total, &n_resident) == 2;
@@ -276,7 +278,10 @@ static int join_all(const struct bench_dht *bench, struct bench_swarm *swarm, st
     out->join_cpu_ms = 1e3 * (bench_cpu_s() - cpu_s) / n;
     usleep(IDLE_US);
     out->kb_per_node = (resident_kb() - before_kb) / n;
-    return 0;
+    struct bench_totals idle;
+    err = bench_swarm_totals(swarm, &idle);
+    out->heap_kb_per_node = 1e-3 * (double)idle.heap_bytes / n;
+    return err;
 }
 
 static int store_and_get(struct bench_swarm *swarm, const struct expert *expert, size_t n, struct figures *out)
@@ -344,6 +349,7 @@ static const struct column {
     {"found", "found", "%7.4f", offsetof(struct figures, found)},
     {"get_asked", "asked", "%6.1f", offsetof(struct figures, get_asked)},
     {"kb_per_node", "kB/node", "%8.1f", offsetof(struct figures, kb_per_node)},
+    {"heap_kb_per_node", "(heap)", "%7.1f", offsetof(struct figures, heap_kb_per_node)},
 };
 #define N_COLUMNS (sizeof columns / sizeof columns[0])
 
@@ -370,7 +376,8 @@ static void print_head(const struct bench_dht *bench)
         "in\n"
         "           the same batches; found: the share that came back right\n"
         "  asked    questions that all nodes together asked meanwhile, for each; CPU ms: of all threads together, for each\n"
-        "  kB/node  growth of resident memory, for each node, %d s after the last one joined\n\n%8s",
+        "  kB/node  growth of resident memory, for each node, %d s after the last one joined; heap: what the nodes say they "
+        "hold\n\n%8s",
         (unsigned long long)bench->n_nodes, (unsigned long long)bench->n_threads, (unsigned long long)bench->n_experts,
         (unsigned long long)bench->n_at_once, BATCH, IDLE_US / 1000000, "");
     for (size_t i = 0; i < N_COLUMNS; i++)

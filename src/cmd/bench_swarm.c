@@ -279,36 +279,23 @@ int bench_node_stop(struct bench_node *node)
 
 static void collect(struct bench_job *job, struct dht *dht, uint64_t now_us)
 {
+    struct bench_totals *sum = job->arg;
     (void)now_us;
-    *(struct dht_stats *)job->arg = dht_stats(dht);
+    sum->n_asked += dht_stats(dht).n_queries_out;
+    sum->heap_bytes += dht_memory(dht);
     bench_job_done(job);
 }
 
-static void add_stats(struct dht_stats *sum, const struct dht_stats *s)
+int bench_swarm_totals(struct bench_swarm *swarm, struct bench_totals *out)
 {
-    sum->n_queries_in += s->n_queries_in;
-    sum->n_queries_out += s->n_queries_out;
-    sum->n_timeouts += s->n_timeouts;
-    sum->n_refused += s->n_refused;
-    sum->n_bytes_in += s->n_bytes_in;
-    sum->n_bytes_out += s->n_bytes_out;
-    sum->n_entries += s->n_entries;
-    sum->n_nodes += s->n_nodes;
-}
-
-int bench_swarm_stats(struct bench_swarm *swarm, struct dht_stats *sum)
-{
-    struct dht_stats one;
     int err = 0;
-    *sum = (struct dht_stats){0};
-    for (size_t i = 0; i < swarm->n && !err; i++) {
+    *out = (struct bench_totals){0};
+    for (size_t i = 0; i < swarm->n && !err; i++) { /* one at a time: they add to the same sum */
         struct bench_wait wait = {.swarm = swarm};
-        struct bench_job job = {.node = &swarm->node[i], .wait = &wait, .start = collect, .arg = &one};
-        one = (struct dht_stats){0};
+        struct bench_job job = {.node = &swarm->node[i], .wait = &wait, .start = collect, .arg = out};
         err = bench_ask(&job);
         if (!err)
             err = bench_wait_for(&wait);
-        add_stats(sum, &one);
     }
     return err;
 }

@@ -72,8 +72,12 @@ HANSE_MUST_USE int bench_wait_for(struct bench_wait *wait);
 /** Stops a node without a word; returns when it is gone. */
 HANSE_MUST_USE int bench_node_stop(struct bench_node *node);
 
-/** The nodes' counters, summed over all that were not stopped. */
-HANSE_MUST_USE int bench_swarm_stats(struct bench_swarm *swarm, struct dht_stats *sum);
+/** What all nodes that were not stopped asked since the start, and the heap they hold now: dht_memory(). */
+struct bench_totals {
+    uint64_t n_asked;
+    size_t heap_bytes;
+};
+HANSE_MUST_USE int bench_swarm_totals(struct bench_swarm *swarm, struct bench_totals *out);
 
 /** Seconds since some moment, and seconds that all threads of this process have computed. */
 double bench_wall_s(void);
