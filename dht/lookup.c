@@ -138,7 +138,7 @@ struct head {
     size_t n_answered;           /* in a row or not, among the head */
     size_t n_asked;              /* in the air, among the head */
     size_t n_in_air;             /* on the whole path */
-    size_t n_slow;               /* on the whole path */
+    size_t n_slow, n_overdue;    /* on the whole path */
 };
 
 static struct head look(const struct dht_lookup *lookup, unsigned path)
@@ -150,8 +150,9 @@ static struct head look(const struct dht_lookup *lookup, unsigned path)
         if (c->path != path || c->step == DHT_STEP_FAILED)
             continue;
         head.n_slow += c->step == DHT_STEP_SLOW;
+        head.n_overdue += c->step == DHT_STEP_OVERDUE;
         head.n_in_air += c->step == DHT_STEP_ASKED;
-        if (c->step == DHT_STEP_SLOW || n == lookup->n_want)
+        if (c->step == DHT_STEP_SLOW || c->step == DHT_STEP_OVERDUE || n == lookup->n_want)
             continue;
         n++;
         if (c->step == DHT_STEP_NEW && !head.fresh)
@@ -175,14 +176,25 @@ struct dht_candidate *dht_lookup_next(struct dht_lookup *lookup)
     return NULL;
 }
 
+size_t dht_lookup_n_answered(const struct dht_lookup *lookup)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < lookup->n; i++)
+        n += lookup->candidate[i].step == DHT_STEP_ANSWERED;
+    return n;
+}
+
 bool dht_lookup_is_done(const struct dht_lookup *lookup)
 {
+    bool has_enough = dht_lookup_n_answered(lookup) >= (lookup->n_want + 1) / 2;
     for (unsigned path = 0; path < N_PATHS; path++) {
         struct head head = look(lookup, path);
         if (head.fresh || head.n_asked > 0)
             return false;
         if (head.n_slow > 0 && head.n_answered < lookup->n_want)
-            return false; /* too few to do without the late ones */
+            return false; /* too few to do without the late ones, */
+        if (head.n_overdue > 0 && !has_enough)
+            return false; /* or even without those that two questions did not reach */
     }
     return true;
 }
@@ -199,13 +211,5 @@ size_t dht_lookup_closest(struct dht_lookup *lookup, size_t max, struct dht_cand
         if ((is_near || is_first) && n < out_max)
             out[n++] = c;
     }
-    return n;
-}
-
-size_t dht_lookup_n_answered(const struct dht_lookup *lookup)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < lookup->n; i++)
-        n += lookup->candidate[i].step == DHT_STEP_ANSWERED;
     return n;
 }

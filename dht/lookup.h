@@ -4,9 +4,10 @@
  * large-scale Kademlia-based overlay", P2P 2011; disjoint paths: Baumgart and Mies, "S/Kademlia", 2007, section 4.4.
  *
  * It knows nothing of messages: dht/operation.c asks, and tells it what came of it.  A candidate whose answer is
- * overdue (SLOW) no longer holds up the walk, but may still answer.  A walk of several paths asks each node on one path
+ * late (SLOW, OVERDUE) no longer holds up the walk, but may still answer.  A walk of several paths asks each node on one path
  * only, so that liars met on one cannot steer the others; v4 and v6 nodes walk apart (BEP 32).
- * The walk is over when on every path the `n_want` nearest that are not lost have answered.
+ * The walk is over when on every path the `n_want` nearest that are not lost have answered.  For those that are late it waits only while
+ * fewer than that have answered on the path, for those that are late again only while fewer than half have on all together.
  * Candidates are allotted as they are learned of; without memory the farthest make way sooner.
  */
 #ifndef DHT_LOOKUP_H
@@ -20,7 +21,14 @@
 #define DHT_ALPHA 4       /* questions in the air on a single path */
 #define DHT_ALPHA_MANY 2  /* on each of several paths */
 
-enum dht_step { DHT_STEP_NEW, DHT_STEP_ASKED, DHT_STEP_SLOW, DHT_STEP_ANSWERED, DHT_STEP_FAILED };
+enum dht_step {
+    DHT_STEP_NEW,
+    DHT_STEP_ASKED,
+    DHT_STEP_SLOW,    /* late, and asked once more */
+    DHT_STEP_OVERDUE, /* late again */
+    DHT_STEP_ANSWERED,
+    DHT_STEP_FAILED
+};
 
 struct dht_candidate {
     struct dht_id id;

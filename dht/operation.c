@@ -444,8 +444,8 @@ void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction
     struct dht_transaction *again = NULL;
     struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
     op->is_due = true;
-    if (t->role == DHT_ROLE_STEP && c && c->step == DHT_STEP_ASKED)
-        c->step = DHT_STEP_SLOW;
+    if (t->role == DHT_ROLE_STEP && c && (c->step == DHT_STEP_ASKED || c->step == DHT_STEP_SLOW))
+        c->step = t->is_repeat ? DHT_STEP_OVERDUE : DHT_STEP_SLOW;
     if (t->is_repeat)
         return;
     if (t->role == DHT_ROLE_STEP && c && c->step == DHT_STEP_SLOW)
