@@ -5,7 +5,8 @@
 
 #include "dht/id.h"
 
-#define MANY_NODES 32 /* with fewer nodes known, disjoint paths would all be the same few */
+#define COLD_STARTS ((size_t)DHT_PATHS_MAX * DHT_K / 2) /* nodes of our table that the paths begin with */
+#define MANY_NODES 32                                   /* with fewer nodes known, disjoint paths would all be the same few */
 
 /* What the task cannot do without. */
 static bool add_parts(struct dht_operation *op, enum dht_task task)
@@ -120,12 +121,13 @@ static struct dht_transaction *ask_store(struct dht *dht, uint64_t now_us, struc
 
 /* -- The walk ---------------------------------------------------------------------------------------------- */
 
-static void start_at_table(struct dht *dht, struct dht_operation *op, size_t n_max)
+/* From the nearest of our table, but for the first few. */
+static void start_at_table(struct dht *dht, struct dht_operation *op, size_t first, size_t n_max)
 {
-    struct dht_node node[DHT_PATHS_MAX * DHT_K];
+    struct dht_node node[2 * COLD_STARTS];
     for (int i = 0; i < 2; i++) {
         size_t n = dht_table_closest(&dht->half[i].table, &op->lookup.target, node, n_max);
-        for (size_t j = 0; j < n; j++) {
+        for (size_t j = first; j < n; j++) {
             struct dht_candidate *c = dht_lookup_start(&op->lookup, &node[j].id, &node[j].addr, j);
             if (c)
                 c->is_foreign = !node[j].is_ours;
@@ -177,7 +179,28 @@ static void start_cold(struct dht *dht, struct dht_operation *op)
     size_t n_paths = op->task == DHT_TASK_BUCKET || dht_n_nodes(dht) < MANY_NODES ? 1 : DHT_PATHS_MAX;
     dht_lookup_restart(&op->lookup, DHT_K, n_paths);
     op->is_warm = false;
-    start_at_table(dht, op, n_paths == 1 ? DHT_K : DHT_PATHS_MAX * DHT_K / 2);
+    start_at_table(dht, op, 0, n_paths == 1 ? DHT_K : COLD_STARTS);
+}
+
+static bool found_nothing(const struct dht_operation *op)
+{
+    if (op->task == DHT_TASK_READ)
+        return op->read->found.n == 0;
+    return (op->task == DHT_TASK_GET && !op->has_item) || (op->task == DHT_TASK_PEERS && op->n_peers == 0);
+}
+
+/* Who comes back from a first walk with empty hands may have met liars on every path.  Once more, then, from those of our table
+ * that come next; what little chance liars have is squared.  False when there is nobody left to begin with. */
+static bool start_elsewhere(struct dht *dht, struct dht_operation *op)
+{
+    if (op->is_second || op->is_warm || op->lookup.n_paths == 1 || !found_nothing(op) || dht_n_nodes(dht) <= COLD_STARTS)
+        return false;
+    op->is_second = true;
+    op->phase = DHT_PHASE_WALKING;
+    op->is_due = true;
+    dht_lookup_restart(&op->lookup, DHT_K, DHT_PATHS_MAX);
+    start_at_table(dht, op, COLD_STARTS, 2 * COLD_STARTS);
+    return true;
 }
 
 static void start_at_heir(struct dht_operation *op)
@@ -323,7 +346,8 @@ static bool run_once(struct dht *dht, uint64_t now_us)
         if (op->is_due)
             go_on(dht, now_us, op);
         if (is_over(op, now_us)) {
-            end(dht, now_us, op);
+            if (now_us >= op->deadline_us || !start_elsewhere(dht, op))
+                end(dht, now_us, op);
             return true;
         }
     }
@@ -435,6 +459,12 @@ void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_t
         page_answered(dht, now_us, op, t, m);
 }
 
+/* True when what the holder was asked for came from others meanwhile: then nobody waits for it any longer. */
+static bool is_needless(const struct dht_operation *op, const struct dht_page *page)
+{
+    return page->state == DHT_PAGE_FETCHES && dht_read_tags(op->read, page, op->read->tags, 1) == 0;
+}
+
 /* What is late is asked once more, since one lost datagram in a small swarm would otherwise decide. */
 void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction *t)
 {
@@ -446,14 +476,22 @@ void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction
     op->is_due = true;
     if (t->role == DHT_ROLE_STEP && c && (c->step == DHT_STEP_ASKED || c->step == DHT_STEP_SLOW))
         c->step = t->is_repeat ? DHT_STEP_OVERDUE : DHT_STEP_SLOW;
+    struct dht_page *page = t->role == DHT_ROLE_PAGE ? dht_read_page(op->read, &t->addr) : NULL;
+    if (page && is_needless(op, page)) {
+        struct addr addr = t->addr;
+        page->state = DHT_PAGE_IDLE;
+        op->n_in_air--;
+        dht_transactions_settle(&dht->transactions, op->number, DHT_ROLE_PAGE, &addr);
+        return;
+    }
     if (t->is_repeat)
         return;
     if (t->role == DHT_ROLE_STEP && c && c->step == DHT_STEP_SLOW)
         again = ask_step(dht, now_us, op, c);
     else if (t->role == DHT_ROLE_STORE && c)
         again = ask_store(dht, now_us, op, c);
-    else if (t->role == DHT_ROLE_PAGE)
-        again = ask_page(dht, now_us, op, dht_read_page(op->read, &t->addr));
+    else if (page)
+        again = ask_page(dht, now_us, op, page);
     if (again) {
         again->is_repeat = true;
         t->is_repeated = true;

@@ -156,6 +156,23 @@ static void look_up_self(struct dht *dht, uint64_t now_us)
     dht_task_find(dht, now_us, &half_in_use(dht)->table.own, true);
 }
 
+/* When the next bucket is due.  Those that filled while we looked elsewhere are not looked into for the first time: that is half
+ * of what a newcomer would ask in a large swarm. */
+static uint64_t due_bucket(struct dht *dht, struct dht_table *table, uint64_t now_us, size_t *bucket)
+{
+    for (;;) {
+        size_t n = 0;
+        uint64_t at_us = dht_table_look_at(table, BUCKET_US, bucket);
+        if (at_us != 0)
+            return at_us;
+        (void)dht_table_row(table, *bucket, &n);
+        if (n < dht_table_room(*bucket))
+            return at_us;
+        struct dht_id inside = dht_id_random_at(&table->own, (unsigned)*bucket, &dht->rng);
+        dht_table_looked(table, &inside, now_us);
+    }
+}
+
 /* One at a time, so that a node that just joined does not start with a storm. */
 static void look_into_buckets(struct dht *dht, uint64_t now_us)
 {
@@ -166,7 +183,7 @@ static void look_into_buckets(struct dht *dht, uint64_t now_us)
     for (int i = 0; i < 2; i++) {
         struct dht_table *table = &dht->half[i].table;
         size_t bucket = 0;
-        uint64_t at_us = dht_table_look_at(table, BUCKET_US, &bucket);
+        uint64_t at_us = due_bucket(dht, table, now_us, &bucket);
         if (at_us <= now_us) {
             struct dht_id target = dht_id_random_at(&table->own, (unsigned)bucket, &dht->rng);
             u->is_bucket_running = true;

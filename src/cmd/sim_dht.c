@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <time.h>
 
-#define JOINED_US (40 * SIM_DHT_SECOND_US)  /* after the last has come, for tables to fill */
-#define WRITTEN_US (15 * SIM_DHT_SECOND_US) /* a record is written again after 2 and after 8 s */
+#define JOINED_US (25 * SIM_DHT_SECOND_US)  /* after the last has come, for tables to fill */
+#define WRITTEN_US (12 * SIM_DHT_SECOND_US) /* a record is written again after 2 and after 8 s */
 #define TURNED_US (30 * SIM_DHT_SECOND_US)  /* for liars to spread */
 #define READS_US (5 * SIM_DHT_SECOND_US)    /* within which a row of reads begins */
 #define FOUND_US (60 * SIM_DHT_SECOND_US)   /* all that is left is to be found by then */

@@ -5,7 +5,7 @@
 
 #define JOINS_NEWCOMER 8   /* addresses that a reader is given, as a run's description would */
 #define GROWTH 5000000     /* the n-th node comes GROWTH / n microseconds after the one before, */
-#define GROWTH_MIN_US 1000 /* and never faster than a thousand a second */
+#define GROWTH_MIN_US 500  /* and never faster than two thousand a second */
 #define PUBLISH_US 2000000 /* within which all records are written */
 #define AMPLIFICATION 3
 
