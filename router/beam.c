@@ -526,6 +526,7 @@ uint64_t beam_deadline(const struct beam *beam)
 struct beam_stats beam_stats(const struct beam *beam)
 {
     struct beam_stats stats = beam->stats;
+    stats.n_open = beam->n_open;
     stats.n_rows = beam->cache.n_used;
     stats.n_bytes = beam->cache.bytes;
     return stats;

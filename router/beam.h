@@ -52,7 +52,8 @@ struct beam_config beam_config_usual(const struct hash *run, uint32_t layer, con
 /** HANSE_EINVAL for limits of 0, beyond those above, or a bytes_max in which a cache of n_rows and one full row find no place. */
 HANSE_MUST_USE int beam_new(const struct beam_config *config, struct beam **out);
 
-/** Forgets searches; their `done` is not called.  Reads that are under way must not end after this: free their source first. */
+/** Forgets searches; their `done` is not called.  Reads that are under way must not end after this: wait for
+ * them, or free their source first. */
 void beam_free(struct beam *beam);
 
 /** One of a token's best: who it is, and whom to ask, best claim first. */
@@ -88,6 +89,7 @@ uint64_t beam_deadline(const struct beam *beam);
 struct beam_stats {
     uint64_t n_searches, n_tokens, n_exact; /* ended; their tokens; those answered exactly */
     uint64_t n_reads, n_empty, n_failed;    /* begun; ended with nobody there; nobody reached */
+    size_t n_open;                          /* reads under way */
     size_t n_rows, n_bytes;                 /* the cache now */
 };
 struct beam_stats beam_stats(const struct beam *beam);
