@@ -19,6 +19,8 @@ static const struct sim_scenario scenario[] = {
     {"dht",
      "1000 DHT nodes read what others wrote; a fifth vanish, then half of the rest: every record that someone has is found",
      sim_play_dht},
+    {"beam", "64 hosts publish a grid of experts, then a quarter of them vanish: searches find what a full sort finds",
+     sim_play_beam},
 };
 
 #define N_SCENARIOS (sizeof scenario / sizeof scenario[0])
@@ -78,7 +80,7 @@ static int play(const struct sim_scenario *s, struct sim_run *run, bool is_twice
     print_verdict(s, run, err);
     if (err || !is_twice)
         return err;
-    struct sim_run again = {.seed = run->seed, .kernels = run->kernels, .dht = run->dht, .is_quiet = true};
+    struct sim_run again = {.seed = run->seed, .kernels = run->kernels, .dht = run->dht, .beam = run->beam, .is_quiet = true};
     err = s->play(&again);
     if (!err && hash_equal(&run->trace, &again.trace)) {
         printf("the second run was the same\n");
@@ -94,8 +96,9 @@ int cmd_sim(int argc, char **argv)
     const char *name = NULL, *isa = getenv("HANSE_ISA");
     uint64_t seed = 1;
     bool wants_list = false, is_twice = false, is_verbose = false;
-    struct sim_run run = {.dht = sim_dht_default};
+    struct sim_run run = {.dht = sim_dht_default, .beam = sim_beam_default};
     struct sim_dht_options *dht = &run.dht;
+    struct sim_beam_options *beam = &run.beam;
     const struct options_row row[] = {
         {"scenario", "NAME", OPTIONS_TEXT, &name, "what to play (--list shows what there is)", 0, 0, false},
         {"seed", "N", OPTIONS_U64, &seed, "decides everything that happens (default: 1)", 0, UINT64_MAX, false},
@@ -117,9 +120,21 @@ int cmd_sim(int argc, char **argv)
         {"partition", "SECONDS", OPTIONS_U64, &dht->partition_s,
          "dht: for so long half of the nodes cannot reach the others (default: 0)", 0, 86400, false},
         {"median-rtt", "MS", OPTIONS_U64, &dht->rtt_median_ms,
-         "dht: median round trip; that of each pair is lognormal, sigma 0.6 (default: 80)", 1, 2000, false},
-        {"loss", "PERCENT", OPTIONS_DOUBLE, &dht->loss_percent, "dht: datagrams that get lost (default: 1)", 0, 0, false},
+         "dht, beam: median round trip; that of each pair is lognormal, sigma 0.6 (default: 80)", 1, 2000, false},
+        {"loss", "PERCENT", OPTIONS_DOUBLE, &dht->loss_percent, "dht, beam: datagrams that get lost (default: 1)", 0, 0, false},
         {"plot", "DIRECTORY", OPTIONS_TEXT, &dht->plot, "dht: write what was measured there, for doc/plots/dht.gp", 0, 0, false},
+        {"grid", "AxB", OPTIONS_TEXT, &beam->grid, "beam: sizes of one to four dimensions (default: 100x100)", 0, 0, false},
+        {"occupancy", "PERCENT", OPTIONS_U64, &beam->occupancy_percent, "beam: experts that are alive (default: 10)", 1, 100,
+         false},
+        {"hosts", "N", OPTIONS_U64, &beam->n_hosts, "beam: hosts that have them (default: 64)", 4, 60000, false},
+        {"searches", "N", OPTIONS_U64, &beam->n_searches, "beam: in a row of measurements (default: 60)", 1, 100000, false},
+        {"tokens", "N", OPTIONS_U64, &beam->n_tokens, "beam: of a search (default: 1)", 1, 1024, false},
+        {"picks", "N", OPTIONS_U64, &beam->n_picks, "beam: of a token (default: 4)", 1, 64, false},
+        {"reads", "N", OPTIONS_U64, &beam->n_reads, "beam: that a search may make for each token (default: 64)", 1, 100000,
+         false},
+        {"dense", NULL, OPTIONS_FLAG, &beam->is_dense, "beam: nobody publishes or reads prefixes", 0, 0, false},
+        {"in-memory", NULL, OPTIONS_FLAG, &beam->is_in_memory,
+         "beam: a list in memory, slow to answer, in place of the hosts' DHT", 0, 0, false},
     };
     const struct options_usage usage = {
         .command = "hanse sim",

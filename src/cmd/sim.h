@@ -20,10 +20,20 @@ struct sim_dht_options {
 };
 extern const struct sim_dht_options sim_dht_default;
 
+/** What the scenario beam is told, besides round trips and loss, which it shares with dht. */
+struct sim_beam_options {
+    const char *grid; /* "100x100" */
+    uint64_t n_hosts, occupancy_percent;
+    uint64_t n_searches, n_tokens, n_picks, n_reads;
+    bool is_dense, is_in_memory;
+};
+extern const struct sim_beam_options sim_beam_default;
+
 struct sim_run {
     uint64_t seed;
     const struct kernels *kernels;
     struct sim_dht_options dht;
+    struct sim_beam_options beam;
     bool is_quiet; /* only the verdict */
     /* out */
     struct hash trace;
@@ -47,6 +57,7 @@ int sim_refute(const struct world *world, const char *format, ...) __attribute__
 /** Notes trace, events and time of a world that has run; frees it.  Accepts NULL. */
 void sim_end(struct sim_run *run, struct world *world);
 
+int sim_play_beam(struct sim_run *run);
 int sim_play_dht(struct sim_run *run);
 int sim_play_hosts(struct sim_run *run);
 int sim_play_smoke(struct sim_run *run);

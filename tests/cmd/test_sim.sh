@@ -7,6 +7,9 @@ for seed in 1 2 3; do
     expect 0 'hosts with seed' sim --scenario hosts --seed $seed --quiet
 done
 expect 0 'the second run was the same' sim --scenario dht --nodes 200 --lookups 100 --seed 1 --quiet --twice
+expect 0 'beam with seed' sim --scenario beam --searches 10 --seed 2 --quiet
+expect 0 'the second run was the same' sim --scenario beam --grid 1000x1000 --occupancy 100 --dense --in-memory --searches 5 --quiet --twice
+expect 64 "sizes with an x" sim --scenario beam --grid 10x
 
 # The same seed: the same story.  Another: another.
 expect 0 'the second run was the same' sim --scenario smoke --seed 1 --quiet --twice
