@@ -62,9 +62,14 @@ static void give_nodes(struct answer *a)
         a->reply.nodes6 = list_nodes(a, 6, a->nodes6);
 }
 
+static bool has_token_for(const struct answer *a, const struct dht_id *key)
+{
+    return dht_tokens_check(&a->dht->tokens, a->from, key, a->now_us, a->query->token);
+}
+
 static bool has_token(const struct answer *a)
 {
-    return a->query->has_target && dht_tokens_check(&a->dht->tokens, a->from, &a->query->target, a->now_us, a->query->token);
+    return a->query->has_target && has_token_for(a, &a->query->target);
 }
 
 /* A write needs a key and a token for it. */
@@ -76,15 +81,16 @@ static bool may_write(struct answer *a)
     return false;
 }
 
+/* Peers may take half of what the answer can hold: others ask with so few bytes that nodes alone would fill it. */
 static void get_peers(struct answer *a)
 {
     give_token(a);
-    give_nodes(a);
-    size_t space = room(a), size = a->from->family == 4 ? 8 : 21, frame = strlen("6:valuesle");
+    size_t space = room(a) / 2, size = a->from->family == 4 ? 8 : 21, frame = strlen("6:valuesle");
     size_t max = space > frame ? (space - frame) / size : 0;
     max = max < DHT_MESSAGE_PEERS_MAX ? max : DHT_MESSAGE_PEERS_MAX;
     a->reply.n_peers = dht_peers_list(&a->dht->peers, &a->query->target, a->from->family, &a->dht->rng, a->now_us, a->reply.peer,
                                       max);
+    give_nodes(a);
 }
 
 static void announce_peer(struct answer *a)
@@ -133,18 +139,17 @@ static bool may_verify(struct answer *a)
     return false;
 }
 
+/* The key follows from the item: others do not repeat it. */
 static void put(struct answer *a)
 {
     struct dht_item item;
     int error;
-    if (!may_write(a))
-        return;
     if (dht_item_take(&item, a->query, &error) != 0) {
         fail(a, error);
         return;
     }
     struct dht_id target = dht_item_target(&item);
-    if (!dht_id_equal(&target, &a->query->target)) {
+    if ((a->query->has_target && !dht_id_equal(&target, &a->query->target)) || !has_token_for(a, &target)) {
         fail(a, DHT_ERROR_PROTOCOL);
         return;
     }
@@ -318,7 +323,7 @@ static void act(struct answer *a)
         fail(a, DHT_ERROR_METHOD);
         return;
     }
-    if (method != DHT_PING && !a->query->has_target) {
+    if (method != DHT_PING && method != DHT_PUT && !a->query->has_target) {
         fail(a, DHT_ERROR_PROTOCOL);
         return;
     }

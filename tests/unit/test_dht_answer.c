@@ -347,6 +347,51 @@ START_TEST(one_address_cannot_ask_without_end)
 }
 END_TEST
 
+/* BEP 44 names no key in a put: it follows from the item. */
+START_TEST(a_put_needs_no_target)
+{
+    static const char v[] = "5:salty";
+    struct dht_message m = question(DHT_PUT), r;
+    struct dht_item item = {.n_v = 7};
+    uint8_t token[8];
+    memcpy(item.v, v, 7);
+    struct dht_id target = dht_item_target(&item);
+    get_token(DHT_GET, &target, token);
+    m.has_target = false;
+    m.v = (struct dht_span){(const uint8_t *)v, 7};
+    m.token = (struct dht_span){(const uint8_t *)"12345678", 8};
+    ck_assert(ask(&m, &r));
+    ck_assert_int_eq(r.error, DHT_ERROR_PROTOCOL);
+    ck_assert_uint_eq(dht_stats(node->dht).n_items, 0);
+    m.token = (struct dht_span){token, 8};
+    ck_assert(ask(&m, &r));
+    ck_assert_int_eq(r.kind, DHT_REPLY);
+    ck_assert_uint_eq(dht_stats(node->dht).n_items, 1);
+    m.has_target = true; /* a wrong one */
+    ck_assert(ask(&m, &r));
+    ck_assert_int_eq(r.error, DHT_ERROR_PROTOCOL);
+}
+END_TEST
+
+START_TEST(many_nodes_leave_room_for_peers)
+{
+    struct dht_message m = question(DHT_GET_PEERS), r;
+    uint8_t token[8];
+    swarm_grow(s, 20, SECOND_US / 2);
+    get_token(DHT_GET_PEERS, &m.target, token);
+    m.method = DHT_ANNOUNCE_PEER;
+    m.token = (struct dht_span){token, 8};
+    m.port = 77;
+    ck_assert(ask(&m, &r));
+    ck_assert_int_eq(r.kind, DHT_REPLY);
+    m = question(DHT_GET_PEERS);
+    ck_assert(ask(&m, &r));
+    ck_assert_uint_eq(r.n_peers, 1);
+    ck_assert_uint_eq(r.peer[0].port, 77);
+    ck_assert_uint_ge(r.nodes.n, 2 * 26);
+}
+END_TEST
+
 START_TEST(who_only_asks_is_neither_answered_by_nor_kept)
 {
     struct swarm_node *reader = swarm_add(s, true);
@@ -376,6 +421,8 @@ int main(void)
     tcase_add_test(all, what_fits_is_given_and_what_does_not_is_listed);
     tcase_add_test(all, tags_bring_the_entries_of_just_these);
     tcase_add_test(all, one_address_cannot_ask_without_end);
+    tcase_add_test(all, a_put_needs_no_target);
+    tcase_add_test(all, many_nodes_leave_room_for_peers);
     tcase_add_test(all, who_only_asks_is_neither_answered_by_nor_kept);
     suite_add_tcase(suite, all);
     return unit_run(suite);
