@@ -138,6 +138,7 @@ static void take_answer(struct dht *dht, uint64_t now_us, const struct addr *fro
         dht_probe_over(dht, now_us, &t, m);
         return;
     }
+    dht_upkeep_told(dht, now_us, from, &m->ip);
     if (m->kind == DHT_REPLY)
         dht_upkeep_answered(dht, now_us, &t, m);
     dht_operation_answered(dht, now_us, &t, m);

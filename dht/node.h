@@ -190,7 +190,9 @@ uint64_t dht_upkeep_deadline(const struct dht *dht);
 void dht_upkeep_found(struct dht *dht, uint64_t now_us, bool is_self);
 /** A node asked us something: perhaps it belongs into the table. */
 void dht_upkeep_asked(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m);
-/** A node answered a question of ours: it belongs into the table, and knows our address. */
+/** Who answered said how it sees us; who refused an id that does not fit our address does, too. */
+void dht_upkeep_told(struct dht *dht, uint64_t now_us, const struct addr *from, const struct addr *ip);
+/** A node answered a question of ours: it belongs into the table. */
 void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m);
 
 #endif

@@ -313,6 +313,15 @@ static void greet_neighbour(struct dht *dht, uint64_t now_us, const struct dht_h
     u->self_us = u->self_us < soon_us ? u->self_us : soon_us;
 }
 
+void dht_upkeep_told(struct dht *dht, uint64_t now_us, const struct addr *from, const struct addr *ip)
+{
+    struct dht_half *half = dht_half_of(dht, from);
+    if (ip->family == 0)
+        return;
+    dht_votes_add(&half->votes, from, ip);
+    set_external(dht, now_us, half);
+}
+
 void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m)
 {
     struct dht_half *half = dht_half_of(dht, &t->addr);
@@ -320,10 +329,6 @@ void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_tran
     bool was_alone = !knows_anybody(dht, now_us), was_known = dht_table_find(&half->table, &t->addr) != NULL;
     uint64_t rtt_us = now_us - t->sent_us;
     dht->rtt_us = dht->rtt_us == 0 ? (uint32_t)rtt_us : (uint32_t)((dht->rtt_us * (uint64_t)7 + rtt_us) / 8);
-    if (m->ip.family != 0) {
-        dht_votes_add(&half->votes, &t->addr, &m->ip);
-        set_external(dht, now_us, half);
-    }
     struct dht_join *join = find_join(dht, &t->addr);
     /* Whoever was named to us is taken as it is: the first node of a swarm cannot know its address before others came. */
     if (m->is_read_only || (!join && !dht_id_fits(&m->id, &t->addr)))
