@@ -88,6 +88,13 @@ list_wanted() {
     need_command mpicc mpich
     need_command mpicc libmpich-dev
     need_module openblas libopenblas-dev
+    need_command ip iproute2
+    need_command unshare util-linux
+    need_command openssl openssl
+    need_command transmission-daemon transmission-daemon
+    need_command transmission-remote transmission-cli
+    need_command aria2c aria2
+    /usr/bin/python3 -c 'import libtorrent' 2>/dev/null || missing="$missing python3-libtorrent"
     for pair in $arm_needs; do
         [ -e "${pair#*:}" ] || missing="$missing ${pair%%:*}"
     done
