@@ -316,21 +316,32 @@ static void step(struct expert *x, float scale)
     parallel_nadamw(x->kernels, x->team, x->param, x->moment1, x->moment2, x->grad, &s, expert_n_params(c));
 }
 
-void expert_update(struct expert *x)
+/* A step, or none for a norm that is not finite.  The norm of a device that failed means nothing. */
+static int try_step(struct expert *x)
 {
     float scale;
+    if (grad_scale(x, &scale)) {
+        step(x, scale);
+        return 0;
+    }
+    int err = x->kernels->wait();
+    if (!err)
+        log_warn("expert %s: the gradient of update %llu is not finite and was dropped", x->name,
+                 (unsigned long long)x->version + 1);
+    return err;
+}
+
+int expert_update(struct expert *x)
+{
     if (x->integers)
         integers_sum(x);
-    if (x->grad_slots > 0) {
-        if (grad_scale(x, &scale))
-            step(x, scale);
-        else
-            log_warn("expert %s: the gradient of update %llu is not finite and was dropped", x->name,
-                     (unsigned long long)x->version + 1);
-    }
+    int err = x->grad_slots > 0 ? try_step(x) : 0;
+    if (err)
+        return err;
     x->kernels->zero(x->grad, expert_n_params(&x->config) * sizeof *x->grad);
     x->grad_slots = 0;
     x->lr_scale_sum = 0;
     expert_params_changed(x);
     x->version++;
+    return 0;
 }

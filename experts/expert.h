@@ -155,7 +155,8 @@ void expert_params_changed(struct expert *x);
 bool expert_update_due(const struct expert *x);
 
 /** One NAdamW step with the mean of the chain; version + 1; clears the chain.  A chain that is empty or whose norm is not
- * finite leaves parameters and moments alone (still version + 1: it is a deterministic result). */
-void expert_update(struct expert *x);
+ * finite leaves parameters and moments alone (still version + 1: it is a deterministic result).  HANSE_EDEVICE, HANSE_ENOMEM, with x not to be
+ * used: a device failed; it may also say so no sooner than at kernels->wait(). */
+HANSE_MUST_USE int expert_update(struct expert *x);
 
 #endif

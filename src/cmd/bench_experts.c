@@ -115,7 +115,8 @@ static void run_step(void *arg)
     if (!c->err)
         c->err = expert_backward(c->x, c->gx, &c->rows, &c->gy, NULL, c->work, trial->shape->n, c->x->version, 1, &staleness);
     at[2] = bench_now_s(trial->bench);
-    expert_update(c->x);
+    if (!c->err)
+        c->err = expert_update(c->x);
     at[3] = bench_now_s(trial->bench);
     for (int phase = FORWARD; phase < ALL; phase++)
         note(c, (enum phase)phase, at[phase + 1] - at[phase]);

@@ -334,8 +334,9 @@ static void set_forward_loads(struct batch_item *first, const struct batch_item 
 static void update(struct batch *b)
 {
     profile_enter(PROFILE_EXPERT_UPDATE);
-    expert_update(b->x);
-    int err = b->x->kernels->wait();
+    int err = expert_update(b->x);
+    if (!err)
+        err = b->x->kernels->wait();
     if (err) {
         lose(b, err);
         return;

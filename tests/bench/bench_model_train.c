@@ -181,7 +181,7 @@ static void ask_backward(struct bench *bench, struct desk *desk, struct trunk_ta
                                       bench->lr_scale, &staleness)
                     : 0);
         if (expert_update_due(place->expert))
-            expert_update(place->expert);
+            must_be_0(expert_update(place->expert));
         pthread_mutex_unlock(&place->mutex);
         return_answer(bench, desk, n);
         for (size_t i = 0; i < n; i++)

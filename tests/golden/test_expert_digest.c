@@ -448,7 +448,7 @@ static void play_updates(struct run *run, const struct shape *shape, struct rng 
         play_call(run);
         if (!expert_update_due(run->x))
             continue;
-        expert_update(run->x);
+        MUST(expert_update(run->x) == 0);
         struct hash state = state_of(run->x);
         add(run, &state, sizeof state);
     }

@@ -94,7 +94,8 @@ static void update(struct life *life)
 {
     struct expert *x = life->x;
     size_t n = expert_n_params(&x->config);
-    expert_update(x);
+    int err = expert_update(x);
+    assert(!err);
     begin("expert_update");
     floats("=param", x->param, n), floats("=moment1", x->moment1, n), floats("=moment2", x->moment2, n);
     end();

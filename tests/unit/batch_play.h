@@ -158,7 +158,7 @@ static inline void expect_same_expert(const struct expert *a, const struct exper
     ck_assert_int_eq(expert_copy(b, &later[1]), 0);
     expert_params_changed(later[0]), expert_params_changed(later[1]);
     for (int i = 0; i < 2; i++)
-        expert_update(later[i]);
+        ck_assert_int_eq(expert_update(later[i]), 0);
     expect_same_state(later[0], later[1]);
     for (int i = 0; i < 2; i++)
         expert_free(later[i]);

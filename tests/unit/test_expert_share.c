@@ -111,7 +111,7 @@ static void live(struct expert *x, float *out, const struct rows *rows, const st
     for (int i = 0; i < 2; i++) {
         ck_assert_int_eq(expert_forward(x, out, rows, work, N_ROWS), 0);
         ck_assert_int_eq(expert_backward(x, out + N_ROWS * WIDTH, rows, gy, NULL, work, N_ROWS, x->version, 1, &staleness), 0);
-        expert_update(x);
+        ck_assert_int_eq(expert_update(x), 0);
     }
     free(work);
 }
