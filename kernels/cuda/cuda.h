@@ -44,8 +44,11 @@ cudaStream_t cuda_stream(void);
  */
 void *cuda_scratch(int which, size_t n_bytes);
 
-/** Keeps what went wrong, if anything did, and logs the first; what get() and wait() return then. */
+/** Keeps what went wrong, if anything did, and logs the first, a lack of memory now and then; what get() and wait() return then. */
 void cuda_note(cudaError_t err, const char *what);
+
+/** A lack of memory that get() or wait() told to somebody who cannot pass it on is kept for the next of them.  Nothing is logged again. */
+void cuda_keep_no_memory(void);
 
 /** Is there no use in asking the device for anything: it is lost, or this thread ran out of memory since its last get() or wait()? */
 bool cuda_is_lost(void);

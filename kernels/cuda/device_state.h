@@ -31,7 +31,7 @@ bool cuda_has_failed(void);
 void cuda_try_begin(void);
 cudaError_t cuda_try_end(void);
 
-/** Notes that `what` of n_bytes found no memory in this thread, and logs it. */
+/** Logs, now and then, that `what` of n_bytes found no memory. */
 void cuda_note_no_memory(const char *what, size_t n_bytes);
 
 /* Pinned memory of the CPU, in pieces that take turns: while one is on its way the next is filled.  Made when first used. */

@@ -51,6 +51,7 @@ static pthread_key_t at_exit;
 static struct queue *queues;
 static unsigned nth_opening;
 static int is_failed;
+static struct log_seldom no_memory; /* while it lasts each request may fail anew */
 
 #define N_WIDE 64 /* kernels that use much shared memory; two in one place ask each time */
 
@@ -88,7 +89,8 @@ void cuda_note_no_memory(const char *what, size_t n_bytes)
     size_t n_free = 0, n_total = 0;
     if (cuda_memory(&n_free, &n_total) != cudaSuccess)
         (void)cudaGetLastError();
-    log_error(
+    log_seldom(
+        &no_memory, LOG_ERROR,
         "%s: no memory for %s of %.1f MiB, %.1f of %.1f MiB are free; host fewer experts on it, or free what other programs hold "
         "(nvidia-smi lists them)",
         cuda_gpu(), what, (double)n_bytes / MIB, (double)n_free / MIB, (double)n_total / MIB);
@@ -105,8 +107,9 @@ void cuda_note(cudaError_t err, const char *what)
     }
     if (err == cudaErrorMemoryAllocation) {
         if (!mine.err)
-            log_error("%s: no memory for %s; host fewer experts on it, or free what other programs hold (nvidia-smi lists them)",
-                      cuda_gpu(), what);
+            log_seldom(&no_memory, LOG_ERROR,
+                       "%s: no memory for %s; host fewer experts on it, or free what other programs hold (nvidia-smi lists them)",
+                       cuda_gpu(), what);
         mine.err = HANSE_ENOMEM;
         return;
     }
@@ -115,6 +118,11 @@ void cuda_note(cudaError_t err, const char *what)
             "%s: %s failed: %s (%s); nothing more is asked of it. Start hanse again; if it fails again, see the driver's own "
             "messages with dmesg | grep NVRM, or use --device cpu",
             cuda_gpu(), what, cudaGetErrorString(err), cudaGetErrorName(err));
+}
+
+void cuda_keep_no_memory(void)
+{
+    mine.err = HANSE_ENOMEM;
 }
 
 /* ---- each thread's queue */

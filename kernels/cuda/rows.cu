@@ -240,13 +240,13 @@ void cuda_cross_entropy(float *loss, float *glogit, const float *logit, const in
 /* -- Numbers for the CPU --------------------------------------------------------------------------- */
 
 /* A device that failed gives NaN: whoever asks for a norm then leaves its step out.  That memory ran out is told once, and not to
- * us, so it is noted again. */
+ * us, so it is kept. */
 static float fetch(const void *at)
 {
     float y;
     int err = at ? cuda_get(&y, at, sizeof y) : HANSE_EDEVICE;
     if (err == HANSE_ENOMEM)
-        cuda_note(cudaErrorMemoryAllocation, "a sum");
+        cuda_keep_no_memory();
     if (err == 0)
         return y;
     uint32_t none = 0x7fc00000u;

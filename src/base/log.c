@@ -15,6 +15,8 @@ static _Atomic int threshold = LOG_INFO;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void (*sink_fn)(void *arg, enum log_level level, const char *line);
 static void *sink_arg;
+static uint64_t (*clock_us)(void);
+static pthread_mutex_t seldom_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void log_set_level(enum log_level level)
 {
@@ -102,6 +104,37 @@ void log_limited(struct log_limit *limit, uint64_t now_us, enum log_level level,
         emit_words(level, "%lu lines such as the next were left out", limit->n_left_out);
     limit->n_left_out = 0;
     emit_words(level, "%s", text);
+}
+
+void log_set_clock(uint64_t (*now_us)(void))
+{
+    clock_us = now_us;
+}
+
+/* Whether a line is due, and how many there were since the last. */
+static bool is_due(struct log_seldom *seldom, unsigned long *n_left_out)
+{
+    uint64_t now_us = clock_us ? clock_us() : 0;
+    pthread_mutex_lock(&seldom_lock);
+    bool is_due = now_us >= seldom->next_us;
+    *n_left_out = seldom->n_left_out;
+    seldom->n_left_out = is_due ? 0 : seldom->n_left_out + 1;
+    seldom->next_us = is_due ? now_us + LOG_SELDOM_PAUSE_US : seldom->next_us;
+    pthread_mutex_unlock(&seldom_lock);
+    return is_due;
+}
+
+void log_seldom(struct log_seldom *seldom, enum log_level level, const char *format, ...)
+{
+    unsigned long n_left_out;
+    if ((int)level < atomic_load(&threshold) || !is_due(seldom, &n_left_out))
+        return;
+    if (n_left_out > 0)
+        emit_words(level, "%lu lines such as the next were left out", n_left_out);
+    va_list args;
+    va_start(args, format);
+    emit(level, format, args);
+    va_end(args);
 }
 
 void log_debug(const char *format, ...)

@@ -37,4 +37,18 @@ struct log_limit {
 void log_limited(struct log_limit *limit, uint64_t now_us, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/** The clock of those who are given no time, such as kernels; it never goes back.  Whoever owns one hands it in (src/cmd does), before
+ * other threads start; without it they have no time that passes. */
+void log_set_clock(uint64_t (*now_us)(void));
+
+/** Keeps what a lasting shortage makes us say to a line now and then; all zeros at the start.  Any thread. */
+struct log_seldom {
+    uint64_t next_us; /* 0: nothing was said yet */
+    unsigned long n_left_out;
+};
+
+/** A line that a shortage causes: the first, then one in LOG_SELDOM_PAUSE_US of the clock above, which says how many were left out. */
+#define LOG_SELDOM_PAUSE_US 60000000u
+void log_seldom(struct log_seldom *seldom, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
 #endif

@@ -7,7 +7,9 @@
 
 #include "cmd/cmd.h"
 #include "cmd/options.h"
+#include "base/log.h"
 #include "config.h"
+#include "net/net.h"
 
 /* A subcommand is one line here, its function in cmd.h and its file. */
 static const struct command {
@@ -93,6 +95,7 @@ static void hold_standard_files(void)
 int main(int argc, char **argv)
 {
     hold_standard_files();
+    log_set_clock(net_now_us);
     int status = run(argc, argv);
     if (fflush(stdout) != 0 && status == 0) {
         perror("hanse: standard output");

@@ -314,6 +314,38 @@ START_TEST(what_does_not_fit_is_said)
 }
 END_TEST
 
+static uint64_t clock_now_us;
+
+static uint64_t read_clock(void)
+{
+    return clock_now_us;
+}
+
+/* A GPU that stays full fills no log, whatever asks for its memory. */
+START_TEST(a_lasting_shortage_is_no_flood)
+{
+    const struct kernels *k = device_set();
+    size_t n = 9 * SUM_PIECE;
+    float *x = device_room(k, n * sizeof *x);
+    k->zero(x, n * sizeof *x);
+    ck_assert_int_eq(k->wait(), 0);
+    log_set_clock(read_clock);
+    emulate_memory(emulate_used_bytes());
+    for (int i = 0; i < 100; i++) {
+        ck_assert_ptr_null(k->allot(6 << 20));
+        (void)k->sum_squares(x, n);
+        ck_assert_int_eq(k->wait(), HANSE_ENOMEM);
+    }
+    ck_assert_int_eq(n_lines, 1);
+    clock_now_us += LOG_SELDOM_PAUSE_US;
+    ck_assert_ptr_null(k->allot(6 << 20));
+    ck_assert_int_eq(n_lines, 3); /* with one that counts those between */
+    ck_assert_ptr_nonnull(strstr(last_line, "6.0 MiB, 0.0 of"));
+    log_set_clock(NULL);
+    k->release(x);
+}
+END_TEST
+
 /* Work that found no scratch is lost and said at the next wait; then all goes on. */
 START_TEST(scratch_that_does_not_fit_is_remembered)
 {
@@ -440,6 +472,7 @@ static TCase *failing(void)
     tcase_add_test(tests, without_pools_it_works_as_well);
     tcase_add_test(tests, without_pinned_memory_it_works_as_well);
     tcase_add_test(tests, what_does_not_fit_is_said);
+    tcase_add_test(tests, a_lasting_shortage_is_no_flood);
     tcase_add_test(tests, scratch_that_does_not_fit_is_remembered);
     tcase_add_loop_test(tests, a_lost_device_is_left_alone, 0, 2);
     tcase_add_test(tests, all_threads_learn_that_it_is_lost);

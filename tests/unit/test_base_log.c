@@ -96,6 +96,41 @@ START_TEST(a_flood_becomes_a_trickle)
 }
 END_TEST
 
+static uint64_t clock_now_us;
+
+static uint64_t read_clock(void)
+{
+    return clock_now_us;
+}
+
+/* What a shortage causes, of which the cause is the same each time. */
+START_TEST(a_shortage_is_told_now_and_then)
+{
+    struct heard heard = {.n = 0};
+    struct log_seldom seldom = {0}, other = {0};
+    clock_now_us = (uint64_t)1700000000 * 1000000;
+    log_set_sink(hear, &heard);
+    if (_i)
+        log_set_clock(read_clock);
+    log_seldom(&seldom, LOG_DEBUG, "below the level, so it costs nothing");
+    for (int i = 0; i < 1000; i++)
+        log_seldom(&seldom, LOG_ERROR, "no memory for %d", i);
+    ck_assert_int_eq(heard.n, 1);
+    ck_assert_str_eq(heard.line, "no memory for 0");
+    ck_assert_int_eq(heard.level, LOG_ERROR);
+    log_seldom(&other, LOG_WARN, "another");
+    ck_assert_int_eq(heard.n, 2);
+    clock_now_us += LOG_SELDOM_PAUSE_US - 1;
+    log_seldom(&seldom, LOG_ERROR, "early");
+    ck_assert_int_eq(heard.n, 2);
+    clock_now_us++;
+    log_seldom(&seldom, LOG_ERROR, "again");
+    ck_assert_int_eq(heard.n, _i ? 4 : 2); /* 1000 lines such as the next were left out */
+    ck_assert_str_eq(heard.line, _i ? "again" : "another");
+    log_set_clock(NULL);
+}
+END_TEST
+
 START_TEST(errno_survives)
 {
     struct heard heard = {.n = 0};
@@ -150,6 +185,7 @@ int main(void)
     tcase_add_test(tcase, lines_below_the_level_are_dropped);
     tcase_add_test(tcase, a_line_stays_one_line_of_bounded_length);
     tcase_add_test(tcase, a_flood_becomes_a_trickle);
+    tcase_add_loop_test(tcase, a_shortage_is_told_now_and_then, 0, 2);
     tcase_add_test(tcase, errno_survives);
     tcase_add_test(tcase, threads_do_not_tear_lines_on_stderr);
     suite_add_tcase(suite, tcase);
