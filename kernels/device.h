@@ -53,6 +53,13 @@ void device_close(void);
 /** Bytes of memory of the GPU that is open: free for allot(), and in all.  HANSE_EDEVICE, logged. */
 HANSE_MUST_USE int device_memory(uint64_t *free_bytes, uint64_t *total_bytes);
 
+/**
+ * What products take of the memory of the GPU that is open besides tensors.  *each_bytes: a thread that multiplies up to n_rows rows with weights of up
+ * to `width` by `width`, and sums their gradients in parts of `part` rows, at most; it keeps them until it ends.  *taken_bytes: what all
+ * threads have of that already, none counted for more.  Both 0 when none is open.
+ */
+void device_scratch(size_t n_rows, size_t width, size_t part, uint64_t *each_bytes, uint64_t *taken_bytes);
+
 /** Lines of text: which ways of computing products are in use on the GPU that is open, and why the others are not.  "" when
  * none is open.  Valid until device_close(). */
 const char *device_products(void);

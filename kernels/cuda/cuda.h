@@ -44,6 +44,9 @@ cudaStream_t cuda_stream(void);
  */
 void *cuda_scratch(int which, size_t n_bytes);
 
+/** How many it takes for n_bytes. */
+size_t cuda_scratch_bytes(size_t n_bytes);
+
 /** Keeps what went wrong, if anything did, and logs the first, a lack of memory now and then; what get() and wait() return then. */
 void cuda_note(cudaError_t err, const char *what);
 

@@ -328,6 +328,12 @@ int device_memory(uint64_t *free_bytes, uint64_t *total_bytes)
     return 0;
 }
 
+void device_scratch(size_t n_rows, size_t width, size_t part, uint64_t *each_bytes, uint64_t *taken_bytes)
+{
+    *each_bytes = is_open ? product_scratch_bytes(n_rows, width, part) : 0;
+    *taken_bytes = is_open ? cuda_scratch_taken(*each_bytes) : 0;
+}
+
 const char *device_products(void)
 {
     return is_open ? product_text() : "";

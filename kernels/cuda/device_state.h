@@ -31,6 +31,12 @@ bool cuda_has_failed(void);
 void cuda_try_begin(void);
 cudaError_t cuda_try_end(void);
 
+/** Bytes of scratch of all threads, at most `most` of each. */
+size_t cuda_scratch_taken(size_t most);
+
+/** This thread's scratch is given back. */
+void cuda_scratch_give_back(void);
+
 /** Logs, now and then, that `what` of n_bytes found no memory. */
 void cuda_note_no_memory(const char *what, size_t n_bytes);
 

@@ -80,8 +80,6 @@ static_assert(sizeof(struct lt_heuristic) == sizeof(cublasLtMatmulHeuristicResul
 #undef IS
 #endif
 
-#define WORKSPACE_MOST ((size_t)32 << 20) /* what NVIDIA recommends for Hopper */
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below but lt, once there is a handle */
 static struct lt_library lt;
 static void *library, *handle;
@@ -237,7 +235,7 @@ static bool words_init(struct words *w, const struct lt_product *p)
 static bool ask(struct advice *a, const struct words *w)
 {
     struct lt_heuristic found;
-    size_t workspace = WORKSPACE_MOST;
+    size_t workspace = LT_WORKSPACE_MOST;
     void *pref = NULL;
     int n = 0;
     const uint32_t align[] = {a->question.align_b, a->question.align_a, a->question.align_c, a->question.align_c};

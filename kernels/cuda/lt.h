@@ -41,6 +41,7 @@ bool lt_can(const struct lt_product *p);
 bool lt_multiply(const struct lt_product *p);
 
 #define LT_SCRATCH 3
+#define LT_WORKSPACE_MOST ((size_t)32 << 20) /* bytes of it; what NVIDIA recommends for Hopper */
 
 /** Closes the library's handle of the device, before that is closed. */
 void lt_close(void);

@@ -69,6 +69,15 @@ enum product_size product_size(const struct product *p)
     return (enum product_size)best;
 }
 
+size_t product_operands_bytes(size_t n_rows, size_t width, size_t part)
+{
+    size_t lines = cuda_parts(width, PRODUCT_N_PAD) * PRODUCT_N_PAD;
+    struct lay rows = lay_of(n_rows, n_rows, width, PRODUCT_K_MAX), turned = lay_of(width, lines, n_rows, part);
+    size_t a = lay_bytes(&rows) > lay_bytes(&turned) ? lay_bytes(&rows) : lay_bytes(&turned);
+    size_t b = 2 * lay_bytes(&turned) + cuda_parts(n_rows, part) * lines;
+    return cuda_scratch_bytes(2 * a) + cuda_scratch_bytes(b);
+}
+
 static bool lies_well(const struct slices *a, size_t K)
 {
     size_t at = (size_t)a->high | (size_t)a->low | a->ld;

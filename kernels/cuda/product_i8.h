@@ -45,6 +45,11 @@ struct product_variant {
 
 extern const struct product_variant product_dp4a, product_imma16, product_imma32, product_bf16, product_lt, product_wgmma;
 
+/** Bytes of scratch of a thread that multiplies up to n_rows rows with weights of up to `width` by `width`, and sums their gradients in parts of
+ * `part`: of operands laid out, and of what product_lt needs besides. */
+size_t product_operands_bytes(size_t n_rows, size_t width, size_t part);
+size_t product_lt_bytes(size_t n_rows, size_t width);
+
 /** Which tiles suit a shape on this chip: 128 x 128, 64 x 64, or 16 rows of 32 columns. */
 enum product_size { PRODUCT_LARGE, PRODUCT_MIDDLE, PRODUCT_SMALL };
 enum product_size product_size(const struct product *p);

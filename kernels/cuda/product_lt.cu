@@ -57,6 +57,15 @@ static size_t rows_at_a_time(const struct product *p)
     return most < 128 ? 128 : most < p->M ? most : p->M;
 }
 
+/* Outputs are those of rows, or of weights. */
+size_t product_lt_bytes(size_t n_rows, size_t width)
+{
+    size_t row_bytes = up_to(width, PRODUCT_N_PAD) * 2 * sizeof(int32_t), M = n_rows > width ? n_rows : width;
+    size_t sums = M * row_bytes < SUMS_MOST ? M * row_bytes : SUMS_MOST;
+    sums = sums < 128 * row_bytes ? 128 * row_bytes : sums;
+    return cuda_scratch_bytes(sums) + cuda_scratch_bytes(LT_WORKSPACE_MOST);
+}
+
 /* Rows of K that end on 16 bytes, since it reads whole vectors; one part, since sums go through memory. */
 static bool works(const struct product *p)
 {

@@ -385,6 +385,15 @@ const char *product_why_not(size_t i)
     return i < N_VARIANTS ? why_not[i] : NULL;
 }
 
+size_t product_scratch_bytes(size_t n_rows, size_t width, size_t part)
+{
+    size_t n_bytes = product_operands_bytes(n_rows, width, part);
+    for (size_t v = 0; v < N_VARIANTS; v++)
+        if (variants[v] == &product_lt && !why_not[v])
+            n_bytes += product_lt_bytes(n_rows, width);
+    return n_bytes;
+}
+
 static int force(const char *name)
 {
     for (size_t v = 0; v < N_VARIANTS; v++) {
@@ -465,6 +474,7 @@ int product_prove(void)
     int err = try_tiles();
     if (!err)
         err = time_shapes();
+    cuda_scratch_give_back(); /* who opens a GPU may never multiply again */
     describe();
 #ifdef CUDA_EMULATED
     hook = {};

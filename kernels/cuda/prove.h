@@ -30,6 +30,9 @@ void product_close(void);
 /** Lines of text about all variants, for people.  Valid until a GPU is opened again. */
 const char *product_text(void);
 
+/** Bytes of scratch that a thread takes at most, with the variants that are in use: see device_scratch(). */
+size_t product_scratch_bytes(size_t n_rows, size_t width, size_t part);
+
 /** The variant for this product. */
 const struct product_variant *product_choice(const struct product *p);
 

@@ -28,6 +28,7 @@ struct queue {
     cudaStream_t stream;
     void *scratch[CUDA_N_SCRATCH];
     size_t scratch_bytes[CUDA_N_SCRATCH];
+    size_t taken; /* of scratch; other threads read it */
     struct staging staging;
     struct queue *next, **link; /* of all threads' */
 };
@@ -276,6 +277,28 @@ void cuda_release(void *memory)
         give_back(memory, q->stream);
 }
 
+size_t cuda_scratch_bytes(size_t n_bytes)
+{
+    return (n_bytes / SCRATCH_STEP + 1) * SCRATCH_STEP;
+}
+
+static void drop_scratch(struct queue *q, int which)
+{
+    if (!q->scratch[which])
+        return;
+    give_back(q->scratch[which], q->stream);
+    q->scratch[which] = NULL;
+    __atomic_store_n(&q->taken, q->taken - q->scratch_bytes[which], __ATOMIC_RELAXED);
+}
+
+static void take_scratch(struct queue *q, int which, size_t n_bytes)
+{
+    q->scratch_bytes[which] = cuda_scratch_bytes(n_bytes);
+    q->scratch[which] = cuda_has_failed() ? NULL : allot(q->scratch_bytes[which], q->stream);
+    if (q->scratch[which])
+        __atomic_store_n(&q->taken, q->taken + q->scratch_bytes[which], __ATOMIC_RELAXED);
+}
+
 void *cuda_scratch(int which, size_t n_bytes)
 {
     struct queue *q = cuda_is_lost() ? NULL : my_queue();
@@ -283,15 +306,32 @@ void *cuda_scratch(int which, size_t n_bytes)
         return NULL;
     if (q->scratch[which] && n_bytes <= q->scratch_bytes[which])
         return q->scratch[which];
-    if (q->scratch[which])
-        give_back(q->scratch[which], q->stream);
-    q->scratch_bytes[which] = (n_bytes / SCRATCH_STEP + 1) * SCRATCH_STEP;
-    q->scratch[which] = cuda_has_failed() ? NULL : allot(q->scratch_bytes[which], q->stream);
+    drop_scratch(q, which);
+    take_scratch(q, which, n_bytes);
     if (!q->scratch[which] && !cuda_has_failed()) {
         mine.err = HANSE_ENOMEM;
         cuda_note_no_memory("scratch", n_bytes);
     }
     return q->scratch[which];
+}
+
+void cuda_scratch_give_back(void)
+{
+    struct queue *q = my_queue();
+    for (int i = 0; q && i < CUDA_N_SCRATCH && !cuda_has_failed(); i++)
+        drop_scratch(q, i);
+}
+
+size_t cuda_scratch_taken(size_t most)
+{
+    size_t n_bytes = 0;
+    pthread_mutex_lock(&lock);
+    for (const struct queue *q = queues; q; q = q->next) {
+        size_t taken = __atomic_load_n(&q->taken, __ATOMIC_RELAXED);
+        n_bytes += taken < most ? taken : most;
+    }
+    pthread_mutex_unlock(&lock);
+    return n_bytes;
 }
 
 int cuda_wait(void)

@@ -305,6 +305,50 @@ START_TEST(gradients_in_parts_have_the_bits_of_ref)
 }
 END_TEST
 
+/* ---- Scratch */
+
+static const struct {
+    size_t n_rows, width, part;
+} scratch_shapes[] = {{40, 33, 16}, {16, 130, 128}, {5000, 24, 256}};
+
+/* Rows turned; gradients either way round. */
+static void check_scratch(const struct kernels *k, int seed)
+{
+    size_t n = scratch_shapes[seed].n_rows, width = scratch_shapes[seed].width, part = scratch_shapes[seed].part;
+    struct dice dice = {(uint64_t)seed};
+    uint64_t each, taken, more;
+    for (int way = 1; way <= 3; way++) {
+        struct shape s = {n, width, width};
+        check_way(k, &dice, s, ANY, ANY, way);
+        check_one_grad(k, &dice, width, width, n, part, way);
+    }
+    device_scratch(16 * n, 16 * width, part, &more, &taken);
+    ck_assert_uint_lt(taken, more);
+    device_scratch(n, width, part, &each, &more);
+    ck_assert_uint_gt(taken, 0);
+    ck_assert_uint_le(taken, each);
+    ck_assert_uint_eq(more, taken);
+    device_scratch(1, 1, 1, &each, &taken);
+    ck_assert_uint_le(taken, each); /* of a thread no more than it is said to need */
+}
+
+START_TEST(products_take_no_more_scratch_than_is_said)
+{
+    uint64_t each, taken;
+    device_close();
+    device_scratch(1024, 4096, 256, &each, &taken);
+    ck_assert(each == 0 && taken == 0);
+    if (_i % 2) /* without what cuBLASLt would take */
+        ck_assert_int_eq(device_products_by("dp4a"), 0);
+    (void)device_set();
+    device_scratch(1024, 4096, 256, &each, &taken);
+    ck_assert_uint_gt(each, (uint64_t)4 * 1024 * 4096); /* two slices of both operands of a gradient */
+    ck_assert_uint_eq(taken, 0);                        /* what the proof took was given back */
+    with_each_variant(check_scratch, _i / 2);
+    device_close();
+}
+END_TEST
+
 /* ---- What is tried before it is used. */
 
 START_TEST(every_way_is_proven_or_says_why_not)
@@ -454,6 +498,8 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, sums_at_the_limit_of_int32_have_the_bits_of_ref, 0, 3);
     tcase_add_loop_test(tc, all_exponents_have_the_bits_of_ref, 0, 2);
     tcase_add_loop_test(tc, gradients_in_parts_have_the_bits_of_ref, 0, 7);
+    tcase_add_loop_test(tc, products_take_no_more_scratch_than_is_said, 0,
+                        2 * (int)(sizeof scratch_shapes / sizeof *scratch_shapes));
     tcase_add_test(tc, every_way_is_proven_or_says_why_not);
     tcase_add_test(tc, products_of_floats_by_the_library_are_near);
 #ifdef CUDA_EMULATED
