@@ -62,20 +62,39 @@ bool host_slot_is_changed(const struct host_slot *slot)
 
 /* -- Making experts -------------------------------------------------------------------------------- */
 
-/* What computing needs of a device's memory besides the experts.  Rooms that were made already count once more: better an expert less
- * than experts that nothing can be asked of. */
-static uint64_t reserve_bytes(struct host *host, const struct expert *x)
+/* Bytes of the rooms, as they were when each last rested. */
+static uint64_t rooms_bytes(const struct host *host)
 {
-    size_t kept_bytes = host->config.device_bytes_max, now = kept_device_bytes(&host->kept);
-    return (uint64_t)host->config.works_max * room_bytes(x, ROOM_SLOTS_MAX) + (now < kept_bytes ? kept_bytes - now : 0);
+    uint64_t n_bytes = 0;
+    for (const struct host_work *w = host->all_work; w; w = w->next_all)
+        n_bytes += w->room_bytes;
+    return n_bytes;
 }
 
-static int check_memory(struct host *host, const struct expert *x)
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What computing yet needs of a device's memory besides the experts: for as many pieces of work as there may be at once a room, and the
+ * scratch of the products of the thread that computes it (with cuBLASLt 64 MiB and more), and the budget of rows.  What there is of
+ * all that is no longer free. */
+static uint64_t reserve_bytes(struct host *host, const struct expert *x, uint64_t rooms_now)
+{
+    uint64_t n = host->config.works_max, room = room_bytes(x, ROOM_SLOTS_MAX), scratch = 0, scratch_now = 0;
+    uint64_t kept = host->config.device_bytes_max, kept_now = kept_device_bytes(&host->kept);
+    if (x->config.numerics != NUMERICS_F32) /* whose products need none */
+        device_scratch(ROOM_SLOTS_MAX, x->config.D > x->config.H ? x->config.D : x->config.H, EXPERT_BLOCK, &scratch,
+                       &scratch_now);
+    return n * room - least(rooms_now, n * room) + n * scratch - least(scratch_now, n * scratch) + kept - least(kept_now, kept);
+}
+
+static int check_memory(struct host *host, const struct expert *x, uint64_t rooms_now)
 {
     uint64_t n_free, n_total;
     if (!x->kernels->is_device || device_memory(&n_free, &n_total) != 0)
         return 0;
-    return n_free < reserve_bytes(host, x) ? HANSE_ENOMEM : 0;
+    return n_free < reserve_bytes(host, x, rooms_now) ? HANSE_ENOMEM : 0;
 }
 
 void host_slot_full(struct host *host, const struct host_slot *slot)
@@ -97,7 +116,7 @@ void host_slot_full(struct host *host, const struct host_slot *slot)
 }
 
 /* A checkpoint that cannot be used is never silently replaced by a newborn. */
-static int make(struct host *host, const struct host_slot *slot, struct expert **out)
+static int make(struct host *host, const struct host_slot *slot, uint64_t rooms_now, struct expert **out)
 {
     char name[32];
     struct checkpoint_info info;
@@ -112,7 +131,7 @@ static int make(struct host *host, const struct host_slot *slot, struct expert *
     expert_share(x, host->config.team);
     err = host->disk ? expert_load(x, host->disk, &host->config.run->id, &info) : HANSE_ENOENT;
     if (!err || err == HANSE_ENOENT)
-        err = check_memory(host, x);
+        err = check_memory(host, x, rooms_now);
     if (err)
         goto fail;
     *out = x;
@@ -139,7 +158,7 @@ static void made(struct host *host, struct host_slot *slot)
 int host_slot_make(struct host *host, struct host_slot *slot)
 {
     assert(slot->state == SLOT_EMPTY);
-    int err = make(host, slot, &slot->x);
+    int err = make(host, slot, rooms_bytes(host), &slot->x);
     if (!err)
         made(host, slot);
     else if (is_full(host, err))
@@ -171,7 +190,7 @@ static void give_work(struct host *host, struct host_work *w)
 static void run_birth(struct io_work *work)
 {
     struct host_work *w = work->owner;
-    w->err = make(w->host, w->slot, &w->slot->x);
+    w->err = make(w->host, w->slot, w->rooms_now, &w->slot->x);
 }
 
 void host_slot_bear(struct host *host, struct host_slot *slot)
@@ -182,6 +201,7 @@ void host_slot_bear(struct host *host, struct host_slot *slot)
         return; /* the next look at the directory tries again */
     slot->state = SLOT_BORN;
     w->slot = slot;
+    w->rooms_now = rooms_bytes(host);
     w->work.run = run_birth;
     w->work.cost_us = BIRTH_US;
     host->n_births++;
@@ -353,6 +373,7 @@ static void batch_done(struct host *host, struct host_work *w)
 {
     struct host_slot *slot = w->slot;
     slot->is_computing = false;
+    w->room_bytes = w->room.n_bytes;
     if (w->err == HANSE_EDEVICE)
         host_lose(host);
     if (!w->err)

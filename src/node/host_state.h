@@ -1,5 +1,5 @@
 /**
- * node/host_state.h - what the files of the host share; nobody else includes it.
+ * node/host_state.h - what the files of the host share; nobody else but their tests includes it.
  *
  * host.c has life, time and events; host_slot.c the experts and their queues; host_request.c a request from message to reply;
  * host_link.c who may ask; host_claim.c which experts are ours, and host_announce.c how the directory learns of it;
@@ -120,6 +120,8 @@ struct host_work {
     struct host_slot *slot;
     struct batch_item *first;
     struct room room;
+    size_t room_bytes;  /* of the room when it last rested */
+    uint64_t rooms_now; /* of a birth: of all rooms */
     struct batch_counts counts;
     size_t n_slots;
     bool wants_copy;
