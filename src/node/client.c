@@ -167,6 +167,7 @@ static int add_local_host(struct client *client, const struct disk *disk)
                                       .key = config->key,
                                       .experts = list.err ? NULL : (const char *)list.bytes,
                                       .seed = config->seed,
+                                      .works_max = 1, /* a request at a time: host_request() */
                                       .queue_slots_max = SIZE_MAX / 4,
                                       .kept_bytes_max = (size_t)256 << 20,
                                       .quiet = true};
