@@ -1,8 +1,6 @@
 #include "dht/bencode.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 struct cursor {
@@ -146,7 +144,7 @@ const struct dht_bencode_token *dht_bencode_find(const struct dht_bencode *doc, 
     size_t i = (size_t)(dictionary - doc->token) + 1;
     while (i < dictionary->next) {
         const struct dht_bencode_token *name = &doc->token[i];
-        if (name->string.n == n && memcmp(name->string.bytes, key, n) == 0)
+        if (name->string.n == n && name->string.bytes[0] == (uint8_t)key[0] && memcmp(name->string.bytes, key, n) == 0)
             return &doc->token[i + 1];
         i = doc->token[i + 1].next;
     }
@@ -193,18 +191,32 @@ void dht_bencode_put_raw(struct dht_bencode_writer *w, const void *bytes, size_t
     w->n += n;
 }
 
+/* The digits of `v` and then `stop`; `text` is filled from its end.  Returns where they begin. */
+#define DIGITS_MAX 21
+static size_t digits(uint8_t text[DIGITS_MAX], uint64_t v, char stop)
+{
+    size_t at = DIGITS_MAX;
+    text[--at] = (uint8_t)stop;
+    do {
+        text[--at] = (uint8_t)('0' + v % 10);
+        v /= 10;
+    } while (v > 0);
+    return at;
+}
+
 void dht_bencode_put_integer(struct dht_bencode_writer *w, int64_t v)
 {
-    char text[32];
-    int n = snprintf(text, sizeof text, "i%" PRId64 "e", v);
-    dht_bencode_put_raw(w, text, (size_t)n);
+    uint8_t text[DIGITS_MAX];
+    size_t at = digits(text, v < 0 ? -(uint64_t)v : (uint64_t)v, 'e');
+    dht_bencode_put_raw(w, "i-", v < 0 ? 2 : 1);
+    dht_bencode_put_raw(w, text + at, DIGITS_MAX - at);
 }
 
 void dht_bencode_put_string(struct dht_bencode_writer *w, const void *bytes, size_t n)
 {
-    char text[32];
-    int n_text = snprintf(text, sizeof text, "%zu:", n);
-    dht_bencode_put_raw(w, text, (size_t)n_text);
+    uint8_t text[DIGITS_MAX];
+    size_t at = digits(text, n, ':');
+    dht_bencode_put_raw(w, text + at, DIGITS_MAX - at);
     dht_bencode_put_raw(w, bytes, n);
 }
 

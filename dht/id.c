@@ -1,6 +1,7 @@
 #include "dht/id.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <string.h>
 
 bool dht_id_equal(const struct dht_id *a, const struct dht_id *b)
@@ -8,26 +9,36 @@ bool dht_id_equal(const struct dht_id *a, const struct dht_id *b)
     return memcmp(a->byte, b->byte, DHT_ID_BYTES) == 0;
 }
 
+/* How far `id` is from `key` in the eight bytes from `i` on. */
+static uint64_t distance(const struct dht_id *key, const struct dht_id *id, size_t i)
+{
+    uint64_t a, b;
+    memcpy(&a, key->byte + i, sizeof a);
+    memcpy(&b, id->byte + i, sizeof b);
+    return be64toh(a ^ b);
+}
+
+/* Words overlap where the bytes do not fill them: what was equal before is equal again. */
+#define LAST (DHT_ID_BYTES - 8)
+
 int dht_id_compare(const struct dht_id *key, const struct dht_id *a, const struct dht_id *b)
 {
-    for (size_t i = 0; i < DHT_ID_BYTES; i++) {
-        int order = (a->byte[i] ^ key->byte[i]) - (b->byte[i] ^ key->byte[i]);
-        if (order != 0)
-            return order;
+    for (size_t i = 0; i < DHT_ID_BYTES; i += 8) {
+        size_t at = i < LAST ? i : LAST;
+        uint64_t to_a = distance(key, a, at), to_b = distance(key, b, at);
+        if (to_a != to_b)
+            return to_a < to_b ? -1 : 1;
     }
     return 0;
 }
 
 unsigned dht_id_shared_bits(const struct dht_id *a, const struct dht_id *b)
 {
-    for (unsigned i = 0; i < DHT_ID_BYTES; i++) {
-        unsigned x = a->byte[i] ^ b->byte[i];
-        if (x != 0) {
-            unsigned n_bits = 8 * i;
-            for (; !(x & 0x80); x <<= 1)
-                n_bits++;
-            return n_bits;
-        }
+    for (size_t i = 0; i < DHT_ID_BYTES; i += 8) {
+        size_t at = i < LAST ? i : LAST;
+        uint64_t x = distance(a, b, at);
+        if (x != 0)
+            return (unsigned)(8 * at) + (unsigned)__builtin_clzll(x);
     }
     return DHT_ID_BITS;
 }

@@ -170,7 +170,7 @@ static int read_envelope(struct dht_message *m, struct reader *r)
 int dht_krpc_decode(struct dht_message *m, const void *bytes, size_t n)
 {
     struct dht_bencode doc;
-    memset(m, 0, sizeof *m);
+    memset(m, 0, offsetof(struct dht_message, peer));
     int err = dht_bencode_read(&doc, bytes, n);
     if (err || doc.token[0].type != DHT_BENCODE_DICTIONARY)
         return HANSE_EPROTO;

@@ -77,11 +77,11 @@ struct dht_message {
     size_t n_pad; /* bytes that only make the request long enough for its answer */
 
     struct dht_span nodes, nodes6; /* compact: 26 and 38 bytes each, whole */
-    size_t n_peers;
-    struct addr peer[DHT_MESSAGE_PEERS_MAX];
-
-    int error; /* of an error, and what the node says about it */
+    int error;                     /* of an error, and what the node says about it */
     struct dht_span error_text;
+
+    size_t n_peers;
+    struct addr peer[DHT_MESSAGE_PEERS_MAX]; /* the first n_peers; they stand last, for reading leaves the others as they were */
 };
 
 /** HANSE_EPROTO when it is no KRPC message.  A query with an unknown method decodes, as DHT_METHOD_UNKNOWN. */

@@ -56,7 +56,12 @@ static size_t count(const struct dht_votes *votes, const struct addr *said)
 
 size_t dht_votes_winner(const struct dht_votes *votes, struct addr *out)
 {
-    size_t best = 0;
+    size_t best = votes->n > 0 ? count(votes, &votes->vote[votes->n - 1].said) : 0;
+    if (2 * best > votes->n) { /* as nearly always: nobody can have more than the latest */
+        *out = votes->vote[votes->n - 1].said;
+        return best;
+    }
+    best = 0;
     for (size_t i = 0; i < votes->n; i++) {
         size_t n = count(votes, &votes->vote[i].said);
         if (n >= best) {

@@ -1,5 +1,7 @@
 #include "unit.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "dht/bencode.h"
@@ -129,6 +131,30 @@ START_TEST(what_is_written_is_read)
 }
 END_TEST
 
+START_TEST(numbers_are_written_as_they_are)
+{
+    static const int64_t numbers[] = {0, 1, 9, 10, 99, 100, 12345, INT64_MAX, -1, -10, INT64_MIN};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        char text[64], bytes[64];
+        struct dht_bencode_writer w;
+        size_t n = (size_t)snprintf(text, sizeof text, "i%" PRId64 "e", numbers[i]);
+        dht_bencode_writer_init(&w, bytes, sizeof bytes);
+        dht_bencode_put_integer(&w, numbers[i]);
+        ck_assert_uint_eq(w.n, n);
+        ck_assert_mem_eq(bytes, text, n);
+    }
+    for (size_t n = 0; n < 1200; n++) {
+        char text[8];
+        uint8_t bytes[1300], string[1200] = {0};
+        struct dht_bencode_writer w;
+        size_t n_text = (size_t)snprintf(text, sizeof text, "%zu:", n);
+        dht_bencode_writer_init(&w, bytes, sizeof bytes);
+        dht_bencode_put_string(&w, string, n);
+        ck_assert(w.n == n_text + n && memcmp(bytes, text, n_text) == 0);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-bencode");
@@ -138,6 +164,7 @@ int main(void)
     tcase_add_loop_test(all, everything_else_is_refused, 0, sizeof bad / sizeof bad[0]);
     tcase_add_test(all, depth_and_tokens_have_a_ceiling);
     tcase_add_test(all, what_is_written_is_read);
+    tcase_add_test(all, numbers_are_written_as_they_are);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }

@@ -73,6 +73,35 @@ START_TEST(the_metric_orders_by_xor)
 }
 END_TEST
 
+static int compare(const struct dht_id *key, const struct dht_id *a, const struct dht_id *b)
+{
+    for (size_t i = 0; i < DHT_ID_BYTES; i++)
+        if (a->byte[i] != b->byte[i])
+            return (a->byte[i] ^ key->byte[i]) < (b->byte[i] ^ key->byte[i]) ? -1 : 1;
+    return 0;
+}
+
+/* Ids that differ in one place and one behind it: byte by byte gives the same order. */
+START_TEST(every_byte_counts_in_its_turn)
+{
+    struct rng rng;
+    struct dht_id key, a, b;
+    rng_init(&rng, 1, "bytes");
+    rng_bytes(&rng, &key, sizeof key);
+    for (size_t i = 0; i < DHT_ID_BYTES; i++)
+        for (size_t j = i; j < DHT_ID_BYTES; j++)
+            for (int n = 0; n < 20; n++) {
+                rng_bytes(&rng, &a, sizeof a);
+                b = a;
+                b.byte[i] ^= (uint8_t)rng_u32(&rng);
+                b.byte[j] ^= (uint8_t)rng_u32(&rng);
+                int order = dht_id_compare(&key, &a, &b);
+                if ((order > 0) - (order < 0) != compare(&key, &a, &b))
+                    ck_abort_msg("bytes %zu and %zu are in the wrong order", i, j);
+            }
+}
+END_TEST
+
 START_TEST(subnets_are_24_and_48_bits)
 {
     static const struct {
@@ -103,6 +132,7 @@ int main(void)
     tcase_add_loop_test(all, ids_follow_bep42, 0, sizeof vectors / sizeof vectors[0]);
     tcase_add_loop_test(all, an_id_names_its_peer_and_fits_its_address, 0, 20);
     tcase_add_loop_test(all, the_metric_orders_by_xor, 0, 10);
+    tcase_add_test(all, every_byte_counts_in_its_turn);
     tcase_add_test(all, subnets_are_24_and_48_bits);
     suite_add_tcase(suite, all);
     return unit_run(suite);

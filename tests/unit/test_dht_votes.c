@@ -74,6 +74,34 @@ START_TEST(the_latest_sixteen_count)
 }
 END_TEST
 
+/* Whatever was said by whom: the winner is the one that counting everybody gives, the latest of equals. */
+START_TEST(the_winner_has_most)
+{
+    struct dht_votes votes = {0};
+    struct rng rng;
+    rng_init(&rng, (uint64_t)_i, "votes");
+    for (unsigned turn = 0; turn < 300; turn++) {
+        struct addr voter = {.family = 4, .ip = {81, 0, (uint8_t)rng_below(&rng, 40), 1}, .port = 1};
+        struct addr said = {.family = 4, .ip = {80, 0, 0, (uint8_t)rng_below(&rng, 1 + (uint64_t)_i)}, .port = (uint16_t)turn},
+                    out;
+        dht_votes_add(&votes, &voter, &said);
+        size_t best = 0, best_i = 0;
+        for (size_t i = 0; i < votes.n; i++) {
+            size_t n = 0;
+            for (size_t j = 0; j < votes.n; j++)
+                n += votes.vote[i].said.ip[3] == votes.vote[j].said.ip[3];
+            if (n >= best) {
+                best = n;
+                best_i = i;
+            }
+        }
+        ck_assert_uint_eq(dht_votes_winner(&votes, &out), best);
+        ck_assert(addr_equal(&out, &votes.vote[best_i].said));
+    }
+    dht_votes_fini(&votes);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-votes");
@@ -82,6 +110,7 @@ int main(void)
     tcase_add_test(all, one_subnet_has_one_vote);
     tcase_add_test(all, strangers_cannot_place_us_in_a_local_network);
     tcase_add_test(all, the_latest_sixteen_count);
+    tcase_add_loop_test(all, the_winner_has_most, 0, 5);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
