@@ -33,7 +33,8 @@ int dht_new(const struct dht_config *config, const struct io *io, uint64_t now_u
     dht_limits_init(&dht->limits, config->seed);
     dht_transactions_init(&dht->transactions, config->seed);
     dht_directory_init(&dht->directory);
-    dht_subnets_init(&dht->directory.subnets, dht->limits.salt);
+    dht_tally_init(&dht->directory.subnets, dht->limits.salt);
+    dht_tally_init(&dht->directory.writers, dht->limits.salt);
     dht_peers_init(&dht->peers);
     dht_items_init(&dht->items);
     dht_routes_init(&dht->routes);

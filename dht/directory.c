@@ -8,7 +8,8 @@
 void dht_directory_init(struct dht_directory *directory)
 {
     *directory = (struct dht_directory){0};
-    dht_subnets_init(&directory->subnets, 0);
+    dht_tally_init(&directory->subnets, 0);
+    dht_tally_init(&directory->writers, 0);
 }
 
 void dht_directory_fini(struct dht_directory *directory)
@@ -16,7 +17,8 @@ void dht_directory_fini(struct dht_directory *directory)
     for (size_t i = 0; i < directory->n; i++)
         free(directory->record[i]);
     free(directory->record);
-    dht_subnets_fini(&directory->subnets);
+    dht_tally_fini(&directory->subnets);
+    dht_tally_fini(&directory->writers);
     dht_directory_init(directory);
 }
 
@@ -58,11 +60,14 @@ static size_t count_key(const struct dht_directory *directory, const struct dht_
     return i - start;
 }
 
-static bool is_full(const struct dht_directory *directory, const struct dht_id *key, const struct addr *source)
+static bool is_full(const struct dht_directory *directory, const struct dht_id *key, const struct peer_id *writer,
+                    const struct addr *source)
 {
     size_t n_both, n_key = count_key(directory, key, source, &n_both);
-    return directory->n >= DHT_DIRECTORY_MAX || n_key >= DHT_DIRECTORY_KEY_MAX ||
-           dht_subnets_count(&directory->subnets, source) >= DHT_DIRECTORY_SUBNET_MAX || n_both >= DHT_DIRECTORY_SUBNET_KEY_MAX;
+    size_t n_subnet = dht_tally_count(&directory->subnets, dht_tally_subnet(source));
+    size_t n_writer = dht_tally_count(&directory->writers, dht_tally_writer(writer));
+    return directory->n >= DHT_DIRECTORY_MAX || n_key >= DHT_DIRECTORY_KEY_MAX || n_subnet >= DHT_DIRECTORY_SUBNET_MAX ||
+           n_both >= DHT_DIRECTORY_SUBNET_KEY_MAX || n_writer >= DHT_DIRECTORY_WRITER_MAX;
 }
 
 static int grow(struct dht_directory *directory)
@@ -95,9 +100,22 @@ static struct dht_record *record_new(const struct dht_id *key, const struct dht_
     return record;
 }
 
+static int tally(struct dht_directory *directory, const struct dht_record *record)
+{
+    uint64_t subnet = dht_tally_subnet(&record->source);
+    int err = dht_tally_add(&directory->subnets, subnet);
+    if (err)
+        return err;
+    err = dht_tally_add(&directory->writers, dht_tally_writer(&record->writer));
+    if (err)
+        dht_tally_remove(&directory->subnets, subnet);
+    return err;
+}
+
 static void drop(struct dht_directory *directory, struct dht_record *record)
 {
-    dht_subnets_remove(&directory->subnets, &record->source);
+    dht_tally_remove(&directory->subnets, dht_tally_subnet(&record->source));
+    dht_tally_remove(&directory->writers, dht_tally_writer(&record->writer));
     free(record);
 }
 
@@ -120,9 +138,9 @@ int dht_directory_store(struct dht_directory *directory, const struct dht_id *ke
         int newer = compare_seq(directory->record[i], entry, raw);
         if (newer >= 0)
             return newer == 0 ? 0 : HANSE_EGONE;
-    } else if (is_full(directory, key, source)) {
+    } else if (is_full(directory, key, &entry->writer, source)) {
         dht_directory_expire(directory, now_us);
-        if (is_full(directory, key, source))
+        if (is_full(directory, key, &entry->writer, source))
             return HANSE_EFULL;
         i = find(directory, key, entry->writer.byte);
     }
@@ -130,7 +148,7 @@ int dht_directory_store(struct dht_directory *directory, const struct dht_id *ke
     if (err)
         return err;
     struct dht_record *record = record_new(key, entry, raw, source);
-    if (!record || dht_subnets_add(&directory->subnets, source) != 0) {
+    if (!record || tally(directory, record) != 0) {
         free(record);
         return HANSE_ENOMEM;
     }

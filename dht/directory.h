@@ -2,19 +2,20 @@
  * dht/directory.h - the directory entries we hold for others: many writers under one key.
  *
  * Invariants: of a writer under a key the entry with the newest seq; none that is over is given out; nothing that the
- * caller has not verified.  Ceilings: in total, for a key, and for what one public /24 or /48 may put here, so that a
+ * caller has not verified.  Ceilings: in total, for a key, for a writer, and for what one public /24 or /48 may put here, so that a
  * flood from one owner leaves room for others.  Entries are ordered by key, then writer, which is the order of pages.
  */
 #ifndef DHT_DIRECTORY_H
 #define DHT_DIRECTORY_H
 
 #include "dht/entry.h"
-#include "dht/subnet.h"
+#include "dht/tally.h"
 
 #define DHT_DIRECTORY_MAX 8192
 #define DHT_DIRECTORY_KEY_MAX 512
 #define DHT_DIRECTORY_SUBNET_MAX 1024
 #define DHT_DIRECTORY_SUBNET_KEY_MAX 64
+#define DHT_DIRECTORY_WRITER_MAX 256 /* keys of one writer: as many as dht_publish() keeps, should all of them belong here */
 
 struct dht_record {
     struct dht_id key;
@@ -30,7 +31,8 @@ struct dht_record {
 struct dht_directory {
     size_t n, capacity;
     struct dht_record **record;
-    struct dht_subnets subnets; /* where they came from */
+    struct dht_tally subnets; /* where they came from */
+    struct dht_tally writers;
 };
 
 void dht_directory_init(struct dht_directory *directory);

@@ -9,7 +9,8 @@ static size_t of_found(const struct dht_found_list *list)
 
 static size_t of_directory(const struct dht_directory *directory)
 {
-    size_t n = directory->capacity * sizeof *directory->record + directory->subnets.capacity * sizeof *directory->subnets.slot;
+    size_t n = directory->capacity * sizeof *directory->record;
+    n += (directory->subnets.capacity + directory->writers.capacity) * sizeof *directory->subnets.slot;
     for (size_t i = 0; i < directory->n; i++)
         n += sizeof *directory->record[i] + directory->record[i]->n;
     return n;

@@ -237,6 +237,45 @@ START_TEST(an_oversized_entry_has_its_own_error)
 }
 END_TEST
 
+/* A node that holds all it may of a writer says so, and takes what is newer of what it holds. */
+START_TEST(a_ceiling_has_its_error)
+{
+    uint8_t raw[DHT_ENTRY_MAX];
+    for (int i = 0; i <= DHT_DIRECTORY_WRITER_MAX; i++) {
+        struct dht_id key = {{(uint8_t)i, (uint8_t)(i >> 8)}};
+        size_t n = entry_of(5, 300, "hello", &key, raw);
+        ck_assert_int_eq(put(&key, raw, n), i < DHT_DIRECTORY_WRITER_MAX ? 0 : DHT_ERROR_SERVER);
+        swarm_run(s, SECOND_US / 10);
+    }
+    struct dht_id key = {{3}};
+    size_t n = entry_of(6, 300, "newer", &key, raw);
+    ck_assert_int_eq(put(&key, raw, n), 0);
+    key_free(writer);
+}
+END_TEST
+
+START_TEST(an_entry_needs_the_token_of_its_place)
+{
+    struct dht_id key = {{1}};
+    uint8_t raw[DHT_ENTRY_MAX], token[8];
+    size_t n = entry_of(5, 300, "hello", &key, raw);
+    struct dht_message m = question(DHT_HANSE_PUT), r;
+    get_token(DHT_HANSE_GET, &key, token);
+    m.target = key;
+    m.entries = (struct dht_span){raw, n};
+    ck_assert(ask(&m, &r)); /* none */
+    ck_assert_int_eq(r.error, DHT_ERROR_PROTOCOL);
+    token[0] ^= 1;
+    m.token = (struct dht_span){token, 8};
+    ck_assert(ask(&m, &r)); /* a wrong one */
+    ck_assert_int_eq(r.error, DHT_ERROR_PROTOCOL);
+    token[0] ^= 1;
+    ck_assert(ask(&m, &r));
+    ck_assert_int_eq(r.kind, DHT_REPLY);
+    key_free(writer);
+}
+END_TEST
+
 /* Stores entries of `n` writers, each of `n_bytes`, in the node itself; their tags in ascending order. */
 static void fill(size_t n, size_t n_bytes, const struct dht_id *key, uint8_t tag[][DHT_TAG_BYTES])
 {
@@ -418,6 +457,8 @@ int main(void)
     tcase_add_test(all, a_false_token_opens_nothing);
     tcase_add_test(all, entries_are_checked_before_they_are_kept);
     tcase_add_test(all, an_oversized_entry_has_its_own_error);
+    tcase_add_test(all, a_ceiling_has_its_error);
+    tcase_add_test(all, an_entry_needs_the_token_of_its_place);
     tcase_add_test(all, what_fits_is_given_and_what_does_not_is_listed);
     tcase_add_test(all, tags_bring_the_entries_of_just_these);
     tcase_add_test(all, one_address_cannot_ask_without_end);

@@ -70,6 +70,32 @@ START_TEST(one_subnet_leaves_room_for_others)
 }
 END_TEST
 
+static int store_at(struct dht_directory *d, uint32_t key_number, uint32_t writer, uint64_t seq, uint32_t expiry_s)
+{
+    struct dht_id key = {{(uint8_t)(key_number >> 8), (uint8_t)key_number}};
+    struct dht_entry entry = {.seq = seq, .expiry_s = expiry_s};
+    struct addr addr = {.family = 4, .ip = {10}, .port = 5};
+    memcpy(entry.writer.byte, &writer, sizeof writer);
+    return dht_directory_store(d, &key, &entry, (struct dht_span){(const uint8_t *)&seq, sizeof seq}, &addr, NOW_US);
+}
+
+START_TEST(one_writer_leaves_room_for_others)
+{
+    struct dht_directory d;
+    dht_directory_init(&d);
+    for (uint32_t i = 0; i < DHT_DIRECTORY_WRITER_MAX; i++)
+        ck_assert_int_eq(store_at(&d, i, 7, 1, 1100), 0);
+    ck_assert_int_eq(store_at(&d, 300, 7, 1, 1100), HANSE_EFULL);
+    ck_assert_int_eq(store_at(&d, 300, 8, 1, 1100), 0);
+    ck_assert_int_eq(store_at(&d, 3, 7, 2, 1100), 0); /* what is there may be renewed, */
+    ck_assert_int_eq(store_at(&d, 5, 7, 2, 1001), 0);
+    dht_directory_expire(&d, NOW_US + 2000000); /* and what is over is not counted */
+    ck_assert_int_eq(store_at(&d, 300, 7, 1, 1100), 0);
+    ck_assert_int_eq(store_at(&d, 301, 7, 1, 1100), HANSE_EFULL);
+    dht_directory_fini(&d);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-directory");
@@ -77,6 +103,7 @@ int main(void)
     tcase_add_test(all, the_newest_seq_of_a_writer_wins);
     tcase_add_test(all, pages_meet_every_writer_once);
     tcase_add_test(all, one_subnet_leaves_room_for_others);
+    tcase_add_test(all, one_writer_leaves_room_for_others);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
