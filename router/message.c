@@ -14,6 +14,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "hanse needs a little-
 #define REPLY_HEAD_BYTES 16
 #define REPLY_GROUP_BYTES 32
 #define CLAIM_BYTES 10
+#define CLAIMS_FORMAT 2
 #define FLAG_KEEP 1   /* FORWARD */
 #define FLAG_RESENT 1 /* BACKWARD */
 
@@ -429,8 +430,8 @@ size_t message_claims_encode(const struct message_claim *claim, size_t n, uint8_
 {
     assert(n <= MESSAGE_ROW_EXPERTS);
     uint8_t *at = out;
-    *at++ = 1;
-    *at++ = 0;
+    *at++ = CLAIMS_FORMAT;
+    *at++ = HARDWARE_UNKNOWN;
     *at++ = (uint8_t)n;
     *at++ = 0;
     for (size_t i = 0; i < n; i++) {
@@ -444,13 +445,25 @@ size_t message_claims_encode(const struct message_claim *claim, size_t n, uint8_
     return (size_t)(at - out);
 }
 
+const char *const message_hardware_name[N_HARDWARE] = {"unknown", "cpu", "cpu-int8", "gpu"};
+
+void message_claims_set_hardware(uint8_t entry[MESSAGE_CLAIMS_BYTES], enum message_hardware hardware)
+{
+    entry[1] = (uint8_t)hardware;
+}
+
+enum message_hardware message_claims_hardware(const uint8_t *entry)
+{
+    return entry[1] < N_HARDWARE ? (enum message_hardware)entry[1] : HARDWARE_UNKNOWN;
+}
+
 int message_claims_decode(struct message_claim claim[MESSAGE_ROW_EXPERTS], size_t *n_claims, const void *bytes, size_t n)
 {
     struct wire_reader r;
     wire_reader_init(&r, bytes, n);
-    if (wire_u8(&r) != 1)
+    if (wire_u8(&r) != CLAIMS_FORMAT)
         wire_fail(&r);
-    expect_zero(&r, 1);
+    (void)wire_u8(&r); /* any hardware: message_claims_hardware() */
     size_t n_here = wire_u16(&r);
     if (n_here > MESSAGE_ROW_EXPERTS)
         wire_fail(&r);

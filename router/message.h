@@ -148,9 +148,17 @@ HANSE_MUST_USE int message_cancel_decode(uint64_t *call, const void *bytes, size
 
 /**
  * A host's directory entry for one row of 64 experts:
- *           u8 format 1 | u8 0 | u16 n | n x { u8 index in the row | u8 epoch (at most 255) | u32 version | u32 load }
+ *           u8 format 2 | u8 hardware | u16 n | n x { u8 index in the row | u8 epoch (at most 255) | u32 version | u32 load }
  * load counts units of 64 token-slots, wrapping; indices ascend; 4 + 10 * 64 = 644 bytes at most
  */
+enum message_hardware {
+    HARDWARE_UNKNOWN = 0, /* also whatever is said by a number that we do not know */
+    HARDWARE_CPU = 1,
+    HARDWARE_CPU_INT8 = 2, /* with units for products of int8: VNNI, AMX, dot product */
+    HARDWARE_GPU = 3,
+};
+#define N_HARDWARE 4
+extern const char *const message_hardware_name[N_HARDWARE];
 #define MESSAGE_ROW_EXPERTS 64
 struct message_claim {
     uint8_t index;
@@ -159,11 +167,15 @@ struct message_claim {
     uint32_t load;
 };
 #define MESSAGE_CLAIMS_BYTES (4 + 10 * MESSAGE_ROW_EXPERTS)
-/** Returns the bytes written. */
+/** Returns the bytes written; the hardware is unknown until message_claims_set_hardware(). */
 size_t message_claims_encode(const struct message_claim *claim, size_t n, uint8_t out[MESSAGE_CLAIMS_BYTES]);
 /** HANSE_EPROTO, or 0 with *n set to at most MESSAGE_ROW_EXPERTS. */
 HANSE_MUST_USE int message_claims_decode(struct message_claim claim[MESSAGE_ROW_EXPERTS], size_t *n_claims, const void *bytes,
                                          size_t n);
+
+void message_claims_set_hardware(uint8_t entry[MESSAGE_CLAIMS_BYTES], enum message_hardware hardware);
+/** Of an entry that decoded. */
+enum message_hardware message_claims_hardware(const uint8_t *entry);
 
 /**
  * A host's entry under dht_directory_key(zeros, MESSAGE_RUNS, 0, 0): which run it serves, so that somebody without its run.yaml can

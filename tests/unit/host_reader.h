@@ -23,6 +23,7 @@ static inline void count_claims(void *arg, uint64_t now_us, const struct dht_ent
     reader->is_done = true;
     for (size_t i = 0; i < n; i++) {
         ck_assert_int_eq(message_claims_decode(claim, &n_claims, entry[i].bytes, entry[i].n_bytes), 0);
+        ck_assert_int_ge(message_claims_hardware(entry[i].bytes), HARDWARE_CPU);
         ck_assert_uint_eq(entry[i].addr.port, 4100);
         reader->n_experts += n_claims;
         reader->version = claim[0].version;

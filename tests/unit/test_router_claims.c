@@ -35,7 +35,7 @@ START_TEST(test_claims_refusals)
     struct {
         size_t at;
         uint8_t byte;
-    } bad[] = {{0, 0}, {0, 2}, {1, 1}, {2, 1}, {2, 3}, {2, 65}, {3, 1}, {14, 3}, {14, 2}, {14, 64}, {4, 200}};
+    } bad[] = {{0, 0}, {0, 1}, {0, 3}, {2, 1}, {2, 3}, {2, 65}, {3, 1}, {14, 3}, {14, 2}, {14, 64}, {4, 200}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         uint8_t was = bytes[bad[i].at];
         bytes[bad[i].at] = bad[i].byte;
@@ -43,6 +43,20 @@ START_TEST(test_claims_refusals)
         bytes[bad[i].at] = was;
     }
     ck_assert_int_eq(message_claims_decode(got, &n_got, bytes, n), 0);
+}
+END_TEST
+
+START_TEST(test_hardware)
+{
+    struct message_claim sent = {.index = 3}, got[MESSAGE_ROW_EXPERTS];
+    uint8_t bytes[MESSAGE_CLAIMS_BYTES];
+    size_t n_got, n = message_claims_encode(&sent, 1, bytes);
+    ck_assert_int_eq(message_claims_hardware(bytes), HARDWARE_UNKNOWN);
+    for (int hardware = 0; hardware < 256; hardware++) {
+        message_claims_set_hardware(bytes, (enum message_hardware)hardware);
+        ck_assert_int_eq(message_claims_decode(got, &n_got, bytes, n), 0);
+        ck_assert_int_eq(message_claims_hardware(bytes), hardware < N_HARDWARE ? hardware : HARDWARE_UNKNOWN);
+    }
 }
 END_TEST
 
@@ -75,6 +89,7 @@ int main(void)
     TCase *tc = tcase_create("all");
     tcase_add_loop_test(tc, test_claims, 0, MESSAGE_ROW_EXPERTS + 1);
     tcase_add_test(tc, test_claims_refusals);
+    tcase_add_test(tc, test_hardware);
     tcase_add_test(tc, test_run);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

@@ -435,7 +435,7 @@ START_TEST(nonsense_in_the_directory_is_passed_over)
     set_up(2, 2);
     struct message_claim far[] = {{.index = 1}, {.index = 2}, {.index = 63}};
     say(7, 0, 0, far, 3);                /* experts that the run does not have */
-    say_one(8, 0, 0, 0)->bytes[0] = 2;   /* another format */
+    say_one(8, 0, 0, 0)->bytes[0] = 3;   /* another format */
     say_one(9, 0, 0, 0)->n_bytes = 3;    /* cut short */
     say_one(10, 0, 0, 0)->addr.port = 0; /* nowhere */
     first_read();
