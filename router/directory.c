@@ -14,9 +14,17 @@
 #define REFRESH_TIRED_US 4000000u            /* and less and less often down to this */
 #define REFRESH_CALM_US 20000000u
 
+/* A claim lives as long as its entry, or as whoever made it goes on talking to us, though we cannot read the directory. */
+static bool is_over(const struct router *router, const struct claim *claim)
+{
+    uint64_t heard_us = router->peer[claim->peer_i].heard_us;
+    return router->config.deadline_us > 0 && claim->expiry_us <= router->now_us &&
+           heard_us + (uint64_t)DHT_DIRECTORY_TTL_S * 1000000 <= router->now_us;
+}
+
 static bool is_reachable(const struct router *router, const struct claim *claim)
 {
-    return router_peer_can_be_asked(router, &router->peer[claim->peer_i]);
+    return router_peer_can_be_asked(router, &router->peer[claim->peer_i]) && !is_over(router, claim);
 }
 
 /* True when `a` is to be preferred to `b`: the rule by which hosts settle it, after whether they can be asked at all. */
@@ -124,6 +132,7 @@ static void hear_peer(struct router *router, int peer_i, const struct dht_entry 
         return;
     peer->seq = entry->seq;
     peer->addr = entry->addr;
+    peer->hardware = message_claims_hardware(entry->bytes);
     if (!is_first)
         router_peer_is_alive(router, peer_i);
 }
@@ -142,7 +151,11 @@ static void hear_entry(struct router *router, uint32_t moe, uint32_t row, const 
         uint32_t expert = row * MESSAGE_ROW_EXPERTS + claim[i].index;
         if (expert < router->config.E)
             add_claim(router, &router->target[moe * router->config.E + expert],
-                      (struct claim){(uint32_t)peer_i, claim[i].epoch, claim[i].version, (uint64_t)entry->expiry_s * 1000000});
+                      (struct claim){.peer_i = (uint32_t)peer_i,
+                                     .epoch = claim[i].epoch,
+                                     .version = claim[i].version,
+                                     .load = claim[i].load,
+                                     .expiry_us = (uint64_t)entry->expiry_s * 1000000});
     }
 }
 

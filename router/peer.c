@@ -121,6 +121,7 @@ static void back_off(const struct router *router, struct peer *peer)
 
 static void hang_up(struct router *router, int peer_i)
 {
+    router->peer[peer_i].is_given_up = false;
     router->io->ops->link_close(router->io->ctx, router->peer[peer_i].link);
     back_off(router, &router->peer[peer_i]);
     rest(router, peer_i); /* events of this link mean nothing to us any more */
@@ -146,7 +147,8 @@ void router_peer_tick(struct router *router)
     size_t n = n_dialling(router);
     for (size_t i = 0; i < router->n_peers; i++) {
         struct peer *peer = &router->peer[i];
-        if (peer->state == PEER_HELLO && peer->since_us + GREETING_US <= router->now_us)
+        bool is_silent = peer->state == PEER_HELLO && peer->since_us + GREETING_US <= router->now_us;
+        if (is_silent || (peer->is_given_up && peer->state == PEER_READY))
             hang_up(router, (int)i);
         if (n < DIALS_MAX && is_wanted(peer) && peer->retry_us <= router->now_us) {
             dial(router, peer);
@@ -177,10 +179,20 @@ uint64_t router_peer_deadline(const struct router *router)
             next = peer->retry_us;
         if (peer->state == PEER_HELLO && peer->since_us + GREETING_US < next)
             next = peer->since_us + GREETING_US;
+        if (peer->is_given_up && peer->state == PEER_READY)
+            next = router->now_us;
         if (peer->suspect_until_us > router->now_us && peer->suspect_until_us < next)
             next = peer->suspect_until_us;
     }
     return next;
+}
+
+/* A link takes a round trip for TCP and one for TLS; whatever else took time, the shortest dial had least of. */
+static void measure(const struct router *router, struct peer *peer)
+{
+    uint64_t rtt_us = (router->now_us - peer->dialled_us) / 2;
+    if (rtt_us > 0 && (peer->distance_us == 0 || rtt_us < peer->distance_us))
+        peer->distance_us = rtt_us;
 }
 
 void router_peer_up(struct router *router, const struct io_event *event)
@@ -189,10 +201,12 @@ void router_peer_up(struct router *router, const struct io_event *event)
     if (i < 0)
         return;
     struct message_hello hello = {.role = router->config.role, .version = MESSAGE_VERSION, .run = router->config.run};
+    struct peer *peer = &router->peer[i];
     struct buf message;
     buf_init(&message, IO_MESSAGE_MAX);
     message_hello_encode(&hello, &message);
-    enter(router, &router->peer[i], PEER_HELLO);
+    measure(router, peer);
+    enter(router, peer, PEER_HELLO);
     router->io->ops->link_send(router->io->ctx, event->link, &message, true);
     buf_fini(&message);
 }
@@ -259,6 +273,7 @@ void router_peer_answered(struct router *router, struct peer *peer, uint64_t rtt
     peer->suspect_us = SUSPECT_FIRST_US;
     peer->backoff_us = BACKOFF_FIRST_US;
     peer->n_useless = 0;
+    peer->is_given_up = false;
     if (peer->is_on_trial) {
         peer->is_on_trial = false;
         peer->suspect_until_us = 0;
@@ -290,10 +305,15 @@ static void leave_out(struct router *router, struct peer *peer, const char *why)
     router_directory_choose(router);
 }
 
+/* Who lets the call pass, too, that tries whether it is back is taken for dead: its link is closed, and it is asked again when it
+ * has answered a dial. */
 void router_peer_missed(struct router *router, struct peer *peer)
 {
-    if (peer->suspect_until_us <= router->now_us && peer->state == PEER_READY)
-        leave_out(router, peer, "did not answer in time");
+    bool was_on_trial = peer->is_on_trial;
+    if (peer->suspect_until_us > router->now_us || peer->state != PEER_READY)
+        return;
+    leave_out(router, peer, "did not answer in time");
+    peer->is_given_up = was_on_trial;
 }
 
 /* Busy once is an honest answer; busy for ever, with the best claim of all, would keep true hosts out. */

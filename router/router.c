@@ -80,6 +80,7 @@ static void message(struct router *router, const struct io_event *event)
     int peer_i = router_peer_of_link(router, event->link);
     if (peer_i < 0)
         return;
+    router->peer[peer_i].heard_us = router->now_us;
     switch (message_kind(event->bytes, event->n_bytes)) {
     case MESSAGE_HELLO:
         router_peer_greet(router, peer_i, event->bytes, event->n_bytes);

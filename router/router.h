@@ -88,6 +88,26 @@ struct router_stats {
 };
 struct router_stats router_stats(const struct router *router);
 
+/** A live expert: its host has greeted us, and has not let a deadline pass since it last answered. */
+struct router_expert {
+    uint32_t moe, expert;
+    struct peer_id peer;
+    struct addr addr;
+    uint8_t epoch;
+    uint32_t version; /* as the host last published it */
+    uint64_t load;    /* token-slots that it ever accepted */
+    enum message_hardware hardware;
+    uint64_t rtt_us; /* the shortest round trip that a dial showed; 0: not yet measured */
+};
+
+/**
+ * The live experts of the run, in their order: who would be asked for each now.  Writes up to `max` and returns how many there
+ * are.  A host that is gone is missing at once when its link goes down or it lets a deadline pass, and otherwise when its
+ * entry is over and it has said nothing for as long as an entry lives; its entries do not bring it back, only that it greets or
+ * answers again.
+ */
+size_t router_view(const struct router *router, struct router_expert *out, size_t max);
+
 /** Why the last host that refused us did so; empty if none did. */
 const char *router_refusal(const struct router *router);
 

@@ -36,14 +36,18 @@ struct peer {
     bool is_on_trial;          /* it has not answered since: one call at a time */
     uint64_t forgiven_us;      /* when a new link last ended that */
     unsigned n_useless;        /* replies since one that had something in it */
-    uint64_t rtt_us;           /* smoothed */
-    size_t n_claims;           /* experts it claims; 0: no need for a link */
+    bool is_given_up;          /* it let a trial pass, too: its link is closed at the next tick */
+    uint64_t rtt_us;           /* of calls, smoothed */
+    uint64_t distance_us;      /* shortest round trip of its dials */
+    uint64_t heard_us;         /* when anything last came from it */
+    enum message_hardware hardware;
+    size_t n_claims; /* experts it claims; 0: no need for a link */
 };
 
 struct claim {
     uint32_t peer_i;
     uint8_t epoch;
-    uint32_t version;
+    uint32_t version, load;
     uint64_t expiry_us; /* of the entry that said so */
 };
 

@@ -430,6 +430,66 @@ START_TEST(denials_are_looked_up_at_a_bounded_rate)
 }
 END_TEST
 
+START_TEST(the_view_tells_what_is_known_of_each_live_expert)
+{
+    struct router_expert view[4];
+    set_up(2, 3);
+    struct message_claim claims[] = {{.index = 0, .version = 5, .load = 3}, {.index = 2, .epoch = 1, .version = 9}};
+    struct dht_entry *entry = say(7, 1, 0, claims, 2);
+    message_claims_set_hardware(entry->bytes, HARDWARE_GPU);
+    say_one(8, 1, 0, 2);
+    first_read();
+    ck_assert_uint_eq(router_view(stage_router, view, 4), 0); /* an entry alone is nobody */
+    stage_now += 40 * MS;
+    stage_greet(7);
+    ck_assert_uint_eq(router_view(stage_router, view, 4), 2);
+    ck_assert(view[0].moe == 1 && view[0].expert == 0 && view[1].moe == 1 && view[1].expert == 2);
+    ck_assert(view[0].version == 5 && view[0].load == 192 && view[0].epoch == 0 && view[1].epoch == 1 && view[1].version == 9);
+    ck_assert(view[0].addr.port == 7 && view[0].hardware == HARDWARE_GPU && view[0].peer.byte[1] == 7);
+    ck_assert_uint_eq(view[0].rtt_us, 20 * MS);
+    stage_now += 20 * MS;
+    stage_greet(8);
+    ck_assert_uint_eq(router_view(stage_router, view, 1), 3); /* one is written */
+    ck_assert(view[0].moe == 0 && view[0].expert == 1 && view[0].hardware == HARDWARE_UNKNOWN && view[0].rtt_us == 30 * MS);
+    stage_down(7);
+    ck_assert_uint_eq(router_view(stage_router, view, 4), 1);
+    stage_event((struct io_event){.kind = IO_TICK});
+    ck_assert_uint_eq(router_view(stage_router, view, 4), 1);
+    tear_down();
+}
+END_TEST
+
+/* The link stands, and nothing comes over it; the directory says nothing new. */
+START_TEST(a_claim_ends_with_its_entry_unless_its_host_speaks)
+{
+    struct router_expert view[4];
+    set_up(1, 2);
+    say_one(7, 0, 0, 1);
+    say_one(8, 1, 0, 1);
+    first_read();
+    stage_greet(7);
+    stage_greet(8);
+    n_said = 0; /* cut off */
+    uint64_t cut_us = stage_now;
+    while (stage_now < cut_us + (uint64_t)300 * 1000 * MS - 10000 * MS) {
+        stage_wait(10000 * MS);
+        answer_reads(0);
+        ck_assert_uint_eq(router_view(stage_router, view, 4), 2);
+        stage_router->peer[1].heard_us = stage_now; /* the second answers calls */
+    }
+    stage_wait(20000 * MS);
+    answer_reads(0);
+    ck_assert_uint_eq(router_view(stage_router, view, 4), 1);
+    ck_assert_uint_eq(view[0].expert, 1);
+    ck_assert_uint_eq(router_allowed(stage_router, 0)[0], 0);
+    say_one(7, 0, 0, 2); /* it speaks again */
+    stage_wait(20000 * MS);
+    answer_reads(1);
+    ck_assert_uint_eq(router_view(stage_router, view, 4), 2);
+    tear_down();
+}
+END_TEST
+
 START_TEST(nonsense_in_the_directory_is_passed_over)
 {
     set_up(2, 2);
@@ -509,6 +569,8 @@ int main(void)
     tcase_add_test(tcase, what_is_missing_is_looked_for);
     tcase_add_test(tcase, denials_are_looked_up_at_a_bounded_rate);
     tcase_add_test(tcase, nonsense_in_the_directory_is_passed_over);
+    tcase_add_test(tcase, the_view_tells_what_is_known_of_each_live_expert);
+    tcase_add_test(tcase, a_claim_ends_with_its_entry_unless_its_host_speaks);
     tcase_add_test(tcase, a_full_table_forgets_those_that_never_answered);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);

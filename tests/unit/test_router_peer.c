@@ -230,12 +230,57 @@ START_TEST(silence_is_punished_by_growing_pauses)
         ck_assert_uint_eq(router_allowed(stage_router, 0)[0], 0);
         ck_assert_uint_eq(stage_router->peer[0].suspect_until_us, stage_now + capped);
         ck_assert_uint_le(router_deadline(stage_router), stage_now + capped);
+        stage_tick();
         stage_wait(capped);
+        if (stage_router->peer[0].state != PEER_READY)
+            stage_greet(1); /* it let the trial pass, too, and was dialled anew */
         exchange_cancel(exchange[0]);
     }
     router_peer_answered(stage_router, &stage_router->peer[0], 1000);
     router_peer_missed(stage_router, &stage_router->peer[0]);
     ck_assert_uint_eq(stage_router->peer[0].suspect_until_us, stage_now + SECOND);
+    tear_down();
+}
+END_TEST
+
+/* A silent host is gone from the view with its first failed call, and asked once more to see; then it must answer a dial. */
+START_TEST(a_dead_host_is_gone_within_five_seconds)
+{
+    struct router_expert view[2];
+    set_up(2, 2 * SECOND);
+    stage_greet(1);
+    stage_greet(2);
+    ck_assert_uint_eq(router_view(stage_router, view, 2), 2);
+    ask(0);
+    stage_wait(2 * SECOND); /* its first failed call */
+    uint64_t failed_us = stage_now;
+    router_peer_answered(stage_router, &stage_router->peer[1], 1000); /* the second is well */
+    ck_assert_uint_eq(router_view(stage_router, view, 2), 1);
+    ck_assert_uint_eq(view[0].expert, 1);
+    exchange_cancel(exchange[0]);
+    stage_wait(SECOND);
+    ck_assert_uint_eq(router_view(stage_router, view, 2), 1);
+    ask(0); /* the trial */
+    stage_wait(2 * SECOND);
+    router_peer_answered(stage_router, &stage_router->peer[1], 1000);
+    stage_tick();
+    ck_assert_uint_le(stage_now - failed_us, 5 * SECOND);
+    ck_assert_int_ne(stage_router->peer[0].state, PEER_READY);
+    exchange_cancel(exchange[0]);
+    size_t n_sent = stage_peer[1].n_sent, n_opened = stage_peer[1].n_opened;
+    for (int i = 0; i < 40; i++) { /* however long it is dialled in vain, nothing is asked of it */
+        stage_wait(SECOND);
+        ck_assert_uint_eq(router_allowed(stage_router, 0)[0], 0);
+        if (stage_router->peer[0].state == PEER_DIALING)
+            stage_down(1);
+    }
+    ck_assert_uint_eq(stage_peer[1].n_sent, n_sent);
+    ck_assert_uint_gt(stage_peer[1].n_opened, n_opened);
+    while (stage_router->peer[0].state != PEER_DIALING)
+        stage_wait(SECOND);
+    stage_greet(1); /* it is back */
+    ck_assert_uint_eq(router_allowed(stage_router, 0)[0], 1);
+    ck_assert_uint_eq(router_view(stage_router, view, 2), 2);
     tear_down();
 }
 END_TEST
@@ -393,6 +438,7 @@ int main(void)
     tcase_add_loop_test(tcase, breaches_end_a_link, 0, 4);
     tcase_add_test(tcase, silence_is_punished_by_growing_pauses);
     tcase_add_test(tcase, a_new_link_forgives_once);
+    tcase_add_test(tcase, a_dead_host_is_gone_within_five_seconds);
     tcase_add_test(tcase, one_call_tries_a_suspect);
     tcase_add_test(tcase, our_own_sleep_is_not_the_hosts_silence);
     tcase_add_test(tcase, a_suspect_is_not_waited_for);
