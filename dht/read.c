@@ -28,7 +28,7 @@ void dht_read_free(struct dht_read *read)
 /* -- What we have -------------------------------------------------------------------------------------------------- */
 
 /* Takes a verified entry; of a writer the newest stays.  The other one is remembered, so that nobody is asked for it. */
-static void accept(struct dht_read *read, uint64_t now_us, struct dht_operation *op, struct dht_found *found)
+static void take_in(struct dht_read *read, uint64_t now_us, struct dht_operation *op, struct dht_found *found)
 {
     struct dht_found *old = found ? dht_found_of(&read->found, &found->writer) : NULL;
     bool is_news = found && (old ? old->seq < found->seq : read->found.n < DHT_READ_ENTRIES_MAX);
@@ -54,7 +54,7 @@ void dht_read_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op)
         struct dht_span raw;
         wire_reader_init(&r, record->bytes, record->n);
         if (dht_entry_decode(&entry, &raw, &r) == 0)
-            accept(op->read, now_us, op, dht_found_new(&entry, raw));
+            take_in(op->read, now_us, op, dht_found_new(&entry, raw));
         after = record->writer.byte;
     }
 }
@@ -92,7 +92,7 @@ static bool take_entry(struct dht *dht, uint64_t now_us, struct dht_operation *o
         return false;
     }
     if (complete_addr(entry, node, from))
-        accept(op->read, now_us, op, dht_found_new(entry, raw));
+        take_in(op->read, now_us, op, dht_found_new(entry, raw));
     return true;
 }
 
@@ -194,7 +194,7 @@ static bool take_kept(uint64_t now_us, struct dht_operation *op, const uint8_t *
     const struct dht_found *found = kept ? dht_found_by_digest(kept, digest) : NULL;
     if (!found || found->expiry_s <= now_us / 1000000)
         return false;
-    accept(op->read, now_us, op, dht_found_copy(found));
+    take_in(op->read, now_us, op, dht_found_copy(found));
     return true;
 }
 
