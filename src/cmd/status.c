@@ -8,12 +8,13 @@
 #include "base/text.h"
 #include "cmd/cmd.h"
 #include "cmd/session.h"
-#include "dht/dht.h"
+#include "dht/probe.h"
 #include "router/message.h"
 
 #define NOBODY_US 5000000u /* nobody answered: give up */
 #define SETTLE_US 300000u  /* after the first answer, for others to be found */
 #define AGAIN_US 500000u   /* between rounds while something is missing */
+#define PING_US 1000000u   /* for hosts to show how far away they are */
 #define ROUNDS_MAX 3
 #define HOSTS_MAX 4096
 #define RUNS_MAX 64
@@ -29,7 +30,9 @@ struct seen_host {
     struct addr addr;
     uint64_t seq;
     uint32_t expiry_s; /* the latest */
-    size_t n_experts;
+    enum message_hardware hardware;
+    uint64_t rtt_us; /* of a ping; 0: it did not answer */
+    struct status *status;
 };
 
 struct expert_seen {
@@ -44,6 +47,8 @@ struct status {
     uint64_t start_us, next_us;
     unsigned n_rounds;
     size_t n_reads, n_asked; /* under way; most nodes that answered one */
+    size_t n_pings;          /* under way */
+    bool has_pinged;
     struct seen_host *host;
     size_t n_hosts, n_nodes;
     struct expert_seen *expert; /* n_moe * experts */
@@ -68,12 +73,13 @@ static int host_of(struct status *status, const struct dht_entry *entry)
     if (i == HOSTS_MAX)
         return -1;
     if (i == status->n_hosts)
-        status->host[status->n_hosts++] = (struct seen_host){.id = entry->writer};
+        status->host[status->n_hosts++] = (struct seen_host){.id = entry->writer, .status = status};
     struct seen_host *host = &status->host[i];
     if (entry->seq >= host->seq) {
         host->seq = entry->seq;
         host->addr = entry->addr;
         host->expiry_s = entry->expiry_s;
+        host->hardware = message_claims_hardware(entry->bytes);
     }
     return (int)i;
 }
@@ -151,6 +157,29 @@ static size_t n_hosted(const struct status *status)
     return n;
 }
 
+static void on_ping(void *arg, uint64_t now_us, const struct dht_probe_answer *answer)
+{
+    struct seen_host *host = arg;
+    host->rtt_us = answer->message ? answer->rtt_us : 0;
+    host->status->n_pings--;
+    host->status->next_us = now_us;
+}
+
+/* How far away are they?  More hosts than there is room for are left unmeasured. */
+static void ping_all(struct status *status, uint64_t now_us)
+{
+    status->has_pinged = true;
+    status->n_pings = 1; /* held until all are begun */
+    for (size_t i = 0; i < status->n_hosts; i++) {
+        struct dht_message question = {.method = DHT_PING};
+        struct seen_host *host = &status->host[i];
+        if (dht_probe(status->dht, now_us, &host->addr, &question, PING_US, on_ping, host) == 0)
+            status->n_pings++;
+    }
+    status->n_pings--;
+    status->next_us = now_us;
+}
+
 static void finish(struct status *status, uint64_t now_us, int err)
 {
     status->end_us = now_us;
@@ -162,8 +191,12 @@ static void finish(struct status *status, uint64_t now_us, int err)
 /* Waits for somebody, reads, and reads again while something is missing: hosts that just started are still publishing. */
 static void step(struct status *status, uint64_t now_us)
 {
-    if (now_us < status->next_us || status->n_reads > 0)
+    if (now_us < status->next_us || status->n_reads > 0 || status->n_pings > 0)
         return;
+    if (status->has_pinged) {
+        finish(status, now_us, 0);
+        return;
+    }
     bool is_late = now_us >= status->start_us + NOBODY_US;
     if (status->n_asked == 0 && is_late) {
         finish(status, now_us, HANSE_EUNREACHABLE);
@@ -174,7 +207,7 @@ static void step(struct status *status, uint64_t now_us)
         return;
     bool is_complete = n_hosted(status) == (size_t)status->run->n_moe * status->run->experts;
     if (status->n_asked > 0 && (is_complete || status->n_rounds >= ROUNDS_MAX))
-        finish(status, now_us, 0);
+        ping_all(status, now_us);
     else
         read_all(status, now_us);
 }
@@ -197,7 +230,7 @@ static uint64_t status_deadline(const void *self)
 {
     const struct status *status = self;
     uint64_t deadline_us = dht_deadline(status->dht);
-    uint64_t own_us = status->n_reads > 0 ? IO_NEVER : status->next_us;
+    uint64_t own_us = status->n_reads > 0 || status->n_pings > 0 ? IO_NEVER : status->next_us;
     return own_us < deadline_us ? own_us : deadline_us;
 }
 
@@ -248,7 +281,7 @@ static long age_s(const struct status *status, const struct seen_host *host)
 static void print_host(const struct status *status, size_t i)
 {
     const struct seen_host *host = &status->host[i];
-    char name[9], at[ADDR_TEXT_BYTES], versions[32] = "-";
+    char name[9], at[ADDR_TEXT_BYTES], versions[32] = "-", away[32] = "-";
     uint64_t load = 0;
     uint32_t low = UINT32_MAX, high = 0;
     struct buf list;
@@ -263,9 +296,12 @@ static void print_host(const struct status *status, size_t i)
     }
     if (low <= high)
         snprintf(versions, sizeof versions, low == high ? "%u" : "%u-%u", low, high);
+    if (host->rtt_us)
+        snprintf(away, sizeof away, "%.1f ms", (double)host->rtt_us / 1e3);
     print_experts(status, is_hosted_by, i, &list);
-    printf("  %-8s  %-21s  %4ld s  %-13s  %12llu  %.*s\n", peer_id_short(&host->id, name), addr_text(&host->addr, at),
-           age_s(status, host), versions, (unsigned long long)load, (int)list.n, list.n ? (const char *)list.bytes : "");
+    printf("  %-8s  %-21s  %-8s  %9s  %4ld s  %-13s  %12llu  %.*s\n", peer_id_short(&host->id, name), addr_text(&host->addr, at),
+           message_hardware_name[host->hardware], away, age_s(status, host), versions, (unsigned long long)load, (int)list.n,
+           list.n ? (const char *)list.bytes : "");
     buf_fini(&list);
 }
 
@@ -287,7 +323,8 @@ static void print_table(const struct status *status)
     printf("run %s %s: %zu of %zu experts on %zu host%s; %zu DHT node%s answered\n", status->run->name, id, n_hosted(status),
            n_all, status->n_hosts, status->n_hosts == 1 ? "" : "s", status->n_asked, status->n_asked == 1 ? "" : "s");
     if (status->n_hosts)
-        printf("  %-8s  %-21s  %6s  %-13s  %12s  %s\n", "host", "address", "heard", "versions", "token-slots", "experts");
+        printf("  %-8s  %-21s  %-8s  %9s  %6s  %-13s  %12s  %s\n", "host", "address", "hardware", "away", "heard", "versions",
+               "token-slots", "experts");
     for (size_t i = 0; i < status->n_hosts; i++)
         print_host(status, i);
     print_list(status, "nobody hosts", is_missing);
@@ -319,8 +356,10 @@ static int print_json(const struct status *status)
     for (size_t i = 0; i < status->n_hosts; i++) {
         const struct seen_host *host = &status->host[i];
         text_hex(peer, host->id.byte, sizeof host->id.byte);
-        json_array_append_new(hosts, json_pack("{s:s, s:s, s:I, s:o}", "peer", peer, "address", addr_text(&host->addr, at),
-                                               "age_s", (json_int_t)age_s(status, host), "experts", experts_json(status, i)));
+        json_array_append_new(hosts,
+                              json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "peer", peer, "address", addr_text(&host->addr, at),
+                                        "hardware", message_hardware_name[host->hardware], "rtt_us", (json_int_t)host->rtt_us,
+                                        "age_s", (json_int_t)age_s(status, host), "experts", experts_json(status, i)));
     }
     text_hex(id, status->run->id.byte, HASH_BYTES);
     json_t *all = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o}", "run", status->run->name, "run_id", id, "experts",

@@ -26,12 +26,13 @@ check grep -q '2 experts, joined 1 peer' "$tmp/h2.log"
 expect 0 "run tiny" status --join "$first" # without a run.yaml: whatever there is
 check grep -q "4 of 4 experts on 2 hosts" "$out"
 expect 0 "4 of 4 experts on 2 hosts" status --run "$run" --join "$first"
-check grep -q "$first  *[0-9]* s  .*  L0.0-1\$" "$out"
+check grep -q "$first  *cpu[-int8]*  *[0-9.]* ms  *[0-9]* s  .*  L0.0-1\$" "$out"
 expect 0 '"hosted": 4' status --run "$run" --join "$first" --json
 if command -v python3 >/dev/null; then
     check python3 -c 'import json, sys
 swarm = json.load(open(sys.argv[1]))
-assert sorted(e["name"] for h in swarm["hosts"] for e in h["experts"]) == ["L0.0", "L0.1", "L0.2", "L0.3"]' "$out"
+assert sorted(e["name"] for h in swarm["hosts"] for e in h["experts"]) == ["L0.0", "L0.1", "L0.2", "L0.3"]
+assert all(h["hardware"].startswith("cpu") and 0 < h["rtt_us"] < 1000000 for h in swarm["hosts"])' "$out"
 fi
 
 expect 0 "stopped after step 40" train --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --steps 40
