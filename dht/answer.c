@@ -362,7 +362,12 @@ void dht_answer(struct dht *dht, uint64_t now_us, const struct addr *from, const
         dht->stats.n_refused++;
         return;
     }
-    struct answer a = {.dht = dht, .now_us = now_us, .from = from, .query = m};
+    struct answer a;
+    memset(&a, 0, offsetof(struct answer, reply.peer)); /* what is behind is filled before it is used */
+    a.dht = dht;
+    a.now_us = now_us;
+    a.from = from;
+    a.query = m;
     size_t most = m->method == DHT_GET ? DHT_ITEM_DATAGRAM_MAX : DHT_DATAGRAM_MAX;
     a.max = has_token(&a) || n_request * AMPLIFICATION > most ? most : n_request * AMPLIFICATION;
     a.reply.kind = DHT_REPLY;

@@ -57,14 +57,17 @@ struct dht_id dht_id_random_at(const struct dht_id *near, unsigned n_bits, struc
     return id;
 }
 
-/* CRC-32C (Castagnoli), bit by bit: eight bytes now and then need no table. */
+/* CRC-32C (Castagnoli), four bits at a time: each node that an answer names is checked. */
 static uint32_t crc32c(const uint8_t *bytes, size_t n)
 {
+    static const uint32_t step[16] = {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
+                                      0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+                                      0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
     uint32_t crc = 0xffffffff;
     for (size_t i = 0; i < n; i++) {
         crc ^= bytes[i];
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
+        crc = crc >> 4 ^ step[crc & 15];
+        crc = crc >> 4 ^ step[crc & 15];
     }
     return ~crc;
 }

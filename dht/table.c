@@ -236,6 +236,14 @@ uint64_t dht_table_silent_at(const struct dht_table *table)
     return table->due_us;
 }
 
+/* Who answered last vouches for all, until somebody leaves or turns bad: it might be that one. */
+static void note_good(struct dht_table *table, const struct dht_node *node)
+{
+    uint64_t until_us = node->reply_us + DHT_GOOD_US;
+    if (!dht_table_is_bad(node) && until_us > table->good_us)
+        table->good_us = until_us;
+}
+
 /* -- Residents and spares ------------------------------------------------------------------------------------ */
 
 static void remove_resident(struct dht_table *table, size_t b, struct dht_node *node)
@@ -252,6 +260,7 @@ static void remove_resident(struct dht_table *table, size_t b, struct dht_node *
     memmove(last, last + 1, bucket->n_spare * sizeof *last);
     bucket->n--;
     table->n--;
+    table->good_us = 0;
     redue(table, b, then_us, UINT64_MAX);
 }
 
@@ -268,6 +277,7 @@ static bool append_resident(struct dht_table *table, size_t b, const struct dht_
     bucket->n_bad = (uint8_t)(bucket->n_bad + dht_table_is_bad(node));
     bucket->n++;
     table->n++;
+    note_good(table, node);
     redue(table, b, UINT64_MAX, due(node));
     return true;
 }
@@ -361,6 +371,7 @@ static void freshen(struct dht_table *table, size_t b, struct dht_node *node, bo
     node->is_ours = is_ours;
     if (rtt_us != 0)
         node->rtt_us = node->rtt_us == 0 ? rtt_us : (uint32_t)(((uint64_t)node->rtt_us * 7 + rtt_us) / 8);
+    note_good(table, node);
     redue(table, b, then_us, due(node));
 }
 
@@ -421,8 +432,10 @@ void dht_table_failed(struct dht_table *table, const struct addr *addr)
     if (!node)
         return;
     uint64_t then_us = due(node);
-    if (node->n_failures < UINT8_MAX && ++node->n_failures == DHT_FAILURES_MAX)
+    if (node->n_failures < UINT8_MAX && ++node->n_failures == DHT_FAILURES_MAX) {
         table->bucket[b].n_bad++;
+        table->good_us = 0;
+    }
     redue(table, b, then_us, due(node));
     if (dht_table_is_bad(node))
         promote(table, &table->bucket[b]);
@@ -541,6 +554,8 @@ size_t dht_table_n_good(const struct dht_table *table, uint64_t now_us)
 
 bool dht_table_has_good(const struct dht_table *table, uint64_t now_us)
 {
+    if (now_us <= table->good_us)
+        return true;
     for (size_t b = 0; b < table->n_buckets; b++)
         for (size_t i = 0; i < table->bucket[b].n; i++)
             if (dht_table_is_good(&table->bucket[b].node[i], now_us))

@@ -40,9 +40,10 @@ struct dht_table {
     size_t n;         /* residents */
     size_t n_buckets; /* that were ever needed; deeper ones are empty */
     struct dht_bucket *bucket;
-    size_t n_places; /* a power of two, or 0 */
-    uint16_t *place; /* where a resident is, found by its address: a hash table */
-    uint64_t due_us; /* the earliest of all buckets */
+    size_t n_places;  /* a power of two, or 0 */
+    uint16_t *place;  /* where a resident is, found by its address: a hash table */
+    uint64_t due_us;  /* the earliest of all buckets */
+    uint64_t good_us; /* somebody is good until then; 0: not known */
 };
 
 void dht_table_init(struct dht_table *table, const struct dht_id *own);

@@ -130,6 +130,8 @@ START_TEST(invariants_hold_whatever_happens)
             dht_table_asked(&table, &addr, now_us);
         }
         hold_deadline(&table);
+        for (uint64_t later_us = now_us; later_us < now_us + 2 * DHT_GOOD_US; later_us += DHT_GOOD_US / 8)
+            hold(dht_table_has_good(&table, later_us) == (dht_table_n_good(&table, later_us) > 0));
         if (rng_below(&rng, 50) == 0) {
             hold_invariants(&table);
             hold_order(&table, &rng);
