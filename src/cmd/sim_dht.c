@@ -153,10 +153,14 @@ static int part_and_heal(struct sim_dht_swarm *s, struct sim_dht_figures *out)
         world_set_group(s->peer[i].node, sim_dht_side(&s->peer[i], 2));
     world_part(s->world, true);
     sim_dht_swarm_pass(s, s->run->dht.partition_s * SIM_DHT_SECOND_US);
-    world_part(s->world, false);
     (void)sim_dht_swarm_count_lost(s, true);
-    sim_say(s->run, s->world, "after %llu s two halves of the network meet again", (unsigned long long)s->run->dht.partition_s);
-    int err = sim_dht_reads_chase(s, 2, HEALED_US, &out->heal);
+    int err = sim_dht_reads_chase(s, 2, 0, &out->parted);
+    if (err)
+        return err;
+    world_part(s->world, false);
+    sim_say(s->run, s->world, "parted for %llu s, %zu of %zu reads found their record; now the halves meet again",
+            (unsigned long long)s->run->dht.partition_s, out->parted.n_found, out->parted.n);
+    err = sim_dht_reads_chase(s, 2, HEALED_US, &out->heal);
     return err ? err : hold_chase(s, &out->heal, HEALED_US);
 }
 

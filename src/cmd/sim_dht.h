@@ -81,7 +81,7 @@ struct sim_dht_chase {
 
 struct sim_dht_figures {
     struct sim_dht_reads fresh, stale;
-    struct sim_dht_chase leave, heal;
+    struct sim_dht_chase leave, parted, heal; /* parted: what is found in a partition's last seconds */
     size_t heap_bytes; /* a node, of this machine's heap */
 };
 
