@@ -65,6 +65,47 @@ START_TEST(few_nodes_are_waited_for)
 }
 END_TEST
 
+static void mark(struct dht_lookup *l, size_t first, size_t n, enum dht_step step)
+{
+    for (size_t i = first; i < first + n; i++)
+        l->candidate[i].step = (uint8_t)step;
+}
+
+/* Two of eight are late: the walk waits for them as long as it may, then does without, unless hardly anybody answered. */
+START_TEST(who_is_late_twice_is_waited_for_by_few)
+{
+    static struct dht_lookup l;
+    start(&l, DHT_K, 1, DHT_K);
+    mark(&l, 0, DHT_K - 2, DHT_STEP_ANSWERED);
+    mark(&l, DHT_K - 2, 2, DHT_STEP_SLOW);
+    ck_assert(!dht_lookup_is_done(&l));
+    mark(&l, DHT_K - 2, 2, DHT_STEP_OVERDUE);
+    ck_assert(dht_lookup_is_done(&l));
+    mark(&l, DHT_K / 2 - 1, DHT_K / 2 + 1, DHT_STEP_OVERDUE);
+    ck_assert(!dht_lookup_is_done(&l));
+    mark(&l, DHT_K / 2 - 1, DHT_K / 2 + 1, DHT_STEP_FAILED);
+    ck_assert(dht_lookup_is_done(&l));
+    dht_lookup_fini(&l);
+}
+END_TEST
+
+START_TEST(a_candidate_is_one_deeper_than_who_named_it)
+{
+    static struct dht_lookup l;
+    start(&l, DHT_K, 1, 2);
+    struct dht_id id = near(7), other = near(8);
+    struct addr addr = at(10, 1, 1, 1);
+    ck_assert_uint_eq(l.candidate[0].depth, 1);
+    dht_lookup_learn(&l, &id, &addr, 0, 3);
+    ck_assert_uint_eq(l.candidate[2].depth, 4);
+    ck_assert_uint_eq(dht_lookup_rename(&l, &l.candidate[2], &other)->depth, 4);
+    addr.ip[3]++;
+    dht_lookup_learn(&l, &id, &addr, 0, UINT8_MAX);
+    ck_assert_uint_eq(dht_lookup_find(&l, &addr)->depth, UINT8_MAX);
+    dht_lookup_fini(&l);
+}
+END_TEST
+
 START_TEST(paths_share_no_node)
 {
     static struct dht_lookup l;
@@ -131,6 +172,8 @@ int main(void)
     TCase *all = tcase_create("lookup");
     tcase_add_test(all, the_nearest_are_asked_a_few_at_a_time);
     tcase_add_test(all, few_nodes_are_waited_for);
+    tcase_add_test(all, who_is_late_twice_is_waited_for_by_few);
+    tcase_add_test(all, a_candidate_is_one_deeper_than_who_named_it);
     tcase_add_test(all, paths_share_no_node);
     tcase_add_test(all, one_subnet_has_one_candidate_and_ids_must_fit);
     tcase_add_test(all, a_walk_keeps_the_nearest_up_to_its_ceiling);
