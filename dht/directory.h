@@ -15,7 +15,7 @@
 #define DHT_DIRECTORY_KEY_MAX 512
 #define DHT_DIRECTORY_SUBNET_MAX 1024
 #define DHT_DIRECTORY_SUBNET_KEY_MAX 64
-#define DHT_DIRECTORY_WRITER_MAX 256 /* keys of one writer: as many as dht_publish() keeps, should all of them belong here */
+#define DHT_DIRECTORY_WRITER_MAX 1024 /* keys of one writer: no more than its subnet may have */
 
 struct dht_record {
     struct dht_id key;

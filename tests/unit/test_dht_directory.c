@@ -85,13 +85,13 @@ START_TEST(one_writer_leaves_room_for_others)
     dht_directory_init(&d);
     for (uint32_t i = 0; i < DHT_DIRECTORY_WRITER_MAX; i++)
         ck_assert_int_eq(store_at(&d, i, 7, 1, 1100), 0);
-    ck_assert_int_eq(store_at(&d, 300, 7, 1, 1100), HANSE_EFULL);
-    ck_assert_int_eq(store_at(&d, 300, 8, 1, 1100), 0);
+    ck_assert_int_eq(store_at(&d, 5000, 7, 1, 1100), HANSE_EFULL);
+    ck_assert_int_eq(store_at(&d, 5000, 8, 1, 1100), 0);
     ck_assert_int_eq(store_at(&d, 3, 7, 2, 1100), 0); /* what is there may be renewed, */
     ck_assert_int_eq(store_at(&d, 5, 7, 2, 1001), 0);
     dht_directory_expire(&d, NOW_US + 2000000); /* and what is over is not counted */
-    ck_assert_int_eq(store_at(&d, 300, 7, 1, 1100), 0);
-    ck_assert_int_eq(store_at(&d, 301, 7, 1, 1100), HANSE_EFULL);
+    ck_assert_int_eq(store_at(&d, 5000, 7, 1, 1100), 0);
+    ck_assert_int_eq(store_at(&d, 5001, 7, 1, 1100), HANSE_EFULL);
     dht_directory_fini(&d);
 }
 END_TEST
