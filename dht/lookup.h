@@ -18,6 +18,7 @@
 
 #define DHT_LOOKUP_MAX 96 /* candidates kept */
 #define DHT_PATHS_MAX 4   /* per family */
+#define DHT_WANT_MANY 5   /* nearest to hear from on each of several paths: together, 20 for the DHT_K that get a record */
 #define DHT_ALPHA 4       /* questions in the air on a single path */
 #define DHT_ALPHA_MANY 2  /* on each of several paths */
 

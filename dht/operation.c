@@ -177,7 +177,7 @@ static void start_at_both_ends(struct dht *dht, struct dht_operation *op)
 static void start_cold(struct dht *dht, struct dht_operation *op)
 {
     size_t n_paths = op->task == DHT_TASK_BUCKET || dht_n_nodes(dht) < MANY_NODES ? 1 : DHT_PATHS_MAX;
-    dht_lookup_restart(&op->lookup, DHT_K, n_paths);
+    dht_lookup_restart(&op->lookup, n_paths == 1 ? DHT_K : DHT_WANT_MANY, n_paths);
     op->is_warm = false;
     start_at_table(dht, op, 0, n_paths == 1 ? DHT_K : COLD_STARTS);
 }
