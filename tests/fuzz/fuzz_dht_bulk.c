@@ -77,12 +77,23 @@ static void fill_store(void)
     }
 }
 
+/* Only these ever sign anything here. */
+static bool is_signer(const struct peer_id *writer)
+{
+    for (size_t i = 0; i < SIGNED_KEYS; i++) {
+        struct peer_id id = key_peer_id(signed_key(i));
+        if (peer_id_equal(&id, writer))
+            return true;
+    }
+    return false;
+}
+
 static void on_read(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
 {
     (void)arg;
     (void)n_asked;
     for (size_t i = 0; i < n; i++)
-        if (dht_entry_check_time(&entry[i], now_us) != 0 || entry[i].n_bytes == 0)
+        if (dht_entry_check_time(&entry[i], now_us) != 0 || entry[i].n_bytes == 0 || !is_signer(&entry[i].writer))
             abort();
     n_done++;
 }

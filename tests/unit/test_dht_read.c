@@ -400,6 +400,47 @@ START_TEST(an_entry_with_a_false_signature_costs_its_holder_the_rest)
 }
 END_TEST
 
+/* What is kept of a key outlives another walk to it; of too many keys those walked longest ago lose what is kept. */
+START_TEST(what_is_kept_has_a_ceiling)
+{
+    enum { KEYS = 14 };
+    static const struct addr addr = {.family = 4, .ip = {10, 9, 9, 9}, .port = 1};
+    struct dht_routes routes;
+    struct dht_lookup lookup = {0};
+    size_t n_kept = 0, n_bytes = 0;
+    dht_routes_init(&routes);
+    for (uint8_t k = 0; k < KEYS; k++) {
+        struct dht_found_list found = {0};
+        struct dht_id key = {{k}};
+        dht_lookup_fini(&lookup);
+        dht_lookup_init(&lookup, &key, DHT_K, 1);
+        dht_lookup_start(&lookup, &key, &addr, 0)->step = DHT_STEP_ANSWERED;
+        for (uint16_t i = 0; i < DHT_DIRECTORY_KEY_MAX; i++) {
+            static const uint8_t raw[700];
+            struct dht_entry entry = {.writer = {{(uint8_t)(i >> 8), (uint8_t)i}}};
+            ck_assert_int_eq(dht_found_put(&found, dht_found_new(&entry, (struct dht_span){raw, sizeof raw})), 0);
+        }
+        dht_routes_keep(&routes, &lookup, NOW_US + k);
+        dht_routes_keep_found(&routes, &key, &found);
+        ck_assert_uint_eq(found.n, 0); /* taken */
+        dht_routes_keep(&routes, &lookup, NOW_US + k);
+        ck_assert_uint_eq(dht_routes_kept(&routes, &key)->n, DHT_DIRECTORY_KEY_MAX);
+        ck_assert_uint_le(routes.n_bytes, DHT_KEPT_BYTES);
+    }
+    for (uint8_t k = 0; k < KEYS; k++) {
+        struct dht_id key = {{k}};
+        const struct dht_found_list *kept = dht_routes_kept(&routes, &key);
+        ck_assert(k > 0 || !kept);
+        n_kept += kept != NULL;
+        n_bytes += kept ? kept->n_bytes : 0;
+        ck_assert_ptr_nonnull(dht_routes_find(&routes, &key, NOW_US + KEYS));
+    }
+    ck_assert(n_kept > 5 && n_kept < KEYS && n_bytes == routes.n_bytes);
+    dht_lookup_fini(&lookup);
+    dht_routes_fini(&routes);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-read");
@@ -415,6 +456,7 @@ int main(void)
     tcase_add_test(all, a_list_that_goes_in_circles_ends);
     tcase_add_test(all, who_never_gives_what_it_lists_is_left);
     tcase_add_test(all, an_entry_with_a_false_signature_costs_its_holder_the_rest);
+    tcase_add_test(all, what_is_kept_has_a_ceiling);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
