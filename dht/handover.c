@@ -32,16 +32,14 @@ static const struct dht_id *next_key(const struct dht *dht, const struct dht_id 
 static bool is_ours_to_give(struct dht *dht, const struct dht_id *key, const struct dht_heir *heir)
 {
     const struct dht_table *table = &dht_half_of(dht, &heir->addr)->table;
+    struct dht_node node[DHT_K + 1]; /* the heir may be one of them */
     size_t n_before_heir = dht_id_compare(key, &table->own, &heir->id) < 0, n_before_us = 0;
-    for (size_t b = 0, n; b < DHT_BUCKETS; b++) {
-        const struct dht_node *row = dht_table_row(table, b, &n);
-        for (size_t i = 0; i < n && n_before_heir < DHT_K && n_before_us < GIVERS; i++) {
-            const struct dht_node *node = &row[i];
-            if (dht_table_is_bad(node) || dht_id_equal(&node->id, &heir->id))
-                continue;
-            n_before_heir += dht_id_compare(key, &node->id, &heir->id) < 0;
-            n_before_us += dht_id_compare(key, &node->id, &table->own) < 0;
-        }
+    size_t n = dht_table_closest(table, key, node, DHT_K + 1);
+    for (size_t i = 0; i < n; i++) {
+        if (dht_id_equal(&node[i].id, &heir->id))
+            continue;
+        n_before_heir += dht_id_compare(key, &node[i].id, &heir->id) < 0;
+        n_before_us += dht_id_compare(key, &node[i].id, &table->own) < 0;
     }
     return n_before_heir < DHT_K && n_before_us < GIVERS;
 }

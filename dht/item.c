@@ -100,12 +100,24 @@ void dht_items_fini(struct dht_items *items)
     dht_items_init(items);
 }
 
+/* Index of the first whose target is not before this one. */
+static size_t index_of(const struct dht_items *items, const struct dht_id *target)
+{
+    size_t low = 0, high = items->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (memcmp(items->held[middle]->target.byte, target->byte, DHT_ID_BYTES) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static struct dht_held_item *find(const struct dht_items *items, const struct dht_id *target)
 {
-    for (size_t i = 0; i < items->n; i++)
-        if (dht_id_equal(&items->held[i]->target, target))
-            return items->held[i];
-    return NULL;
+    size_t i = index_of(items, target);
+    return i < items->n && dht_id_equal(&items->held[i]->target, target) ? items->held[i] : NULL;
 }
 
 /* BEP 44: `cas` must name the seq that is held, and a seq never goes back; the same one again needs the same value. */
@@ -123,7 +135,7 @@ static int check_seq(const struct dht_item *old, const struct dht_item *item, co
 
 static bool grow(struct dht_items *items)
 {
-    if (items->n < items->capacity)
+    if (items->n < items->capacity || items->n == DHT_ITEMS_MAX)
         return true;
     size_t capacity = items->capacity ? 2 * items->capacity : 8;
     struct dht_held_item **held = realloc(items->held, capacity * sizeof *held);
@@ -134,35 +146,40 @@ static bool grow(struct dht_items *items)
     return true;
 }
 
-static struct dht_held_item *slot_new(struct dht_items *items)
+static void drop_oldest(struct dht_items *items)
 {
-    if (items->n < DHT_ITEMS_MAX) {
-        struct dht_held_item *held = grow(items) ? calloc(1, sizeof *held) : NULL;
-        if (held)
-            items->held[items->n++] = held;
-        return held;
-    }
-    struct dht_held_item *oldest = items->held[0];
+    size_t oldest = 0;
     for (size_t i = 1; i < items->n; i++)
-        if (items->held[i]->put_us < oldest->put_us)
-            oldest = items->held[i];
-    return oldest;
+        if (items->held[i]->put_us < items->held[oldest]->put_us)
+            oldest = i;
+    free(items->held[oldest]);
+    items->n--;
+    memmove(&items->held[oldest], &items->held[oldest + 1], (items->n - oldest) * sizeof *items->held);
+}
+
+static struct dht_held_item *add(struct dht_items *items, const struct dht_id *target)
+{
+    struct dht_held_item *held = grow(items) ? calloc(1, sizeof *held) : NULL;
+    if (!held)
+        return NULL;
+    if (items->n == DHT_ITEMS_MAX)
+        drop_oldest(items);
+    size_t i = index_of(items, target);
+    memmove(&items->held[i + 1], &items->held[i], (items->n - i) * sizeof *items->held);
+    items->n++;
+    held->target = *target;
+    return items->held[i] = held;
 }
 
 int dht_items_store(struct dht_items *items, const struct dht_item *item, const uint64_t *cas, uint64_t now_us)
 {
     struct dht_id target = dht_item_target(item);
     struct dht_held_item *held = find(items, &target);
-    if (held) {
-        int error = check_seq(&held->item, item, cas);
-        if (error)
-            return error;
-    } else {
-        held = slot_new(items);
-        if (!held)
-            return DHT_ERROR_SERVER;
-    }
-    held->target = target;
+    int error = held ? check_seq(&held->item, item, cas) : 0;
+    if (error)
+        return error;
+    if (!held && !(held = add(items, &target)))
+        return DHT_ERROR_SERVER;
     held->put_us = now_us;
     held->item = *item;
     return 0;

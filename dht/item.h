@@ -20,7 +20,7 @@ struct dht_held_item {
 
 struct dht_items {
     size_t n, capacity;
-    struct dht_held_item **held;
+    struct dht_held_item **held; /* by target */
 };
 
 void dht_items_init(struct dht_items *items);

@@ -102,6 +102,13 @@ START_TEST(the_oldest_makes_way_when_the_store_is_full)
         ck_assert(items.n <= DHT_ITEMS_MAX);
         ck_assert((dht_items_find(&items, &first, i) != NULL) == (i < DHT_ITEMS_MAX));
     }
+    for (size_t i = 1; i <= DHT_ITEMS_MAX; i++) {
+        memcpy(item.v + 2, &i, 4);
+        struct dht_id target = dht_item_target(&item);
+        const struct dht_item *found = dht_items_find(&items, &target, DHT_ITEMS_MAX);
+        ck_assert(found && memcmp(found->v, item.v, item.n_v) == 0);
+    }
+    ck_assert_uint_eq(items.capacity, DHT_ITEMS_MAX);
     dht_items_fini(&items);
 }
 END_TEST
