@@ -356,7 +356,7 @@ static void act(struct answer *a)
 
 void dht_answer(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m, size_t n_request)
 {
-    if (dht->config.is_read_only)
+    if (dht->config.is_read_only || (dht->config.is_closed && !m->is_ours))
         return;
     if (!dht_limits_allow(&dht->limits, DHT_LIMIT_QUERIES, from, now_us)) {
         dht->stats.n_refused++;

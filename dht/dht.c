@@ -200,6 +200,14 @@ void dht_datagram(struct dht *dht, uint64_t now_us, const struct addr *from, con
     run(dht, now_us);
 }
 
+bool dht_expects(struct dht *dht, const struct addr *from, const uint8_t *bytes, size_t n)
+{
+    struct dht_message m;
+    if (n > IO_DATAGRAM_MAX || dht_krpc_decode(&m, bytes, n) != 0 || m.kind == DHT_QUERY)
+        return false;
+    return dht_transactions_match(&dht->transactions, m.tid, from) != NULL;
+}
+
 void dht_tick(struct dht *dht, uint64_t now_us)
 {
     dht->now_us = now_us;
@@ -239,6 +247,22 @@ size_t dht_n_good(const struct dht *dht)
 bool dht_is_joined(const struct dht *dht)
 {
     return dht->upkeep.has_found_self && dht_n_nodes(dht) > 0;
+}
+
+size_t dht_good(const struct dht *dht, struct addr *out, size_t max)
+{
+    size_t n = 0;
+    for (int i = 0; i < 2; i++) {
+        const struct dht_table *table = &dht->half[i].table;
+        for (size_t b = 0; b < table->n_buckets; b++) {
+            size_t n_row;
+            const struct dht_node *row = dht_table_row(table, b, &n_row);
+            for (size_t j = 0; j < n_row && n < max; j++)
+                if (dht_table_is_good(&row[j], dht->now_us))
+                    out[n++] = row[j].addr;
+        }
+    }
+    return n;
 }
 
 bool dht_external(const struct dht *dht, struct addr *out)

@@ -36,6 +36,7 @@ struct dht; /* the node */
 struct dht_config {
     const struct key *key; /* signs our directory entries; kept */
     bool is_read_only;     /* BEP 43: asks, does not answer, is put in no table */
+    bool is_closed;        /* knows and answers nodes of ours alone: beside another network on the same socket */
     uint16_t port;         /* where we listen, for announce_peer */
     uint64_t seed;         /* of every random decision */
     bool has_links;        /* events of links are brought to dht_link_event(): large reads use them */
@@ -60,6 +61,16 @@ bool dht_link_event(struct dht *dht, uint64_t now_us, const struct io_event *eve
 /** Pings an address to learn who is there, and looks up our own id once somebody answered; tried again with growing
  * pauses, of at most three seconds while the table is empty.  Up to 64 addresses are remembered. */
 void dht_join(struct dht *dht, uint64_t now_us, const struct addr *addr);
+
+/** Pings an address that a stranger named, once.  One of ours that answers there is taken as if we had been told to join it; of
+ * others nothing is remembered. */
+void dht_hint(struct dht *dht, uint64_t now_us, const struct addr *addr);
+
+/** True when the datagram answers a question of this node: for two nodes on one socket. */
+bool dht_expects(struct dht *dht, const struct addr *from, const uint8_t *bytes, size_t n);
+
+/** Writes the addresses of up to `max` nodes that answered recently, to begin with another time; returns how many. */
+size_t dht_good(const struct dht *dht, struct addr *out, size_t max);
 
 /** Nodes in the table that answered recently. */
 size_t dht_n_good(const struct dht *dht);

@@ -38,7 +38,8 @@ struct dht_candidate {
     uint8_t path;
     uint8_t depth;   /* 1 from our own table; one more than whoever named it */
     bool is_trusted; /* from our own table, not from a stranger's answer */
-    bool is_foreign; /* known not to speak our private queries */
+    bool is_foreign; /* taken not to speak our private queries */
+    bool is_ours;    /* it answered as one of ours */
     uint8_t n_token;
     uint8_t token[DHT_TOKEN_MAX];
 };

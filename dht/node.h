@@ -11,6 +11,7 @@
 
 #include "dht/bulk.h"
 #include "dht/directory.h"
+#include "dht/foreign.h"
 #include "dht/item.h"
 #include "dht/limit.h"
 #include "dht/lookup.h"
@@ -116,6 +117,7 @@ struct dht {
     struct dht_tokens tokens;
     struct dht_limits limits;
     struct dht_transactions transactions;
+    struct dht_foreign foreign;
     struct dht_directory directory;
     struct dht_verified verified;
     struct dht_peers peers;

@@ -383,6 +383,15 @@ static void learn_from(struct dht *dht, struct dht_operation *op, struct dht_spa
             dht_lookup_learn(&op->lookup, &id, &addr, path, depth);
 }
 
+/* A repeated question to one of whom we know nothing asks the way only, in case it keeps silent at what it does not understand.
+ * Is it one of ours after all, then it is asked again what we want to know. */
+static bool has_more_to_say(const struct dht_operation *op, const struct dht_candidate *c, const struct dht_transaction *t,
+                            const struct dht_message *m)
+{
+    bool is_private = op->task == DHT_TASK_READ || dht_task_carries_entry(op->task);
+    return is_private && t->is_repeat && t->method == DHT_FIND_NODE && c->is_foreign && m->is_ours;
+}
+
 /* Nodes of others do not know our queries: they are asked the way only. */
 static void step_refused(struct dht_candidate *c, const struct dht_transaction *t)
 {
@@ -404,8 +413,13 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
     }
     if (!dht_id_equal(&c->id, &m->id) && !(c = dht_lookup_rename(&op->lookup, c, &m->id)))
         return;
-    c->step = DHT_STEP_ANSWERED;
+    c->step = has_more_to_say(op, c, t, m) ? DHT_STEP_NEW : DHT_STEP_ANSWERED;
     c->is_foreign = !m->is_ours;
+    c->is_ours = m->is_ours;
+    if (dht->config.is_closed && c->is_foreign) {
+        c->step = DHT_STEP_FAILED;
+        return;
+    }
     c->n_token = 0;
     if (m->token.n > 0 && m->token.n <= DHT_TOKEN_MAX) {
         c->n_token = (uint8_t)m->token.n;
@@ -465,6 +479,12 @@ static bool is_needless(const struct dht_operation *op, const struct dht_page *p
     return page->state == DHT_PAGE_FETCHES && dht_read_tags(op->read, page, op->read->tags, 1) == 0;
 }
 
+static bool is_known_as_ours(struct dht *dht, const struct addr *addr)
+{
+    const struct dht_node *node = dht_table_find(&dht_half_of(dht, addr)->table, addr);
+    return node && node->is_ours;
+}
+
 /* What is late is asked once more, since one lost datagram in a small swarm would otherwise decide. */
 void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction *t)
 {
@@ -486,9 +506,10 @@ void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction
     }
     if (t->is_repeat)
         return;
-    if (t->role == DHT_ROLE_STEP && c && c->step == DHT_STEP_SLOW)
+    if (t->role == DHT_ROLE_STEP && c && c->step == DHT_STEP_SLOW) {
+        c->is_foreign |= t->method == DHT_HANSE_GET && !c->is_ours && c->n_token == 0 && !is_known_as_ours(dht, &c->addr);
         again = ask_step(dht, now_us, op, c);
-    else if (t->role == DHT_ROLE_STORE && c)
+    } else if (t->role == DHT_ROLE_STORE && c)
         again = ask_store(dht, now_us, op, c);
     else if (page)
         again = ask_page(dht, now_us, op, page);

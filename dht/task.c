@@ -152,6 +152,7 @@ void dht_task_question(const struct dht *dht, const struct dht_operation *op, co
     m->target = op->lookup.target;
     m->want = dht_want(dht);
     m->method = DHT_FIND_NODE;
+    bool is_foreign = c->is_foreign || dht_foreign_has(&dht->foreign, &c->addr);
     m->n_pad = m->want == (DHT_WANT_4 | DHT_WANT_6) ? 128 : 0;
     if (op->task == DHT_TASK_ANNOUNCE || op->task == DHT_TASK_PEERS) {
         m->method = DHT_GET_PEERS;
@@ -161,10 +162,10 @@ void dht_task_question(const struct dht *dht, const struct dht_operation *op, co
         m->n_pad += op->task == DHT_TASK_GET ? PAD_ITEM : PAD_TOKEN;
         m->has_seq = op->task == DHT_TASK_PUT && op->item->is_mutable; /* who holds what we replace need not show it, */
         m->seq = m->has_seq ? op->item->seq : 0;                       /* and has room to tell the way */
-    } else if (dht_task_carries_entry(op->task) && !c->is_foreign) {
+    } else if (dht_task_carries_entry(op->task) && !is_foreign) {
         m->method = DHT_HANSE_GET;
         m->has_max = true; /* none: only the way and a token */
-    } else if (op->task == DHT_TASK_READ && !c->is_foreign) {
+    } else if (op->task == DHT_TASK_READ && !is_foreign) {
         m->method = DHT_HANSE_GET;
         m->is_digest = dht_routes_kept(&dht->routes, &op->lookup.target) != NULL;
         if (c->n_token > 0)

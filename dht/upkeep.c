@@ -80,6 +80,11 @@ void dht_join(struct dht *dht, uint64_t now_us, const struct addr *addr)
         u->wait_until_us = now_us + (dht->config.is_read_only ? DHT_READER_WAIT_US : DHT_JOIN_WAIT_US);
 }
 
+void dht_hint(struct dht *dht, uint64_t now_us, const struct addr *addr)
+{
+    ping(dht, now_us, addr, DHT_ROLE_JOIN);
+}
+
 /* An address that never answered is tried again even when others did: whoever joined us meanwhile may be as lost as we are,
  * and together we would stay an island.  One that did answer is asked again from time to time, should the swarm have split. */
 static void ping_joins(struct dht *dht, uint64_t now_us, bool is_all)
@@ -330,9 +335,13 @@ void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_tran
     uint64_t rtt_us = now_us - t->sent_us;
     dht->rtt_us = dht->rtt_us == 0 ? (uint32_t)rtt_us : (uint32_t)((dht->rtt_us * (uint64_t)7 + rtt_us) / 8);
     struct dht_join *join = find_join(dht, &t->addr);
-    /* Whoever was named to us is taken as it is: the first node of a swarm cannot know its address before others came. */
-    if (m->is_read_only || (!join && !dht_id_fits(&m->id, &t->addr)))
+    dht_foreign_note(&dht->foreign, &t->addr, m->is_ours);
+    if (m->is_read_only || (dht->config.is_closed && !m->is_ours) || dht_id_equal(&m->id, &half->table.own))
         return;
+    /* Whoever was named to us is taken as it is: the first node of a swarm cannot know its address before others came. */
+    if (!join && t->role != DHT_ROLE_JOIN && !dht_id_fits(&m->id, &t->addr))
+        return;
+    half->is_wanted = true;
     bool is_new = dht_table_answered(&half->table, &m->id, &t->addr, m->is_ours, (uint32_t)rtt_us, now_us);
     bool is_first = was_alone || (join && !join->has_answered);
     if (join)
