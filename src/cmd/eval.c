@@ -91,6 +91,7 @@ int cmd_eval(int argc, char **argv)
         SESSION_ROW_DIR(o),
         {"data", "FILE", OPTIONS_TEXT, &data_file, "the text: its last 10 % are predicted", 0, 0, true},
         SESSION_ROW_JOIN(o),
+        SESSION_ROW_MAINLINE(o),
         {"local", NULL, OPTIONS_FLAG, &is_local, "the experts are in DIR, too (after hanse train --local)", 0, 0, false},
         {"windows", "N", OPTIONS_U64, &n_max, "look at the first N windows only (default: all)", 1, UINT32_MAX, false},
         SESSION_ROW_DEVICE(o, "the CPU"),

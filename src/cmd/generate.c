@@ -111,6 +111,7 @@ int cmd_generate(int argc, char **argv)
          0, 0, false},
         {"seed", "N", OPTIONS_U64, &seed, "of the draws (default 1)", 0, UINT64_MAX, false},
         SESSION_ROW_JOIN(o),
+        SESSION_ROW_MAINLINE(o),
         {"local", NULL, OPTIONS_FLAG, &is_local, "the experts are in DIR, too (after hanse train --local)", 0, 0, false},
         SESSION_ROW_DEVICE(o, "the CPU"),
         SESSION_ROW_ISA(o),

@@ -11,7 +11,6 @@
 
 #define STATUS_LINE_US 10000000u
 #define LONELY_US 5000000u /* peers that were named should have answered by now */
-#define HEARD_MAX 64
 
 /* The host's machine with our eyes on what passes. */
 struct hosting {
@@ -20,20 +19,9 @@ struct hosting {
     struct io_machine inner;
     const char *experts;
     uint64_t start_us, lonely_us, line_us; /* IO_NEVER: no more */
-    struct addr heard[HEARD_MAX];          /* who has sent us a datagram */
-    size_t n_heard;
     bool is_ready;
     struct host_stats last; /* of the last line */
 };
-
-static void note_peer(struct hosting *hosting, const struct addr *from)
-{
-    for (size_t i = 0; i < hosting->n_heard; i++)
-        if (addr_equal(&hosting->heard[i], from))
-            return;
-    if (hosting->n_heard < HEARD_MAX)
-        hosting->heard[hosting->n_heard++] = *from;
-}
 
 static const char *own_name(const struct hosting *hosting, char out[9])
 {
@@ -53,8 +41,8 @@ static void print_ready(struct hosting *hosting, uint64_t now_us)
         printf(" (%s)", hosting->experts);
     if (hosting->session->compute->is_device)
         printf(" on cuda:%d (%s)", hosting->session->gpu.index, hosting->session->gpu.name);
-    if (hosting->n_heard)
-        printf(", joined %zu peer%s", hosting->n_heard, hosting->n_heard == 1 ? "" : "s");
+    if (stats.n_nodes > 0)
+        printf(", joined %zu peer%s", stats.n_nodes, stats.n_nodes == 1 ? "" : "s");
     else
         printf(", alone so far");
     printf(", %.1f s\n", (double)(now_us - hosting->start_us) / 1e6);
@@ -88,7 +76,7 @@ static void look_around(struct hosting *hosting, uint64_t now_us)
     }
     if (now_us >= hosting->lonely_us) {
         hosting->lonely_us = IO_NEVER;
-        if (hosting->n_heard == 0)
+        if (host_stats(hosting->host).n_nodes == 0)
             log_warn("none of the %zu addresses of --join answers; check address and port, and that a firewall lets UDP and TCP "
                      "through; trying on",
                      hosting->session->n_join);
@@ -107,8 +95,6 @@ static void hosting_event(void *self, uint64_t now_us, const struct io_event *ev
         hosting->lonely_us = hosting->session->is_explicit_join ? now_us + LONELY_US : IO_NEVER;
         hosting->line_us = isatty(STDOUT_FILENO) ? now_us + STATUS_LINE_US : IO_NEVER;
     }
-    if (event->kind == IO_DATAGRAM)
-        note_peer(hosting, &event->from);
     hosting->inner.event(hosting->inner.self, now_us, event);
     look_around(hosting, now_us);
 }
@@ -142,6 +128,7 @@ static int keep_experts(struct session *session, const char *experts, const stru
                                  .kernels = session->compute,
                                  .key = session->key,
                                  .listen = reached_at(session, announce),
+                                 .mainline = session_mainline(session),
                                  .experts = experts,
                                  .seed = session->seed,
                                  .works_max = session->n_workers,
@@ -181,6 +168,7 @@ int cmd_host(int argc, char **argv)
         {"announce", "ADDR:PORT", OPTIONS_ADDR, &announce,
          "where others reach this host when a router forwards a port to it (default: as others see it)", 0, 0, false},
         SESSION_ROW_JOIN(o),
+        SESSION_ROW_MAINLINE(o),
         {"experts", "LIST", OPTIONS_TEXT, &experts,
          "which experts to keep, such as L0.0-7,L1.3; 'auto' takes this host's share of what others lack (default: auto)", 0, 0,
          false},

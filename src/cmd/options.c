@@ -58,9 +58,10 @@ static void print_wrapped(FILE *out, const char *text, int column, int indent)
     fputc('\n', out);
 }
 
+/* An argument that begins with '[' may be left out, and says itself how it is joined. */
 static void print_option(FILE *out, const char *name, const char *argument, const char *help)
 {
-    int n = fprintf(out, "  --%s%s%s", name, argument ? " " : "", argument ? argument : "");
+    int n = fprintf(out, "  --%s%s%s", name, argument && *argument != '[' ? " " : "", argument ? argument : "");
     if (n >= HELP_COLUMN) {
         fputc('\n', out);
         n = 0;
@@ -178,6 +179,9 @@ static bool take(const struct options_row *row, const char *value)
     case OPTIONS_TEXT:
         *(const char **)row->out = value;
         return *value != 0;
+    case OPTIONS_MAYBE:
+        *(const char **)row->out = value ? value : "";
+        return true;
     case OPTIONS_TEXTS: {
         struct options_texts *texts = row->out;
         if (*value)
@@ -215,7 +219,9 @@ static void fill_getopt(const struct options_usage *usage, struct option *option
 {
     for (size_t i = 0; i < usage->n_rows; i++) {
         const struct options_row *row = &usage->row[i];
-        int has_argument = row->kind == OPTIONS_FLAG ? no_argument : required_argument;
+        int has_argument = row->kind == OPTIONS_FLAG    ? no_argument
+                           : row->kind == OPTIONS_MAYBE ? optional_argument
+                                                        : required_argument;
         option[i] = (struct option){row->name, has_argument, NULL, CODE_FIRST + (int)i};
     }
     option[usage->n_rows] = (struct option){"help", no_argument, NULL, CODE_HELP};

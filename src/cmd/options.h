@@ -32,6 +32,7 @@ struct options_texts {
 enum options_kind {
     OPTIONS_FLAG,     /* bool * */
     OPTIONS_TEXT,     /* const char **, argv's own text */
+    OPTIONS_MAYBE,    /* const char **: as TEXT after '=', "" without */
     OPTIONS_TEXTS,    /* struct options_texts * */
     OPTIONS_U64,      /* uint64_t *, in [min, max] */
     OPTIONS_DOUBLE,   /* double *, finite */

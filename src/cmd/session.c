@@ -35,6 +35,45 @@ static void choose_join(struct session *session, const struct options_addrs *joi
         session->join[session->n_join++] = (struct addr){.family = 4, .ip = {127, 0, 0, 1}, .port = (uint16_t)(SESSION_PORT + i)};
 }
 
+/* Those that clients have used for long, and that say how to find others. */
+static const char well_known[] = "router.bittorrent.com:6881,dht.transmissionbt.com:6881,dht.libtorrent.org:25401";
+
+static bool next_router(void *arg, uint64_t now_us, struct addr *out)
+{
+    return names_next(arg, now_us, out);
+}
+
+/* Addresses are taken as they are; names are looked up meanwhile. */
+static int choose_mainline(struct session *session, const char *list)
+{
+    char text[1024], *rest = text, *one;
+    const char *name[MEETING_ROUTERS_MAX];
+    size_t n = 0, n_names = 0;
+    if (!list)
+        return 0;
+    list = *list ? list : well_known;
+    if (strlen(list) >= sizeof text) {
+        log_error("--mainline: more than %zu characters", sizeof text - 1);
+        return HANSE_EINVAL;
+    }
+    session->has_mainline = true;
+    memcpy(text, list, strlen(list) + 1);
+    while ((one = strsep(&rest, ","))) {
+        if (n++ == MEETING_ROUTERS_MAX) {
+            log_error("--mainline: more than %d nodes", MEETING_ROUTERS_MAX);
+            return HANSE_EINVAL;
+        }
+        if (addr_parse(&session->mainline.addr[session->mainline.n], one) == 0)
+            session->mainline.n++;
+        else
+            name[n_names++] = one;
+    }
+    int err = n_names > 0 ? names_new(name, n_names, net_now_us(), &session->names) : 0;
+    session->mainline.next = session->names ? next_router : NULL;
+    session->mainline.arg = session->names;
+    return err;
+}
+
 static int open_directory(struct session *session, const char *dir, const struct session_wish *wish)
 {
     if (!dir)
@@ -90,6 +129,8 @@ int session_open(struct session *session, const struct session_options *options,
     memset(session, 0, sizeof *session);
     int err = options->run_file ? run_read(options->run_file, &session->run) : 0;
     if (!err)
+        err = choose_mainline(session, options->mainline);
+    if (!err)
         err = kernels_choose(is_said(options->isa) ? options->isa : NULL, &session->kernels);
     if (!err)
         err = choose_device(session, options, wish);
@@ -120,9 +161,15 @@ int session_open(struct session *session, const struct session_options *options,
 void session_close(struct session *session)
 {
     net_free(session->net);
+    names_free(session->names);
     cores_free(session->cores);
     key_free(session->key);
     files_close(&session->disk);
+}
+
+const struct meeting_routers *session_mainline(const struct session *session)
+{
+    return session->has_mainline ? &session->mainline : NULL;
 }
 
 struct client_config session_client(const struct session *session, bool is_local)
@@ -133,6 +180,7 @@ struct client_config session_client(const struct session *session, bool is_local
                                    .team = net_team(session->net),
                                    .key = session->key,
                                    .n_join = session->n_join,
+                                   .mainline = session_mainline(session),
                                    .is_explicit_join = session->is_explicit_join,
                                    .is_local = is_local,
                                    .seed = session->seed};

@@ -9,6 +9,7 @@
 #include "kernels/device.h"
 #include "model/run.h"
 #include "net/cores.h"
+#include "net/names.h"
 #include "net/net.h"
 #include "node/client.h"
 
@@ -21,8 +22,9 @@ struct session_options {
     const char *device; /* NULL: as the wish says */
     const char *dir;    /* NULL: a command that keeps nothing */
     struct options_addrs join;
-    uint64_t n_workers; /* 0: one a core that we may use */
-    bool pins_workers;  /* each to a core of its own */
+    const char *mainline; /* where a Mainline network is entered, "" for the well-known routers; NULL: not at all */
+    uint64_t n_workers;   /* 0: one a core that we may use */
+    bool pins_workers;    /* each to a core of its own */
 };
 
 /* Rows for a command's option table, all about a struct session_options o. */
@@ -38,6 +40,14 @@ struct session_options {
     {                                                                                                                            \
         "join", "ADDR:PORT", OPTIONS_ADDRS, &(o).join,                                                                           \
             "a peer to meet others through; may be repeated (default: ports 4100 to 4131 of this machine)", 0, 0, false          \
+    }
+#define SESSION_ROW_MAINLINE(o)                                                                                                  \
+    {                                                                                                                            \
+        "mainline", "[=HOST:PORT,...]", OPTIONS_MAYBE, &(o).mainline,                                                            \
+            "meet the peers of this run through the public BitTorrent DHT, entered at these nodes (default: not; without "       \
+            "nodes: "                                                                                                            \
+            "at its well-known ones)",                                                                                           \
+            0, 0, false                                                                                                          \
     }
 #define SESSION_ROW_ISA(o)                                                                                                       \
     {                                                                                                                            \
@@ -84,6 +94,9 @@ struct session {
     struct addr join[OPTIONS_LIST_MAX];
     size_t n_join;
     bool is_explicit_join;
+    struct meeting_routers mainline;
+    struct names *names; /* of the routers that were given by name */
+    bool has_mainline;
     unsigned n_workers;
     uint64_t seed; /* from the system, for protocol decisions */
 };
@@ -94,6 +107,9 @@ struct session_options session_options_default(void);
 /** Opens all that is wished; every error is logged.  session_close() also takes one that failed half way. */
 HANSE_MUST_USE int session_open(struct session *session, const struct session_options *options, const struct session_wish *wish);
 void session_close(struct session *session);
+
+/** Where to meet others in public, or NULL; points into the session. */
+const struct meeting_routers *session_mainline(const struct session *session);
 
 /** How a client of experts is to be set up; points into the session. */
 struct client_config session_client(const struct session *session, bool is_local);

@@ -11,10 +11,11 @@
 #include "dht/probe.h"
 #include "router/message.h"
 
-#define NOBODY_US 5000000u /* nobody answered: give up */
-#define SETTLE_US 300000u  /* after the first answer, for others to be found */
-#define AGAIN_US 500000u   /* between rounds while something is missing */
-#define PING_US 1000000u   /* for hosts to show how far away they are */
+#define NOBODY_US 5000000u      /* nobody answered: give up */
+#define NOBODY_MET_US 20000000u /* the same, where others are met in public first */
+#define SETTLE_US 300000u       /* after the first answer, for others to be found */
+#define AGAIN_US 500000u        /* between rounds while something is missing */
+#define PING_US 1000000u        /* for hosts to show how far away they are */
 #define ROUNDS_MAX 3
 #define HOSTS_MAX 4096
 #define RUNS_MAX 64
@@ -44,6 +45,7 @@ struct status {
     const struct run *run;
     const struct io *io;
     struct dht *dht;
+    struct meeting *meeting; /* NULL: none */
     uint64_t start_us, next_us;
     unsigned n_rounds;
     size_t n_reads, n_asked; /* under way; most nodes that answered one */
@@ -197,7 +199,7 @@ static void step(struct status *status, uint64_t now_us)
         finish(status, now_us, 0);
         return;
     }
-    bool is_late = now_us >= status->start_us + NOBODY_US;
+    bool is_late = now_us >= status->start_us + (status->meeting ? NOBODY_MET_US : NOBODY_US);
     if (status->n_asked == 0 && is_late) {
         finish(status, now_us, HANSE_EUNREACHABLE);
         return;
@@ -220,7 +222,9 @@ static void status_event(void *self, uint64_t now_us, const struct io_event *eve
         return;
     }
     (void)dht_link_event(status->dht, now_us, event); /* there are no others */
-    if (event->kind == IO_DATAGRAM)
+    if (meeting_deadline(status->meeting) <= now_us)
+        meeting_tick(status->meeting, now_us);
+    if (event->kind == IO_DATAGRAM && !meeting_datagram(status->meeting, now_us, &event->from, event->bytes, event->n_bytes))
         dht_datagram(status->dht, now_us, &event->from, event->bytes, event->n_bytes);
     dht_tick(status->dht, now_us);
     step(status, now_us);
@@ -229,7 +233,8 @@ static void status_event(void *self, uint64_t now_us, const struct io_event *eve
 static uint64_t status_deadline(const void *self)
 {
     const struct status *status = self;
-    uint64_t deadline_us = dht_deadline(status->dht);
+    uint64_t deadline_us = dht_deadline(status->dht), meeting_us = meeting_deadline(status->meeting);
+    deadline_us = meeting_us < deadline_us ? meeting_us : deadline_us;
     uint64_t own_us = status->n_reads > 0 || status->n_pings > 0 ? IO_NEVER : status->next_us;
     return own_us < deadline_us ? own_us : deadline_us;
 }
@@ -461,9 +466,13 @@ static uint64_t discovery_deadline(const void *self)
 
 /* -- The command ------------------------------------------------------------------------------------ */
 
-static void explain_nobody(const struct session *session)
+static void explain_nobody(const struct session *session, const struct meeting *meeting)
 {
-    if (session->is_explicit_join)
+    if (meeting)
+        log_error(meeting_stats(meeting).was_entered
+                      ? "no host of this run is announced in Mainline, or none that answers"
+                      : "no Mainline node answers: check that a firewall lets UDP out, or name one with --mainline=ADDR:PORT");
+    else if (session->is_explicit_join)
         log_error(
             "none of the %zu addresses of --join answered within %u s; check address and port, and that a firewall lets UDP "
             "through",
@@ -477,10 +486,20 @@ static void explain_nobody(const struct session *session)
 static int start_dht(struct session *session, uint64_t now_us, struct dht **out)
 {
     struct dht_config config = {.key = session->key, .is_read_only = true, .seed = session->seed, .has_links = true};
+    config.is_closed = session_mainline(session) != NULL;
     int err = dht_new(&config, net_io(session->net), now_us, out);
     for (size_t i = 0; !err && i < session->n_join; i++)
         dht_join(*out, now_us, &session->join[i]);
     return err;
+}
+
+static int start_meeting(struct session *session, const struct run *run, struct status *status)
+{
+    struct meeting_config config = {
+        .key = session->key, .routers = session_mainline(session), .run = run->id, .seed = session->seed};
+    if (!config.routers)
+        return 0;
+    return meeting_new(&config, net_io(session->net), status->dht, status->start_us, &status->meeting);
 }
 
 static int ask(struct session *session, const struct run *run, bool is_json)
@@ -494,14 +513,17 @@ static int ask(struct session *session, const struct run *run, bool is_json)
     status.read = calloc((size_t)run->n_moe * status.n_rows + 1, sizeof *status.read);
     if (status.host && status.expert && status.read)
         err = start_dht(session, status.start_us, &status.dht);
+    if (!err)
+        err = start_meeting(session, run, &status);
     if (err)
         goto done;
     err = net_run(session->net, &machine);
     if (err == HANSE_EUNREACHABLE)
-        explain_nobody(session);
+        explain_nobody(session, status.meeting);
     if (!err)
         err = report(&status, is_json);
 done:
+    meeting_free(status.meeting);
     dht_free(status.dht);
     free(status.host);
     free(status.expert);
@@ -522,7 +544,7 @@ static int ask_for_all(struct session *session, bool is_json)
     if (!err)
         err = net_run(session->net, &machine);
     if (err == HANSE_EUNREACHABLE)
-        explain_nobody(session);
+        explain_nobody(session, NULL);
     if (!err && x->n_runs == 0 && !is_json)
         printf("%zu DHT nodes answer, and no host says what run it serves\n", x->n_asked);
     for (size_t i = 0; !err && i < x->n_runs; i++)
@@ -539,6 +561,7 @@ int cmd_status(int argc, char **argv)
     const struct options_row row[] = {
         {"run", "FILE", OPTIONS_TEXT, &o.run_file, "show this run alone (default: every run that hosts speak of)", 0, 0, false},
         SESSION_ROW_JOIN(o),
+        SESSION_ROW_MAINLINE(o),
         {"json", NULL, OPTIONS_FLAG, &is_json, "print JSON, for programs", 0, 0, false},
     };
     const struct options_usage usage = {
@@ -553,6 +576,8 @@ int cmd_status(int argc, char **argv)
     int status;
     if (!options_read(&usage, argc, argv, NULL, NULL, &status))
         return status;
+    if (o.mainline && !o.run_file)
+        return options_refuse(&usage, "--mainline needs --run FILE: each run has a meeting place of its own there");
     struct session session;
     struct session_wish wish = {0};
     int err = session_open(&session, &o, &wish);

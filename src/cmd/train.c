@@ -197,6 +197,7 @@ int cmd_train(int argc, char **argv)
         SESSION_ROW_DIR(o),
         {"data", "FILE", OPTIONS_TEXT, &data_file, "the text: its first 90 % are trained on", 0, 0, true},
         SESSION_ROW_JOIN(o),
+        SESSION_ROW_MAINLINE(o),
         {"local", NULL, OPTIONS_FLAG, &is_local, "keep all experts in this process; no hosts, no network", 0, 0, false},
         {"sync", NULL, OPTIONS_FLAG, &is_sync,
          "one microbatch at a time and no expert ever left out: the same losses, to the last digit, however experts are spread",

@@ -12,6 +12,7 @@
 #define PATIENCE_US 8000000u /* for experts without a host, when others are there */
 #define NOBODY_US 10000000u  /* for the first answer of anybody */
 #define NOBODY_EXPLICIT_US 5000000u
+#define NOBODY_MET_US 30000000u /* where others are met in public: hosts that begin now may take so long to be found */
 #define NO_EXPERTS_US 15000000u /* for a first expert, when the DHT answers */
 #define TRIES_MAX 200           /* of a request for which a device has no memory: others may need it for a moment */
 #define REFUSED_US 5000000u     /* for a host that does not refuse us, once one did */
@@ -26,6 +27,7 @@ struct client {
     struct client_config config;
     const struct io *io;
     struct dht *dht;
+    struct meeting *meeting; /* NULL: none */
     struct router *router;
     struct host *host;
     struct peer_id self;
@@ -184,9 +186,14 @@ static int start_dht(struct client *client, uint64_t now_us)
 {
     const struct client_config *config = &client->config;
     struct dht_config dht_config = {.key = config->key, .is_read_only = true, .seed = config->seed, .has_links = true};
+    dht_config.is_closed = config->mainline != NULL;
     int err = dht_new(&dht_config, client->io, now_us, &client->dht);
     for (size_t i = 0; !err && i < config->n_join; i++)
         dht_join(client->dht, now_us, &config->join[i]);
+    struct meeting_config meeting = {
+        .key = config->key, .routers = config->mainline, .run = config->run->id, .seed = config->seed};
+    if (!err && config->mainline)
+        err = meeting_new(&meeting, client->io, client->dht, now_us, &client->meeting);
     return err;
 }
 
@@ -239,6 +246,7 @@ void client_free(struct client *client)
         client->first = next;
     }
     router_free(client->router);
+    meeting_free(client->meeting);
     dht_free(client->dht);
     host_free(client->host);
     buf_fini(&client->reply);
@@ -255,6 +263,10 @@ bool client_event(struct client *client, uint64_t now_us, const struct io_event 
         return true;
     }
     if (client->dht && dht_link_event(client->dht, now_us, event))
+        return false;
+    if (meeting_deadline(client->meeting) <= now_us)
+        meeting_tick(client->meeting, now_us);
+    if (event->kind == IO_DATAGRAM && meeting_datagram(client->meeting, now_us, &event->from, event->bytes, event->n_bytes))
         return false;
     if (client->dht && event->kind == IO_DATAGRAM)
         dht_datagram(client->dht, now_us, &event->from, event->bytes, event->n_bytes);
@@ -274,6 +286,8 @@ uint64_t client_deadline(const struct client *client)
     uint64_t next = router_deadline(client->router);
     if (client->dht && dht_deadline(client->dht) < next)
         next = dht_deadline(client->dht);
+    if (meeting_deadline(client->meeting) < next)
+        next = meeting_deadline(client->meeting);
     return next;
 }
 
@@ -337,6 +351,15 @@ static bool every_layer_has_one(const struct client *client)
 static enum client_state fail_nobody(struct client *client, int *err)
 {
     char text[ADDR_TEXT_BYTES] = "the default ports of this machine";
+    if (client->meeting) {
+        log_error(
+            meeting_stats(client->meeting).was_entered
+                ? "no host of this run is announced in Mainline, or none that answers: start one (hanse host --mainline ...) "
+                  "with a port that others can reach"
+                : "no Mainline node answers: check that a firewall lets UDP out, or name one with --mainline=ADDR:PORT");
+        *err = HANSE_EUNREACHABLE;
+        return CLIENT_FAILED;
+    }
     if (client->config.is_explicit_join && client->config.n_join > 0)
         addr_text(&client->config.join[0], text);
     log_error("nobody answers at %s%s: start a host there (hanse host --run FILE --dir DIR), or name one with --join ADDR:PORT",
@@ -354,9 +377,11 @@ static enum client_state judge(struct client *client, uint64_t waited_us, int *e
         return CLIENT_FAILED;
     }
     uint64_t nobody_us = client->config.is_explicit_join ? NOBODY_EXPLICIT_US : NOBODY_US;
+    if (client->config.mainline)
+        nobody_us = NOBODY_MET_US;
     if (stats.n_dht_nodes == 0 && stats.n_live == 0 && waited_us > nobody_us)
         return fail_nobody(client, err);
-    if (stats.n_live == 0 && waited_us > NO_EXPERTS_US) {
+    if (stats.n_live == 0 && waited_us > (client->config.mainline ? NOBODY_MET_US : NO_EXPERTS_US)) {
         char id[17];
         run_short_id(client->config.run, id);
         log_error("%zu peers answer but none hosts an expert of run %s: start hosts with the same run.yaml", stats.n_dht_nodes,

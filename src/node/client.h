@@ -14,6 +14,7 @@
 #include "dht/dht.h"
 #include "kernels/kernels.h"
 #include "model/run.h"
+#include "node/meeting.h"
 #include "router/router.h"
 
 #define CLIENT_JOIN_MAX 64
@@ -29,9 +30,10 @@ struct client_config {
     uint8_t role;                  /* enum message_role */
     struct addr join[CLIENT_JOIN_MAX];
     size_t n_join;
-    bool is_explicit_join; /* the user named the addresses: nobody there is an error sooner */
-    bool is_local;         /* all experts in this process */
-    bool is_sync;          /* wait for every expert */
+    const struct meeting_routers *mainline; /* where to meet others in public; kept; NULL: nowhere */
+    bool is_explicit_join;                  /* the user named the addresses: nobody there is an error sooner */
+    bool is_local;                          /* all experts in this process */
+    bool is_sync;                           /* wait for every expert */
     uint64_t seed;
 };
 

@@ -19,6 +19,7 @@
 #define JOIN_US 400000u
 #define READ_FIRST_US 700000u
 #define READY_US 900000u
+#define MEETING_US 8000000u /* but where others are met in public first, it waits for them so long */
 
 #define STATUS_US 60000000u
 #define STOP_LINGER_US 300000u /* for the withdrawals to arrive */
@@ -180,6 +181,7 @@ void host_free(struct host *host)
     host_slots_free(host);
     expert_free(host->save.copy);
     kept_fini(&host->kept);
+    meeting_free(host->meeting);
     dht_free(host->dht);
     host_rows_free(host);
     free(host);
@@ -187,18 +189,33 @@ void host_free(struct host *host)
 
 struct host_stats host_stats(const struct host *host)
 {
-    return host->stats;
+    struct host_stats stats = host->stats;
+    stats.n_nodes = host->dht ? dht_n_good(host->dht) : 0;
+    return stats;
 }
 
 /* -- Start ----------------------------------------------------------------------------------------- */
+
+static int start_meeting(struct host *host)
+{
+    struct meeting_config config = {.key = host->config.key,
+                                    .routers = host->config.mainline,
+                                    .run = host->config.run->id,
+                                    .port = host->config.listen.port,
+                                    .seed = rng_u64(&host->rng)};
+    return host->config.mainline ? meeting_new(&config, host->io, host->dht, host->now_us, &host->meeting) : 0;
+}
 
 static void start(struct host *host)
 {
     const struct host_config *config = &host->config;
     struct dht_config dht_config = {
         .key = config->key, .port = config->listen.port, .seed = config->seed, .addr = config->listen, .has_links = true};
-    host->start_us = host->now_us;
+    dht_config.is_closed = config->mainline != NULL;
+    host->start_us = host->began_us = host->now_us;
     int err = dht_new(&dht_config, host->io, host->now_us, &host->dht);
+    if (!err)
+        err = start_meeting(host);
     if (err) {
         host->phase = HOST_STOPPED;
         host->io->ops->stopped(host->io->ctx, err);
@@ -344,10 +361,19 @@ static void look_for_nodes(struct host *host)
     host->has_nodes = has_nodes;
 }
 
+/* Who is met in public may be a moment away; a host that believed itself alone would take every expert. */
+static bool may_still_meet(const struct host *host)
+{
+    return meeting_is_first(host->meeting) && host->now_us < host->began_us + MEETING_US;
+}
+
 static void step_start(struct host *host)
 {
+    if (host->phase == HOST_JOINING && may_still_meet(host))
+        host->start_us = host->now_us;
     uint64_t waited_us = host->now_us - host->start_us;
-    if (host->phase == HOST_JOINING && (host->has_nodes || host->config.n_join == 0 || waited_us >= JOIN_US)) {
+    bool is_told_of_nobody = host->config.n_join == 0 && !host->config.mainline;
+    if (host->phase == HOST_JOINING && (host->has_nodes || is_told_of_nobody || waited_us >= JOIN_US)) {
         host->phase = HOST_READING;
         host_claims_read(host);
     }
@@ -363,6 +389,8 @@ static void step(struct host *host)
         return;
     if (dht_deadline(host->dht) <= host->now_us)
         dht_tick(host->dht, host->now_us);
+    if (meeting_deadline(host->meeting) <= host->now_us)
+        meeting_tick(host->meeting, host->now_us);
     look_for_nodes(host);
     host_links_tick(host);
     step_start(host);
@@ -387,7 +415,9 @@ static uint64_t host_deadline(const void *self)
     const struct host *host = self;
     if (!host->dht || host->phase == HOST_STOPPED)
         return IO_NEVER;
-    uint64_t next = earlier(earlier(dht_deadline(host->dht), host_links_deadline(host)), host->status_us);
+    uint64_t next = meeting_deadline(host->meeting);
+    next = earlier(next, earlier(dht_deadline(host->dht), host_links_deadline(host)));
+    next = earlier(next, host->status_us);
     switch (host->phase) {
     case HOST_JOINING:
         return earlier(next, host->start_us + JOIN_US);
@@ -425,7 +455,7 @@ static void host_event(void *self, uint64_t now_us, const struct io_event *event
         start(host);
         break;
     case IO_DATAGRAM:
-        if (host->dht)
+        if (host->dht && !meeting_datagram(host->meeting, host->now_us, &event->from, event->bytes, event->n_bytes))
             dht_datagram(host->dht, host->now_us, &event->from, event->bytes, event->n_bytes);
         break;
     case IO_LINK_UP:

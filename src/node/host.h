@@ -21,6 +21,7 @@
 #include "experts/expert.h"
 #include "kernels/kernels.h"
 #include "model/run.h"
+#include "node/meeting.h"
 
 struct host;
 
@@ -38,7 +39,8 @@ struct host_config {
     struct addr listen;            /* where we are reached, port included; ip unspecified: as others see us */
     struct addr join[HOST_JOIN_MAX];
     size_t n_join;
-    const char *experts; /* "auto", or "L0.0-7,L1.3"; borrowed by host_new() */
+    const struct meeting_routers *mainline; /* where to meet others in public; kept; NULL: nowhere */
+    const char *experts;                    /* "auto", or "L0.0-7,L1.3"; borrowed by host_new() */
     uint64_t seed;
     size_t works_max;         /* pieces of work handed out at once; best as many as workers, since what waits can still join a
                                  batch; 0: the default */
@@ -65,6 +67,7 @@ struct io_machine host_machine(struct host *host);
 struct host_stats {
     uint64_t n_forward_slots, n_backward_slots, n_updates, n_busy, n_late, n_reject, n_gone, n_stale, n_checkpoints;
     size_t n_experts, n_links, kept_bytes, device_bytes; /* device: of rows */
+    size_t n_nodes;                                      /* of the DHT that answered lately */
     bool is_ready;
 };
 struct host_stats host_stats(const struct host *host);

@@ -143,9 +143,11 @@ struct host {
     const struct io *io;
     const struct disk *disk;
     struct dht *dht;
+    struct meeting *meeting; /* NULL: none */
     struct peer_id self;
     struct rng rng;
-    uint64_t now_us, start_us;
+    uint64_t now_us, start_us,
+        began_us; /* start: of the wait for others, which begins after the first visit to a meeting place */
     enum host_phase phase;
     bool is_auto;
 
