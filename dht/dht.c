@@ -162,7 +162,7 @@ static void take_overdue(struct dht *dht, uint64_t now_us)
             continue;
         }
         if (!lost.is_repeated)
-            dht_table_failed(&dht_half_of(dht, &lost.addr)->table, &lost.addr);
+            dht_upkeep_failed(dht, now_us, &lost.addr);
         dht_operation_lost(dht, &lost);
     }
 }

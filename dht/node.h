@@ -79,6 +79,8 @@ struct dht_upkeep {
     struct addr hint;   /* who answered a join last, and */
     struct dht_id hint_id;
     uint64_t expire_us;
+    uint64_t lost_us; /* since when n_lost counts */
+    size_t n_lost;    /* nodes of our table that turned bad */
     uint64_t ping_us; /* newcomers are pinged when this is not ahead of the burst */
 };
 
@@ -190,6 +192,8 @@ void dht_handover_done(struct dht *dht, uint64_t now_us, const struct dht_operat
 void dht_upkeep_run(struct dht *dht, uint64_t now_us);
 uint64_t dht_upkeep_deadline(const struct dht *dht);
 void dht_upkeep_found(struct dht *dht, uint64_t now_us, bool is_self);
+/** A question to this address went unanswered for good. */
+void dht_upkeep_failed(struct dht *dht, uint64_t now_us, const struct addr *addr);
 /** A node asked us something: perhaps it belongs into the table. */
 void dht_upkeep_asked(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m);
 /** Who answered said how it sees us; who refused an id that does not fit our address does, too. */

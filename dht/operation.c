@@ -190,7 +190,7 @@ static bool found_nothing(const struct dht_operation *op)
 }
 
 /* Who comes back from a first walk with empty hands may have met liars on every path.  Once more, then, from those of our table
- * that come next; what little chance liars have is squared.  False when there is nobody left to begin with. */
+ * that come next, and farther: what little chance liars have is squared.  False when there is nobody left to begin with. */
 static bool start_elsewhere(struct dht *dht, struct dht_operation *op)
 {
     if (op->is_second || op->is_warm || op->lookup.n_paths == 1 || !found_nothing(op) || dht_n_nodes(dht) <= COLD_STARTS)

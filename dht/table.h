@@ -15,7 +15,7 @@
 #define DHT_BUCKETS 32 /* the last one holds all that share 31 bits or more */
 #define DHT_RESIDENTS (64 + 32 + 16 + (DHT_BUCKETS - 3) * DHT_K)
 #define DHT_GOOD_US ((uint64_t)4 * 60 * 1000000) /* an answer makes a node good for this long */
-#define DHT_SILENT_US ((uint64_t)60 * 1000000)   /* who was not heard of for so long is asked for a sign of life */
+#define DHT_SILENT_US ((uint64_t)120 * 1000000)  /* who was not heard of for so long is asked for a sign of life */
 #define DHT_FAILURES_MAX 2                       /* queries in a row without an answer that make it bad */
 
 struct dht_node {

@@ -13,6 +13,9 @@
 #define EXPIRE_US (5 * SECOND_US)    /* how often stores are cleared of what is over */
 #define PING_EVERY_US 20000          /* newcomers are pinged at this rate, */
 #define PING_BURST 32                /* and so many at once */
+#define LOST_US (60 * SECOND_US)     /* when within this time */
+#define LOST_MIN 8                   /* so many nodes of our table, */
+#define LOST_SHARE 16                /* and one of so many, turn bad, then what we published has lost holders, too */
 #define MOVE_VOTES 3                 /* that say our id does not fit our address, before we take another */
 
 /* Pauses between attempts to reach those we were told to join.  While nobody is known they stay short: a host that was started
@@ -280,6 +283,32 @@ void dht_upkeep_asked(struct dht *dht, uint64_t now_us, const struct addr *from,
     u->ping_us = (u->ping_us > now_us ? u->ping_us : now_us) + PING_EVERY_US;
     half->is_wanted = true;
     ping(dht, now_us, from, DHT_ROLE_UPKEEP);
+}
+
+static bool is_known_good(const struct dht_table *table, const struct addr *addr)
+{
+    const struct dht_node *node = dht_table_find(table, addr);
+    return node && !dht_table_is_bad(node);
+}
+
+/* Holders of what we published are no neighbours of ours, so we do not see them go.  But when many go at once they are among
+ * them, and some of our entries may have no holder left: they are stored anew, long before it is their time. */
+void dht_upkeep_failed(struct dht *dht, uint64_t now_us, const struct addr *addr)
+{
+    struct dht_upkeep *u = &dht->upkeep;
+    struct dht_table *table = &dht_half_of(dht, addr)->table;
+    bool was_good = is_known_good(table, addr);
+    dht_table_failed(table, addr);
+    if (!was_good || is_known_good(table, addr))
+        return;
+    if (now_us - u->lost_us > LOST_US) {
+        u->lost_us = now_us;
+        u->n_lost = 0;
+    }
+    if (++u->n_lost < LOST_MIN || u->n_lost < dht_n_nodes(dht) / LOST_SHARE)
+        return;
+    u->n_lost = 0;
+    dht_publications_joined(dht, now_us);
 }
 
 /* Takes the address that most name; an id that it does not allow gives way once enough agree. */

@@ -82,7 +82,7 @@ struct sim_dht_chase {
 struct sim_dht_figures {
     struct sim_dht_reads fresh, stale;
     struct sim_dht_chase leave, parted, heal; /* parted: what is found in a partition's last seconds */
-    size_t heap_bytes; /* a node, of this machine's heap */
+    size_t heap_bytes;                        /* a node, of this machine's heap */
 };
 
 /** Plays it and fills in the figures; what sim_play_dht() does with its options. */
