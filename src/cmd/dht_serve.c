@@ -8,6 +8,69 @@
 #include "cmd/dht_tools.h"
 
 #define LINE_US 10000000u /* on a terminal: how often it says how it fares */
+#define IDLE_US 30000000u /* a link on which nobody read for so long is closed */
+#define LINKS_MAX 256
+
+/* A link that somebody opened to read from us. */
+struct served {
+    io_link link; /* 0: none */
+    uint64_t last_us;
+};
+
+struct serve {
+    struct dht_tool tool;
+    struct served served[LINKS_MAX];
+    uint64_t line_us;
+};
+
+/* -- Links ---------------------------------------------------------------------------------------------- */
+
+static struct served *find(struct serve *serve, io_link link)
+{
+    for (size_t i = 0; i < LINKS_MAX; i++)
+        if (serve->served[i].link == link)
+            return &serve->served[i];
+    return NULL;
+}
+
+/* Links are for reading large rows; who says anything else, or nothing, is in the wrong place. */
+static void on_link(struct dht_tool *tool, uint64_t now_us, const struct io_event *event, bool is_own)
+{
+    struct serve *serve = tool->arg;
+    struct served *served = event->link ? find(serve, event->link) : NULL;
+    if (event->kind == IO_LINK_DOWN && served)
+        served->link = 0;
+    if (event->kind == IO_LINK_UP && event->is_incoming && !is_own) {
+        served = find(serve, 0);
+        if (served)
+            *served = (struct served){event->link, now_us};
+        else
+            tool->io->ops->link_close(tool->io->ctx, event->link);
+    }
+    if (event->kind != IO_MESSAGE)
+        return;
+    if (!is_own)
+        tool->io->ops->link_close(tool->io->ctx, event->link);
+    else if (served)
+        served->last_us = now_us;
+}
+
+static uint64_t close_idle(struct serve *serve, uint64_t now_us)
+{
+    uint64_t next_us = IO_NEVER;
+    for (size_t i = 0; i < LINKS_MAX; i++) {
+        struct served *served = &serve->served[i];
+        if (served->link && served->last_us + IDLE_US <= now_us) {
+            serve->tool.io->ops->link_close(serve->tool.io->ctx, served->link);
+            served->link = 0;
+        } else if (served->link && served->last_us + IDLE_US < next_us) {
+            next_us = served->last_us + IDLE_US;
+        }
+    }
+    return next_us;
+}
+
+/* -- The command ---------------------------------------------------------------------------------------- */
 
 static void print_line(struct dht_tool *tool)
 {
@@ -25,11 +88,16 @@ static void print_line(struct dht_tool *tool)
 
 static void step(struct dht_tool *tool, uint64_t now_us)
 {
-    if (now_us < tool->wake_us)
+    struct serve *serve = tool->arg;
+    tool->wake_us = close_idle(serve, now_us);
+    if (!isatty(STDOUT_FILENO))
         return;
-    if (now_us > tool->start_us + LINE_US / 2)
-        print_line(tool);
-    tool->wake_us = isatty(STDOUT_FILENO) ? now_us + LINE_US : IO_NEVER;
+    if (now_us >= serve->line_us) {
+        if (serve->line_us != 0)
+            print_line(tool);
+        serve->line_us = now_us + LINE_US;
+    }
+    tool->wake_us = serve->line_us < tool->wake_us ? serve->line_us : tool->wake_us;
 }
 
 static void join_all(struct dht_tool *tool)
@@ -38,30 +106,33 @@ static void join_all(struct dht_tool *tool)
         dht_join(tool->dht, net_now_us(), &tool->join[i]);
 }
 
-static int run(const struct dht_tool_options *o, const struct addr *listen)
+static int run(struct serve *serve, const struct dht_tool_options *o, const struct addr *listen)
 {
     char at[ADDR_TEXT_BYTES], id[DHT_TEXT_HEX_BYTES];
-    struct dht_tool tool;
+    struct dht_tool *tool = &serve->tool;
     struct dht_tool_wish wish = {.listen = *listen, .serves = true, .needs_join = o->join.n > 0};
-    int err = dht_tool_open(&tool, o, &wish);
+    int err = dht_tool_open(tool, o, &wish);
     if (!err) {
-        struct addr address = net_address(tool.net);
-        struct dht_id own = dht_own_id(tool.dht);
+        struct addr address = net_address(tool->net);
+        struct dht_id own = dht_own_id(tool->dht);
         printf("node %s ready on %s\n", dht_text_id(id, &own), addr_text(&address, at));
         fflush(stdout);
-        tool.step = step;
-        join_all(&tool);
-        err = dht_tool_run(&tool);
+        tool->step = step;
+        tool->link = on_link;
+        tool->arg = serve;
+        join_all(tool);
+        err = dht_tool_run(tool);
     }
     if (!err)
-        print_line(&tool);
-    dht_tool_close(&tool);
+        print_line(tool);
+    dht_tool_close(tool);
     return dht_tool_status(err, true);
 }
 
 int dht_tool_serve(int argc, char **argv)
 {
     struct dht_tool_options o = dht_tool_defaults(2);
+    struct serve serve = {.line_us = 0};
     struct addr listen = {.family = 4, .ip = {127, 0, 0, 1}, .port = 4100};
     const struct options_row row[] = {
         {"listen", "ADDR:PORT", OPTIONS_ADDR, &listen,
@@ -82,5 +153,5 @@ int dht_tool_serve(int argc, char **argv)
     int status;
     if (!options_read(&usage, argc, argv, NULL, NULL, &status))
         return status;
-    return dht_tool_check(&usage, &o) ? run(&o, &listen) : OPTIONS_STATUS_USAGE;
+    return dht_tool_check(&usage, &o) ? run(&serve, &o, &listen) : OPTIONS_STATUS_USAGE;
 }

@@ -156,7 +156,7 @@ int dht_tool_open(struct dht_tool *tool, const struct dht_tool_options *options,
     if (err)
         return err;
     tool->io = net_io(tool->net);
-    struct dht_config config = {.key = tool->key, .is_read_only = !wish->serves, .seed = rng_u64(&tool->rng)};
+    struct dht_config config = {.key = tool->key, .is_read_only = !wish->serves, .has_links = true, .seed = rng_u64(&tool->rng)};
     config.port = net_address(tool->net).port;
     return dht_new(&config, tool->io, net_now_us(), &tool->dht);
 }
@@ -185,6 +185,9 @@ static void tool_event(void *self, uint64_t now_us, const struct io_event *event
         dht_tool_end(tool, 0);
         return;
     }
+    bool is_own = dht_link_event(tool->dht, now_us, event);
+    if (tool->link)
+        tool->link(tool, now_us, event, is_own);
     if (event->kind == IO_DATAGRAM)
         dht_datagram(tool->dht, now_us, &event->from, event->bytes, event->n_bytes);
     dht_tick(tool->dht, now_us);

@@ -56,6 +56,8 @@ struct dht_tool {
     struct addr join[DHT_TOOL_JOIN_MAX];
     size_t n_join;
     void (*step)(struct dht_tool *tool, uint64_t now_us);
+    /* What happens to links, and whether it was the DHT's own affair; or NULL. */
+    void (*link)(struct dht_tool *tool, uint64_t now_us, const struct io_event *event, bool is_own);
     void *arg;
     uint64_t wake_us; /* when step() wants to run though nothing happened; IO_NEVER */
     uint64_t start_us, timeout_us;

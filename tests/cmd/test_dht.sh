@@ -6,6 +6,7 @@
 start_node() {
     log=$1
     shift
+    : >"$log"
     "$hanse" dht serve "$@" >"$log" 2>&1 </dev/null &
     pid=$!
     hosts="$hosts $pid"
@@ -206,7 +207,14 @@ run=$(sed -n 's/.*run tiny //p' "$out")
 expect 0 '"expert": "L0.0"' dht get --directory "$run" 0 0 --join "$first" --json
 check is_json 'len(x["entries"]) == 1 and x["entries"][0]["left_s"] > 100 and len(x["entries"][0]["claims"]) == 2'
 
-# -- Ctrl-C ends a node with what it saw, and leaves no crawl without its report
+# -- Ctrl-C ends a node with what it saw, and a crawl with what it knows so far
+"$hanse" dht crawl --join "$first" --rate 1 --json >"$tmp/crawl" 2>&1 </dev/null &
+pid=$!
+hosts="$hosts $pid"
+sleep 2.2
+check stop_host "$pid"
+cp "$tmp/crawl" "$out"
+check is_json 'not x["complete"] and 1 <= x["networks"][0]["answered"] <= 4 and x["networks"][0]["searched_share"] < 1'
 check stop_host "$first_pid"
 check grep -q ' nodes known' "$tmp/n0"
 
