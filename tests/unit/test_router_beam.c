@@ -197,6 +197,29 @@ START_TEST(searches_share_reads)
 }
 END_TEST
 
+/* What one still reads leaves no room for another, who waits for it. */
+START_TEST(searches_wait_for_each_other)
+{
+    struct rng rng;
+    rng_init(&rng, (uint64_t)_i, "wait");
+    set_up_sparse(4, &rng);
+    struct beam_config config = stage_config();
+    config.n_reads_open = 2;
+    stage_start(&config);
+    for (size_t i = 0; i < 20; i++) {
+        stage_draw_scores(&rng, STAGE_B, false);
+        for (size_t t = 0; t < STAGE_B; t++)
+            ck_assert_int_eq(beam_search(stage_beam, stage_now, stage_score + t * stage_width(), 1, 1 + t, stage_done, NULL), 0);
+        beam_tick(stage_beam, stage_now);
+        stage_end_reads(&rng, 0);
+        stage_now += config.fresh_us;
+    }
+    ck_assert_uint_eq(stage_n_reads_most, 2);
+    ck_assert_uint_eq(beam_stats(stage_beam).n_exact, 20 * STAGE_B);
+    stage_tear_down();
+}
+END_TEST
+
 static void ask_again(void *arg, uint64_t now_us, const struct beam_answer *answer, size_t B)
 {
     size_t *n_left = arg;
@@ -295,7 +318,7 @@ START_TEST(where_nobody_is_is_looked_at_less_and_less)
     expect_all_sorted(1, 4);
     stage_host[0] = 0;
     stage_now += config.fresh_us;
-    stage_find(NULL, 1, 4);
+    ck_assert_uint_eq(stage_find(NULL, 1, 4), 1); /* the block of prefixes: no row is left under it */
     stage_now += 60 * S;
     ck_assert_uint_gt(stage_find(NULL, 1, 4), 0);
     stage_tear_down();
@@ -385,8 +408,9 @@ END_TEST
 START_TEST(what_is_known_outlives_a_failed_read)
 {
     struct rng rng;
-    rng_init(&rng, 1, "stale");
+    rng_init(&rng, (uint64_t)_i, "stale");
     set_up_sparse(1, &rng);
+    stage_draw_scores(&rng, 1, _i % 2 == 0);
     struct beam_config config = stage_config();
     stage_start(&config);
     stage_find(NULL, 1, 4);
@@ -588,6 +612,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_bias_moves_and_removes, 0, 4);
     tcase_add_loop_test(tcase, tokens_share_reads, 0, 4);
     tcase_add_loop_test(tcase, searches_share_reads, 0, 4);
+    tcase_add_loop_test(tcase, searches_wait_for_each_other, 0, 4);
     tcase_add_loop_test(tcase, done_may_search_again, 0, 4);
     tcase_add_test(tcase, what_is_old_is_read_again);
     tcase_add_test(tcase, a_claim_is_over_with_its_entry);
@@ -595,7 +620,7 @@ int main(void)
     tcase_add_test(tcase, a_failed_read_is_no_empty_row);
     tcase_add_test(tcase, pauses_after_failed_reads_grow);
     tcase_add_loop_test(tcase, some_reads_fail, 0, 4);
-    tcase_add_test(tcase, what_is_known_outlives_a_failed_read);
+    tcase_add_loop_test(tcase, what_is_known_outlives_a_failed_read, 0, 8);
     tcase_add_loop_test(tcase, a_search_reads_no_more_than_it_may, 0, 4);
     tcase_add_test(tcase, a_search_takes_no_longer_than_it_may);
     tcase_add_test(tcase, nonsense_is_passed_over);
