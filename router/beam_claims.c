@@ -64,11 +64,12 @@ static void hear_entry(struct offers *offers, const struct dht_entry *entry, siz
     size_t n_claims;
     if (message_claims_decode(claim, &n_claims, entry[i].bytes, entry[i].n_bytes) != 0)
         return;
+    uint8_t hardware = (uint8_t)message_claims_hardware(entry[i].bytes);
     for (size_t c = 0; c < n_claims; c++) {
         if (!(whole >> claim[c].index & 1))
             continue;
-        struct beam_claim by = {entry[i].writer, entry[i].addr, claim[c].epoch, claim[c].version};
-        struct beam_said said = {claim[c].index, claim[c].epoch, (uint16_t)i, claim[c].version};
+        struct beam_claim by = {entry[i].writer, entry[i].addr, claim[c].epoch, hardware, claim[c].version, claim[c].load};
+        struct beam_said said = {claim[c].index, claim[c].epoch, (uint16_t)i, claim[c].version, claim[c].load};
         add_offer(offers, entry, (struct offer){said, bias_of(bias, first + said.index, &by) > -INFINITY});
     }
 }
@@ -92,7 +93,8 @@ static uint16_t keep_writer(struct beam_claims *claims, const struct dht_entry *
     while (i < claims->n_writers && !peer_id_equal(&claims->writer[i].id, &entry->writer))
         i++;
     if (i == claims->n_writers)
-        claims->writer[claims->n_writers++] = (struct beam_writer){entry->writer, entry->addr, entry->expiry_s};
+        claims->writer[claims->n_writers++] =
+            (struct beam_writer){entry->writer, entry->addr, (uint8_t)message_claims_hardware(entry->bytes), entry->expiry_s};
     return i;
 }
 
@@ -159,7 +161,7 @@ static float ask(const struct beam_claims *claims, const struct beam_said *said,
     const struct beam_writer *writer = &claims->writer[said->writer_i];
     if (writer->expiry_s <= now_us / 1000000)
         return -INFINITY;
-    *out = (struct beam_claim){writer->id, writer->addr, said->epoch, said->version};
+    *out = (struct beam_claim){writer->id, writer->addr, said->epoch, writer->hardware, said->version, said->load};
     return bias_of(bias, first + said->index, out);
 }
 

@@ -17,7 +17,9 @@ struct beam_claim {
     struct peer_id peer;
     struct addr addr;
     uint8_t epoch;
+    uint8_t hardware; /* enum message_hardware */
     uint32_t version;
+    uint32_t load; /* as in struct message_claim */
 };
 
 /**
@@ -32,6 +34,7 @@ struct beam_bias {
 struct beam_writer {
     struct peer_id id;
     struct addr addr;
+    uint8_t hardware;
     uint32_t expiry_s;
 };
 
@@ -40,6 +43,7 @@ struct beam_said {
     uint8_t epoch;
     uint16_t writer_i;
     uint32_t version;
+    uint32_t load;
 };
 
 struct beam_claims {

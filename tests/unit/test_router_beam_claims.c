@@ -24,7 +24,7 @@ static struct dht_entry says(uint8_t who, const struct message_claim *claim, siz
 
 static struct dht_entry says_one(uint8_t who, uint8_t index, uint8_t epoch, uint32_t version)
 {
-    struct message_claim claim = {.index = index, .epoch = epoch, .version = version};
+    struct message_claim claim = {.index = index, .epoch = epoch, .version = version, .load = 10u * who};
     return says(who, &claim, 1);
 }
 
@@ -37,7 +37,8 @@ static struct beam_claims *read_row(const struct dht_entry *entry, size_t n, con
 
 START_TEST(the_larger_claim_comes_first)
 {
-    const struct dht_entry entry[] = {says_one(1, 7, 1, 5), says_one(2, 7, 2, 0), says_one(4, 7, 1, 9), says_one(3, 7, 1, 9)};
+    struct dht_entry entry[] = {says_one(1, 7, 1, 5), says_one(2, 7, 2, 0), says_one(4, 7, 1, 9), says_one(3, 7, 1, 9)};
+    message_claims_set_hardware(entry[2].bytes, HARDWARE_GPU);
     struct beam_claims *claims = read_row(entry, 4, &no_bias);
     struct beam_claim claim[BEAM_CLAIMS_MAX];
     ck_assert_uint_eq(beam_claims_of(claims, 7, 128, NOW_US, &no_bias, claim), 4);
@@ -48,6 +49,9 @@ START_TEST(the_larger_claim_comes_first)
     }
     ck_assert_uint_eq(claim[2].epoch, 1);
     ck_assert_uint_eq(claim[2].version, 9);
+    ck_assert_uint_eq(claim[2].load, 30);
+    ck_assert_int_eq(claim[1].hardware, HARDWARE_GPU);
+    ck_assert_int_eq(claim[2].hardware, HARDWARE_UNKNOWN);
     ck_assert_uint_eq(beam_claims_of(claims, 8, 128, NOW_US, &no_bias, claim), 0);
     free(claims);
 }
@@ -139,7 +143,7 @@ START_TEST(nobody_is_nobody)
     struct dht_entry entry[] = {says_one(1, 7, 1, 5), says_one(2, 7, 1, 5), says_one(3, 7, 1, 5), says_one(4, 7, 1, 5)};
     entry[0].addr.port = 0;
     entry[1].expiry_s = NOW_S;
-    entry[2].bytes[0] = 2;
+    entry[2].bytes[0] = 99;
     entry[3].bytes[4] = 64;
     struct beam_claims *claims = read_row(entry, 4, &no_bias);
     size_t at = 0;
