@@ -208,7 +208,7 @@ expect 0 '"expert": "L0.0"' dht get --directory "$run" 0 0 --join "$first" --jso
 check is_json 'len(x["entries"]) == 1 and x["entries"][0]["left_s"] > 100 and len(x["entries"][0]["claims"]) == 2'
 
 # -- Ctrl-C ends a node with what it saw, and a crawl with what it knows so far
-"$hanse" dht crawl --join "$first" --rate 1 --json >"$tmp/crawl" 2>&1 </dev/null &
+"$hanse" dht crawl --join "$first" --rate 1 --json >"$tmp/crawl" 2>/dev/null </dev/null &
 pid=$!
 hosts="$hosts $pid"
 sleep 2.2
@@ -219,17 +219,17 @@ check stop_host "$first_pid"
 check grep -q ' nodes known' "$tmp/n0"
 
 # -- IPv6, where this machine has it
-if "$hanse" dht serve --listen '[::1]:0' </dev/null >"$tmp/n6" 2>&1 & pid=$!; then
-    hosts="$hosts $pid"
-    tries=0
-    until grep -q ' ready on ' "$tmp/n6" || [ $tries -ge 50 ] || ! kill -0 $pid 2>/dev/null; do
-        tries=$((tries + 1))
-        sleep 0.1
-    done
-fi
-six=$(sed -n 's/.* ready on //p' "$tmp/n6")
+"$hanse" dht serve --listen '[::1]:0' </dev/null >"$tmp/six" 2>&1 &
+pid=$!
+hosts="$hosts $pid"
+tries=0
+until grep -q ' ready on ' "$tmp/six" || [ $tries -ge 50 ] || ! kill -0 $pid 2>/dev/null; do
+    tries=$((tries + 1))
+    sleep 0.1
+done
+six=$(sed -n 's/.* ready on //p' "$tmp/six")
 if [ -n "$six" ]; then
-    start_node "$tmp/n7" --listen '[::1]:0' --join "$six"
+    start_node "$tmp/seven" --listen '[::1]:0' --join "$six"
     tries=0
     until "$hanse" dht crawl --join "$six" 2>/dev/null | grep -q 'IPv6: 2 nodes found, 2 answered' || [ $tries -ge 50 ]; do
         tries=$((tries + 1))
