@@ -35,7 +35,8 @@ static size_t of_operations(const struct dht_line *line)
         n += op->item ? sizeof *op->item : 0;
         n += op->peer ? DHT_GET_PEERS_MAX * sizeof *op->peer : 0;
         if (op->read)
-            n += sizeof *op->read + of_found(&op->read->found) + op->read->missing_capacity * sizeof *op->read->missing;
+            n += sizeof *op->read + of_found(&op->read->found) + op->read->missing_capacity * sizeof *op->read->missing +
+                 op->read->pages_capacity * sizeof *op->read->page;
     }
     return n;
 }

@@ -14,7 +14,7 @@
  * in one.  So what takes them three rounds is asked for over a link. */
 #define LINK_BYTES (3 * 8 * ANSWER_BYTES)
 
-_Static_assert(DHT_READ_HOLDERS_MAX <= 32, "a bit for each");
+_Static_assert(DHT_READ_HOLDERS_MAX <= 64, "a bit for each");
 
 void dht_read_free(struct dht_read *read)
 {
@@ -22,6 +22,7 @@ void dht_read_free(struct dht_read *read)
         return;
     dht_found_clear(&read->found);
     free(read->missing);
+    free(read->page);
     free(read);
 }
 
@@ -112,9 +113,9 @@ static bool take_entries(struct dht *dht, uint64_t now_us, struct dht_operation 
 
 /* -- What we miss -------------------------------------------------------------------------------------------------- */
 
-static uint32_t bit_of(const struct dht_read *read, const struct dht_page *page)
+static uint64_t bit_of(const struct dht_read *read, const struct dht_page *page)
 {
-    return UINT32_C(1) << (page - read->page);
+    return UINT64_C(1) << (page - read->page);
 }
 
 /* Index of the first missing one that is not before `digest`. */
@@ -131,7 +132,7 @@ static size_t missing_index(const struct dht_read *read, const uint8_t *digest)
     return low;
 }
 
-static void miss(struct dht_read *read, const uint8_t *digest, uint32_t holder)
+static void miss(struct dht_read *read, const uint8_t *digest, uint64_t holder)
 {
     size_t i = missing_index(read, digest);
     if (i < read->n_missing && memcmp(read->missing[i].digest, digest, DHT_DIGEST_BYTES) == 0) {
@@ -247,9 +248,22 @@ struct dht_page *dht_read_page(struct dht_read *read, const struct addr *addr)
     return NULL;
 }
 
+static bool grow_pages(struct dht_read *read)
+{
+    if (read->n_pages < read->pages_capacity)
+        return true;
+    size_t capacity = read->pages_capacity ? 2 * read->pages_capacity : 8;
+    struct dht_page *page = capacity <= DHT_READ_HOLDERS_MAX ? realloc(read->page, capacity * sizeof *page) : NULL;
+    if (!page)
+        return false;
+    read->page = page;
+    read->pages_capacity = capacity;
+    return true;
+}
+
 static struct dht_page *new_page(struct dht_read *read, const struct dht_candidate *c)
 {
-    if (read->n_pages == DHT_READ_HOLDERS_MAX)
+    if (!grow_pages(read))
         return NULL;
     struct dht_page *page = &read->page[read->n_pages++];
     *page = (struct dht_page){.addr = c->addr, .id = c->id, .state = DHT_PAGE_LISTS};

@@ -14,8 +14,8 @@
 #include "dht/lookup.h"
 
 #define DHT_READ_ENTRIES_MAX 2048
-#define DHT_READ_HOLDERS_MAX 24
-#define DHT_READ_TAGS_MAX 32 /* in one question; an answer has room for 9 of the smallest entries */
+#define DHT_READ_HOLDERS_MAX 64 /* who list digests; more than liars on one path are met */
+#define DHT_READ_TAGS_MAX 32    /* in one question; an answer has room for 9 of the smallest entries */
 
 struct dht;
 struct dht_operation;
@@ -41,7 +41,7 @@ struct dht_page {
 struct dht_missing {
     uint8_t digest[DHT_DIGEST_BYTES];
     uint8_t page_i;   /* who is being asked for it, or none */
-    uint32_t holders; /* bit i: page i named it and was not asked yet */
+    uint64_t holders; /* bit i: page i named it and was not asked yet */
 };
 
 struct dht_read {
@@ -50,8 +50,8 @@ struct dht_read {
     bool is_linkless;                  /* a link failed */
     size_t n_missing, missing_capacity;
     struct dht_missing *missing; /* by digest */
-    size_t n_pages;
-    struct dht_page page[DHT_READ_HOLDERS_MAX];
+    size_t n_pages, pages_capacity;
+    struct dht_page *page;
     uint8_t tags[DHT_READ_TAGS_MAX * DHT_TAG_BYTES]; /* of the question that is being written */
     void (*some)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n);
 };

@@ -106,7 +106,10 @@ static void begin_read(void)
     reader.dht->running = reader.dht->waiting;
     reader.dht->waiting = (struct dht_line){0};
     reader.dht->n_running = 1;
-    struct dht_page *page = &op->read->page[op->read->n_pages++];
+    struct dht_page *page = op->read->page = calloc(1, sizeof *page);
+    if (!page)
+        abort();
+    op->read->n_pages = op->read->pages_capacity = 1;
     struct peer_id peer = key_peer_id(signed_key(2));
     page->addr = (struct addr){.family = 4, .ip = {90, 1, 1, 1}, .port = 4100};
     page->has_more = true;
