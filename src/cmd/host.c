@@ -153,6 +153,22 @@ static int keep_experts(struct session *session, const char *experts, const stru
     return err;
 }
 
+/* What is announced to the world must be reached from there. */
+static bool is_heard_of_in_vain(const struct session *session, const struct addr *announce)
+{
+    struct addr own = reached_at(session, announce);
+    bool is_far = session->names != NULL;
+    for (size_t i = 0; i < session->mainline.n; i++)
+        is_far |= !addr_is_loopback(&session->mainline.addr[i]);
+    if (!is_far || !addr_is_loopback(&own))
+        return false;
+    log_error(
+        "--mainline would announce this host, which listens on this machine alone; add --listen 0.0.0.0:%d, and --announce where "
+        "a router forwards the port",
+        SESSION_PORT);
+    return true;
+}
+
 int cmd_host(int argc, char **argv)
 {
     struct session_options o = session_options_default();
@@ -200,6 +216,8 @@ int cmd_host(int argc, char **argv)
                                 .n_ports = is_given ? 1 : SESSION_N_PORTS};
     struct session session;
     int err = session_open(&session, &o, &wish);
+    if (!err && is_heard_of_in_vain(&session, &announce))
+        err = HANSE_EINVAL;
     if (!err)
         err = keep_experts(&session, experts, &announce);
     session_close(&session);

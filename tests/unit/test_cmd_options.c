@@ -10,7 +10,7 @@
 
 static struct {
     bool flag;
-    const char *text;
+    const char *text, *maybe;
     struct options_texts texts;
     uint64_t number;
     double real, rate;
@@ -22,6 +22,7 @@ static struct {
 static const struct options_row rows[] = {
     {"flag", NULL, OPTIONS_FLAG, &got.flag, "a flag", 0, 0, false},
     {"text", "TEXT", OPTIONS_TEXT, &got.text, "some text", 0, 0, true},
+    {"maybe", "[=TEXT]", OPTIONS_MAYBE, &got.maybe, "some text, or none", 0, 0, false},
     {"also", "TEXT", OPTIONS_TEXTS, &got.texts, "more text", 0, 0, false},
     {"number", "N", OPTIONS_U64, &got.number, "a number", 5, 10, false},
     {"real", "X", OPTIONS_DOUBLE, &got.real, "a fraction", 0, 0, false},
@@ -95,6 +96,18 @@ START_TEST(every_kind_is_read)
 }
 END_TEST
 
+START_TEST(a_text_may_be_left_out)
+{
+    int status;
+    ck_assert(read_line("--text a", &status, NULL, NULL));
+    ck_assert_ptr_null(got.maybe);
+    ck_assert(read_line("--maybe --text a", &status, NULL, NULL));
+    ck_assert_str_eq(got.maybe, "");
+    ck_assert(read_line("--text a --maybe=b,c", &status, NULL, NULL));
+    ck_assert_str_eq(got.maybe, "b,c");
+}
+END_TEST
+
 static const struct {
     const char *line, *says;
 } refused[] = {
@@ -104,6 +117,7 @@ static const struct {
     {"--text a --zebra", "there is no option --zebra\n"},
     {"--text a -q", "there is no option -q"},
     {"--text", "--text needs a value"},
+    {"--text a --maybe one two", "'two' is not understood"}, /* its text stands behind '=' or nowhere */
     {"--text a --flag=1", "--flag=1 takes no value"},
     {"--flag", "--text TEXT is needed: some text"},
     {"--text a --number 4", "--number 4: must be a whole number from 5 to 10"},
@@ -184,6 +198,7 @@ int main(void)
     TCase *tc = tcase_create("options");
     tcase_add_test(tc, every_kind_is_read);
     tcase_add_loop_test(tc, what_is_wrong_is_said_and_what_would_be_right, 0, sizeof refused / sizeof refused[0]);
+    tcase_add_test(tc, a_text_may_be_left_out);
     tcase_add_test(tc, a_list_has_an_end);
     tcase_add_test(tc, help_shows_every_option_within_the_width);
     tcase_add_test(tc, the_nearest_word_is_near);
