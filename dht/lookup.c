@@ -7,7 +7,8 @@
 #include "dht/id.h"
 
 #define N_PATHS (2 * DHT_PATHS_MAX) /* v4 first, then v6 */
-#define PER_PATH 2                  /* nearest of each path that get a record in any case */
+#define CANDIDATES_MAX (2 * DHT_LOOKUP_MAX)
+#define PER_PATH 2 /* nearest of each path that get a record in any case */
 
 void dht_lookup_init(struct dht_lookup *lookup, const struct dht_id *target, size_t n_want, size_t n_paths)
 {
@@ -51,7 +52,7 @@ static bool is_same(const struct dht_candidate *c, const struct dht_id *id, cons
 static bool grow(struct dht_lookup *lookup)
 {
     size_t capacity = lookup->capacity ? 2 * lookup->capacity : 24;
-    capacity = capacity < DHT_LOOKUP_MAX ? capacity : DHT_LOOKUP_MAX;
+    capacity = capacity < CANDIDATES_MAX ? capacity : CANDIDATES_MAX;
     if (lookup->capacity == capacity)
         return false;
     struct dht_candidate *candidate = realloc(lookup->candidate, capacity * sizeof *candidate);
@@ -62,18 +63,40 @@ static bool grow(struct dht_lookup *lookup)
     return true;
 }
 
-/* A full list forgets its farthest candidate that was not asked yet. */
-static bool make_room(struct dht_lookup *lookup, size_t at)
+static void remove_at(struct dht_lookup *lookup, size_t i)
 {
-    if (lookup->n < lookup->capacity || grow(lookup))
+    memmove(&lookup->candidate[i], &lookup->candidate[i + 1], (lookup->n - i - 1) * sizeof lookup->candidate[0]);
+    lookup->n--;
+}
+
+/* Where a full path loses somebody for a newcomer at `at`: who is lost anyhow, else the farthest behind it not asked yet; or n. */
+static size_t least_of(const struct dht_lookup *lookup, uint8_t path, size_t at)
+{
+    size_t least = lookup->n;
+    for (size_t i = lookup->n; i-- > 0;) {
+        const struct dht_candidate *c = &lookup->candidate[i];
+        if (c->path == path && c->step == DHT_STEP_FAILED)
+            return i;
+        if (c->path == path && c->step == DHT_STEP_NEW && i >= at && least == lookup->n)
+            least = i;
+    }
+    return least;
+}
+
+/* A path that has its share forgets one of its own. */
+static bool make_room(struct dht_lookup *lookup, uint8_t path, size_t *at)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < lookup->n; i++)
+        n += lookup->candidate[i].path == path;
+    if (n < DHT_LOOKUP_MAX / lookup->n_paths && (lookup->n < lookup->capacity || grow(lookup)))
         return true;
-    for (size_t i = lookup->n; i-- > at;)
-        if (lookup->candidate[i].step == DHT_STEP_NEW || lookup->candidate[i].step == DHT_STEP_FAILED) {
-            memmove(&lookup->candidate[i], &lookup->candidate[i + 1], (lookup->n - i - 1) * sizeof lookup->candidate[0]);
-            lookup->n--;
-            return true;
-        }
-    return false;
+    size_t least = least_of(lookup, path, *at);
+    if (least == lookup->n)
+        return false;
+    remove_at(lookup, least);
+    *at -= least < *at;
+    return true;
 }
 
 static struct dht_candidate *add(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path,
@@ -88,7 +111,7 @@ static struct dht_candidate *add(struct dht_lookup *lookup, const struct dht_id 
         if (dht_id_compare(&lookup->target, &lookup->candidate[i].id, id) < 0)
             at = i + 1;
     }
-    if (!make_room(lookup, at))
+    if (!make_room(lookup, path, &at))
         return NULL;
     struct dht_candidate *c = &lookup->candidate[at];
     memmove(c + 1, c, (lookup->n - at) * sizeof *c);
@@ -98,7 +121,6 @@ static struct dht_candidate *add(struct dht_lookup *lookup, const struct dht_id 
     c->addr = *addr;
     c->path = path;
     c->depth = 1;
-    c->is_trusted = is_trusted;
     return c;
 }
 
@@ -122,9 +144,8 @@ void dht_lookup_learn(struct dht_lookup *lookup, const struct dht_id *id, const 
 struct dht_candidate *dht_lookup_rename(struct dht_lookup *lookup, struct dht_candidate *c, const struct dht_id *id)
 {
     struct dht_candidate old = *c;
-    memmove(c, c + 1, (size_t)(lookup->candidate + lookup->n - c - 1) * sizeof *c);
-    lookup->n--;
-    c = add(lookup, id, &old.addr, old.path, old.is_trusted);
+    remove_at(lookup, (size_t)(c - lookup->candidate));
+    c = add(lookup, id, &old.addr, old.path, false); /* what our table knew of it was another id */
     if (!c)
         return NULL;
     c->step = old.step;

@@ -8,6 +8,7 @@
  * only, so that liars met on one cannot steer the others; v4 and v6 nodes walk apart (BEP 32).
  * The walk is over when on every path the `n_want` nearest that are not lost have answered.  For those that are late it waits only while
  * fewer than that have answered on the path, for those that are late again only while fewer than half have on all together.
+ * Each path has its share of the candidates, so that a liar who names many nodes fills his own path alone.
  * Candidates are allotted as they are learned of; without memory the farthest make way sooner.
  */
 #ifndef DHT_LOOKUP_H
@@ -16,7 +17,7 @@
 #include "dht/krpc.h"
 #include "dht/table.h"
 
-#define DHT_LOOKUP_MAX 96 /* candidates kept */
+#define DHT_LOOKUP_MAX 96 /* candidates of each family, the same share for each path */
 #define DHT_PATHS_MAX 4   /* per family */
 #define DHT_WANT_MANY 5   /* nearest to hear from on each of several paths: together, 20 for the DHT_K that get a record */
 #define DHT_ALPHA 4       /* questions in the air on a single path */
@@ -37,7 +38,6 @@ struct dht_candidate {
     uint8_t step;
     uint8_t path;
     uint8_t depth;   /* 1 from our own table; one more than whoever named it */
-    bool is_trusted; /* from our own table, not from a stranger's answer */
     bool is_foreign; /* taken not to speak our private queries */
     bool is_ours;    /* it answered as one of ours */
     uint8_t n_token;
@@ -65,7 +65,8 @@ struct dht_candidate *dht_lookup_start(struct dht_lookup *lookup, const struct d
 
 /**
  * A node that an answer on `path`, of a candidate `depth` deep, named.  Not taken: what we have, what BEP 42 forbids, what lives in the subnet of one
- * that answered or waits, what is farther than all when full.
+ * that answered or waits, what is farther than all of the path when that
+ * has its share.
  */
 void dht_lookup_learn(struct dht_lookup *lookup, const struct dht_id *id, const struct addr *addr, uint8_t path, uint8_t depth);
 

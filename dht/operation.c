@@ -374,13 +374,21 @@ uint64_t dht_operations_deadline(const struct dht *dht)
 
 /* -- What becomes of questions ---------------------------------------------------------------------------- */
 
-static void learn_from(struct dht *dht, struct dht_operation *op, struct dht_span nodes, int family, uint8_t path, uint8_t depth)
+/* Nobody far away knows who lives on our local network, and nobody at all lives at an address of many. */
+static bool may_name(const struct addr *from, const struct addr *addr)
+{
+    return addr_is_unicast(addr) && (!addr_is_local(addr) || addr_is_local(from));
+}
+
+/* No more than an honest node has to say, so that a liar's answer does not outweigh others'. */
+static void learn_from(struct dht *dht, struct dht_operation *op, struct dht_span nodes, int family,
+                       const struct dht_candidate *c) /* a copy: the walk's own moves */
 {
     struct dht_id id;
     struct addr addr;
-    for (size_t i = 0; i < DHT_NODES_MAX && dht_krpc_node(nodes, family, i, &id, &addr); i++)
-        if (!dht_id_equal(&id, &dht_half_of(dht, &addr)->table.own))
-            dht_lookup_learn(&op->lookup, &id, &addr, path, depth);
+    for (size_t i = 0; i < DHT_K && dht_krpc_node(nodes, family, i, &id, &addr); i++)
+        if (may_name(&c->addr, &addr) && !dht_id_equal(&id, &dht_half_of(dht, &addr)->table.own))
+            dht_lookup_learn(&op->lookup, &id, &addr, c->path, c->depth);
 }
 
 /* A repeated question to one of whom we know nothing asks the way only, in case it keeps silent at what it does not understand.
@@ -425,13 +433,13 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
         c->n_token = (uint8_t)m->token.n;
         memcpy(c->token, m->token.bytes, m->token.n);
     }
-    uint8_t path = c->path, depth = c->depth;
+    struct dht_candidate heard = *c;
     dht_task_heard(dht, now_us, op, c, m);
     if (op->n_hops == 0 && op->read && (op->read->found.n > 0 || op->read->n_missing > 0))
-        op->n_hops = depth;
+        op->n_hops = heard.depth;
     if (op->phase == DHT_PHASE_WALKING && op->task != DHT_TASK_HANDOVER) {
-        learn_from(dht, op, m->nodes, 4, path, depth);
-        learn_from(dht, op, m->nodes6, 6, path, depth);
+        learn_from(dht, op, m->nodes, 4, &heard);
+        learn_from(dht, op, m->nodes6, 6, &heard);
     }
 }
 

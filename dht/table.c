@@ -425,6 +425,16 @@ static void promote(struct dht_table *table, struct dht_bucket *bucket)
     }
 }
 
+void dht_table_drop(struct dht_table *table, const struct addr *addr)
+{
+    size_t b;
+    struct dht_node *node = resident_at(table, addr, false, &b);
+    if (!node)
+        return;
+    remove_resident(table, b, node);
+    promote(table, &table->bucket[b]);
+}
+
 void dht_table_failed(struct dht_table *table, const struct addr *addr)
 {
     size_t b;

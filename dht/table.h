@@ -71,6 +71,9 @@ size_t dht_table_bucket(const struct dht_table *table, const struct dht_id *id);
 bool dht_table_answered(struct dht_table *table, const struct dht_id *id, const struct addr *addr, bool is_ours, uint32_t rtt_us,
                         uint64_t now_us);
 
+/** Whoever is at this address has no place in the table any more. */
+void dht_table_drop(struct dht_table *table, const struct addr *addr);
+
 /** A query to this address went unanswered.  A bad resident gives way to the freshest replacement. */
 void dht_table_failed(struct dht_table *table, const struct addr *addr);
 

@@ -368,8 +368,10 @@ void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_tran
     if (m->is_read_only || (dht->config.is_closed && !m->is_ours) || dht_id_equal(&m->id, &half->table.own))
         return;
     /* Whoever was named to us is taken as it is: the first node of a swarm cannot know its address before others came. */
-    if (!join && t->role != DHT_ROLE_JOIN && !dht_id_fits(&m->id, &t->addr))
+    if (!join && t->role != DHT_ROLE_JOIN && !dht_id_fits(&m->id, &t->addr)) {
+        dht_table_drop(&half->table, &t->addr); /* it once showed another */
         return;
+    }
     half->is_wanted = true;
     bool is_new = dht_table_answered(&half->table, &m->id, &t->addr, m->is_ours, (uint32_t)rtt_us, now_us);
     bool is_first = was_alone || (join && !join->has_answered);

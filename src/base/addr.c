@@ -104,6 +104,14 @@ bool addr_is_local(const struct addr *addr)
     return addr->family == 6 && is_local_v6(addr->ip);
 }
 
+bool addr_is_unicast(const struct addr *addr)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (addr->family == 4)
+        return addr->ip[0] != 0 && addr->ip[0] < 224;
+    return addr->family == 6 && !addr_is_unspecified(addr) && addr->ip[0] != 0xff && memcmp(addr->ip, mapped, sizeof mapped) != 0;
+}
+
 size_t addr_compact(const struct addr *addr, uint8_t out[18])
 {
     size_t n = addr->family == 4 ? 4 : 16;

@@ -35,6 +35,9 @@ bool addr_is_unspecified(const struct addr *addr);
 /** Loopback, link-local or private ranges: exempt from BEP 42 and from subnet diversity. */
 bool addr_is_local(const struct addr *addr);
 
+/** False for addresses of nobody or of many: 0/8, multicast, 224/3 of v4; ::, ff00::/8 and v4 in the guise of v6. */
+bool addr_is_unicast(const struct addr *addr);
+
 /** Mainline compact form: 4 or 16 address bytes, then the port big-endian.  Returns 6 or 18. */
 size_t addr_compact(const struct addr *addr, uint8_t out[18]);
 

@@ -38,6 +38,7 @@ struct swarm {
     size_t asked_bytes;
     size_t n_stray, stray_bytes;
     uint8_t stray[1500];
+    struct addr stray_to;
 };
 
 /* -- The queue ----------------------------------------------------------------------------------------- */
@@ -121,6 +122,7 @@ static void send_datagram(void *ctx, const struct addr *to, const void *bytes, s
         s->n_stray++;
         s->stray_bytes = n;
         memcpy(s->stray, bytes, n);
+        s->stray_to = *to;
         return;
     }
     uint64_t delay_us = s->config.delay_min_us;
@@ -370,6 +372,11 @@ size_t swarm_stray(const struct swarm *s, uint8_t out[1500])
 {
     memcpy(out, s->stray, s->stray_bytes);
     return s->stray_bytes;
+}
+
+struct addr swarm_stray_to(const struct swarm *s)
+{
+    return s->stray_to;
 }
 
 struct hash swarm_trace(struct swarm *s)

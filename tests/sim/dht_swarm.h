@@ -64,8 +64,9 @@ void swarm_touch(struct swarm_node *node);
 /** Hands a node bytes as if they came from `from`; answers to addresses of nobody are counted in swarm_stray(). */
 void swarm_inject(struct swarm_node *node, const struct addr *from, const void *bytes, size_t n);
 size_t swarm_n_stray(const struct swarm *swarm);
-/** The latest stray datagram. */
+/** The latest stray datagram, and where it went. */
 size_t swarm_stray(const struct swarm *swarm, uint8_t out[1500]);
+struct addr swarm_stray_to(const struct swarm *swarm);
 
 struct hash swarm_trace(struct swarm *swarm);
 uint64_t swarm_n_datagrams(const struct swarm *swarm);

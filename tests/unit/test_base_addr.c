@@ -109,6 +109,23 @@ START_TEST(ranges_end_where_they_should)
 }
 END_TEST
 
+START_TEST(one_machine_has_an_address_of_one)
+{
+    static const char *const nobody[] = {"0.0.0.0:1",         "0.1.2.3:1", "224.0.0.1:1", "239.1.1.1:1",       "240.0.0.1:1",
+                                         "255.255.255.255:1", "[::]:1",    "[ff02::1]:1", "[::ffff:8.8.8.8]:1"};
+    static const char *const somebody[] = {"1.0.0.1:1", "127.0.0.1:1", "223.255.255.255:1",
+                                           "[::1]:1",   "[fe80::1]:1", "[2001:db8::1]:1"};
+    for (size_t i = 0; i < sizeof nobody / sizeof *nobody; i++) {
+        struct addr addr = parsed(nobody[i]);
+        ck_assert_msg(!addr_is_unicast(&addr), "%s", nobody[i]);
+    }
+    for (size_t i = 0; i < sizeof somebody / sizeof *somebody; i++) {
+        struct addr addr = parsed(somebody[i]);
+        ck_assert_msg(addr_is_unicast(&addr), "%s", somebody[i]);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base/addr");
@@ -119,6 +136,7 @@ int main(void)
     tcase_add_test(tcase, compact_is_network_order);
     tcase_add_test(tcase, equal_means_family_address_and_port);
     tcase_add_loop_test(tcase, ranges_end_where_they_should, 0, 24);
+    tcase_add_test(tcase, one_machine_has_an_address_of_one);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
 }

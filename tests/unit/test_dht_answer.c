@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "dht/entry.h"
+#include "dht/id.h"
 #include "dht/krpc.h"
 #include "dht/node.h"
 #include "dht_swarm.h"
@@ -445,6 +446,52 @@ START_TEST(who_only_asks_is_neither_answered_by_nor_kept)
 }
 END_TEST
 
+/* The stranger answers the last question with one node and an id of its own. */
+static void tell_of(const struct addr *from, const struct addr *named)
+{
+    struct rng rng;
+    struct peer_id peer = {{0}};
+    struct dht_message q, r = {.kind = DHT_REPLY, .has_id = true};
+    uint8_t bytes[1472], node_bytes[38];
+    rng_init(&rng, 1, "told");
+    ck_assert_int_eq(dht_krpc_decode(&q, answer_bytes, swarm_stray(s, answer_bytes)), 0);
+    r.tid = q.tid;
+    r.id = dht_id_make(from, &peer, &rng);
+    struct dht_id id = dht_id_make(named, &peer, &rng);
+    struct dht_span nodes = {node_bytes, dht_krpc_node_put(node_bytes, &id, named)};
+    if (q.method == DHT_FIND_NODE && named->family == 6)
+        r.nodes6 = nodes;
+    else if (q.method == DHT_FIND_NODE)
+        r.nodes = nodes;
+    swarm_inject(node, from, bytes, dht_krpc_encode(&r, bytes, sizeof bytes));
+}
+
+/* True when a node at once asks whom it was told of while it looked up its own id. */
+static bool asks_after(const struct addr *from, const char *text)
+{
+    struct addr named;
+    ck_assert_int_eq(addr_parse(&named, text), 0);
+    swarm_join(node, from); /* a ping, then the walk */
+    tell_of(from, &named);
+    tell_of(from, &named);
+    struct addr to = swarm_stray_to(s);
+    return addr_equal(&to, &named);
+}
+
+START_TEST(nobody_sends_us_to_addresses_of_many_or_into_our_own_network)
+{
+    static const char *const bad[] = {"10.0.0.5:7", "127.0.0.1:7", "192.168.1.1:7", "224.1.1.1:7", "255.255.255.255:7"};
+    ck_assert(!asks_after(&stranger, bad[_i]));
+}
+END_TEST
+
+START_TEST(who_is_told_of_is_asked)
+{
+    static const struct addr neighbour = {.family = 4, .ip = {10, 1, 2, 3}, .port = 9};
+    ck_assert(asks_after(_i == 0 ? &stranger : &neighbour, _i == 0 ? "91.1.1.1:7" : "10.0.0.5:7"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-answer");
@@ -465,6 +512,8 @@ int main(void)
     tcase_add_test(all, a_put_needs_no_target);
     tcase_add_test(all, many_nodes_leave_room_for_peers);
     tcase_add_test(all, who_only_asks_is_neither_answered_by_nor_kept);
+    tcase_add_loop_test(all, nobody_sends_us_to_addresses_of_many_or_into_our_own_network, 0, 5);
+    tcase_add_loop_test(all, who_is_told_of_is_asked, 0, 2);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }

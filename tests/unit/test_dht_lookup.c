@@ -166,6 +166,67 @@ START_TEST(a_walk_keeps_the_nearest_up_to_its_ceiling)
 }
 END_TEST
 
+/* A liar on one path names more nodes, and nearer ones, than anybody: the other paths do not notice. */
+START_TEST(a_liar_fills_his_own_path_alone)
+{
+    static struct dht_lookup l;
+    start(&l, 5, 4, 8);
+    for (unsigned i = 0; i < 2 * DHT_LOOKUP_MAX; i++) {
+        struct dht_id id = {{0}};
+        struct addr addr = at(10, 1, (uint8_t)(i >> 8), (uint8_t)i);
+        id.byte[18] = 0;
+        id.byte[17] = 1; /* nearer than the honest, not nearer than who was started with */
+        id.byte[19] = (uint8_t)i;
+        dht_lookup_learn(&l, &id, &addr, 1, 1);
+    }
+    ck_assert_uint_eq(l.n, 6 + DHT_LOOKUP_MAX / 4);
+    for (unsigned i = 0; i < 10; i++) {
+        struct dht_id id = {{[16] = 1}};
+        struct addr addr = at(10, 2, 0, (uint8_t)i);
+        id.byte[19] = (uint8_t)i;
+        dht_lookup_learn(&l, &id, &addr, 2, 1);
+        ck_assert_ptr_nonnull(dht_lookup_find(&l, &addr));
+    }
+    dht_lookup_fini(&l);
+}
+END_TEST
+
+/* A path full of addresses where nobody answered takes in whoever is named, near or far. */
+START_TEST(the_lost_make_way_first)
+{
+    static struct dht_lookup l;
+    struct dht_id id = {{[0] = 9}};
+    struct addr addr = at(10, 2, 0, 1);
+    start(&l, 5, 4, DHT_LOOKUP_MAX);
+    dht_lookup_learn(&l, &id, &addr, 0, 1);
+    ck_assert_ptr_null(dht_lookup_find(&l, &addr));
+    struct addr lost = l.candidate[4].addr;
+    l.candidate[4].step = DHT_STEP_FAILED;
+    dht_lookup_learn(&l, &id, &addr, l.candidate[3].path, 1);
+    ck_assert_ptr_null(dht_lookup_find(&l, &addr));
+    dht_lookup_learn(&l, &id, &addr, l.candidate[4].path, 1);
+    ck_assert_ptr_nonnull(dht_lookup_find(&l, &addr));
+    ck_assert_ptr_null(dht_lookup_find(&l, &lost));
+    ck_assert_uint_eq(l.n, DHT_LOOKUP_MAX);
+    dht_lookup_fini(&l);
+}
+END_TEST
+
+/* Our table vouches for an id, not for the next one that the node takes to be nearest. */
+START_TEST(a_new_id_must_fit_whoever_had_the_old)
+{
+    static struct dht_lookup l;
+    struct dht_id target = {{0}}, id = {{1}};
+    struct addr addr = at(80, 1, 1, 1);
+    dht_lookup_init(&l, &target, DHT_K, 1);
+    struct dht_candidate *c = dht_lookup_start(&l, &id, &addr, 0);
+    ck_assert_ptr_nonnull(c);
+    ck_assert_ptr_null(dht_lookup_rename(&l, c, &target));
+    ck_assert_uint_eq(l.n, 0);
+    dht_lookup_fini(&l);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-lookup");
@@ -177,6 +238,9 @@ int main(void)
     tcase_add_test(all, paths_share_no_node);
     tcase_add_test(all, one_subnet_has_one_candidate_and_ids_must_fit);
     tcase_add_test(all, a_walk_keeps_the_nearest_up_to_its_ceiling);
+    tcase_add_test(all, a_liar_fills_his_own_path_alone);
+    tcase_add_test(all, the_lost_make_way_first);
+    tcase_add_test(all, a_new_id_must_fit_whoever_had_the_old);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }

@@ -177,6 +177,22 @@ START_TEST(who_answers_is_never_pushed_out)
 }
 END_TEST
 
+START_TEST(who_is_dropped_gives_its_place_to_a_replacement)
+{
+    struct rng rng;
+    struct dht_table table;
+    struct addr addr[2 * DHT_K];
+    rng_init(&rng, (uint64_t)_i, "drop");
+    fill(&table, &rng, 2 * DHT_K, addr);
+    dht_table_drop(&table, &addr[2]);
+    dht_table_drop(&table, &addr[2]); /* nobody now */
+    ck_assert_ptr_null(dht_table_find(&table, &addr[2]));
+    ck_assert_ptr_nonnull(dht_table_find(&table, &addr[2 * DHT_K - 1]));
+    ck_assert_uint_eq(dht_table_n(&table), DHT_K);
+    dht_table_fini(&table);
+}
+END_TEST
+
 START_TEST(a_bad_node_stays_until_somebody_replaces_it)
 {
     struct rng rng;
@@ -283,6 +299,7 @@ int main(void)
     TCase *all = tcase_create("table");
     tcase_add_loop_test(all, invariants_hold_whatever_happens, 0, 8);
     tcase_add_loop_test(all, who_answers_is_never_pushed_out, 0, 3);
+    tcase_add_loop_test(all, who_is_dropped_gives_its_place_to_a_replacement, 0, 3);
     tcase_add_loop_test(all, a_bad_node_stays_until_somebody_replaces_it, 0, 3);
     tcase_add_loop_test(all, the_silent_are_asked_in_turn, 0, 3);
     tcase_add_loop_test(all, a_table_grows_up_to_its_ceiling, 0, 3);
