@@ -14,6 +14,7 @@
 #define PROGRESS_US 1000000u
 #define BURST_US 20000u /* how far behind its rate it may fall and still catch up */
 #define PROGRAMS_SHOWN 16
+#define JOIN_ROUNDS 2 /* times that the nodes to start from are asked while none of them answers */
 
 struct crawl;
 
@@ -29,7 +30,7 @@ struct crawl {
     struct dht_map *map[2]; /* v4, v6; NULL: nobody to start from */
     struct asked asked[DHT_PROBES_MAX];
     uint64_t max, rate, gap_us, next_us, progress_us;
-    size_t n_joins_asked, n_in_air, n_answers;
+    size_t n_joins_asked, n_join_rounds, n_in_air, n_answers;
     uint64_t n_questions, end_us;
     bool is_terminal;
 };
@@ -67,6 +68,9 @@ static struct asked *free_slot(struct crawl *crawl)
 /* The nodes to start from first: nobody told us their ids, so they are asked about any. */
 static bool next_question(struct crawl *crawl, struct dht_map_question *q)
 {
+    bool is_in_vain = crawl->n_joins_asked == crawl->tool.n_join && crawl->n_in_air == 0 && crawl->n_answers == 0;
+    if (is_in_vain && ++crawl->n_join_rounds < JOIN_ROUNDS)
+        crawl->n_joins_asked = 0;
     if (crawl->n_joins_asked < crawl->tool.n_join) {
         q->to = crawl->tool.join[crawl->n_joins_asked++];
         rng_bytes(&crawl->tool.rng, q->target.byte, sizeof q->target.byte);

@@ -1,5 +1,6 @@
 #include "cmd/dht_tool.h"
 
+#include <inttypes.h>
 #include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -206,7 +207,11 @@ int dht_tool_run(struct dht_tool *tool)
 {
     struct io_machine machine = {tool_event, tool_deadline, tool};
     tool->start_us = tool->wake_us = net_now_us();
-    return net_run(tool->net, &machine);
+    int err = net_run(tool->net, &machine);
+    uint64_t n_malformed = dht_stats(tool->dht).n_malformed;
+    if (n_malformed > 0)
+        log_warn("%" PRIu64 " datagrams came that are no messages of this protocol, and were left out", n_malformed);
+    return err;
 }
 
 /* -- Saying --------------------------------------------------------------------------------------------- */

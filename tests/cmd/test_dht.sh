@@ -187,9 +187,9 @@ expect 0 '"complete": true' dht table "$first" --rate 200 --json
 check is_json 'len(x["nodes"]) == 7 and x["answers"] == x["questions"]'
 kill -KILL "$pid"
 wait "$pid" 2>/dev/null
-expect 0 "of which 6 answer" dht table "$first" --rate 200 --check --timeout 0.5
+expect 0 "of which 6 answer" dht table "$first" --rate 200 --check --timeout 1
 check grep -q 'does not answer' "$out"
-expect 0 "8 nodes found, 7 answered (88 %)" dht crawl --join "$first" --timeout 0.5
+expect 0 "8 nodes found, 7 answered (88 %)" dht crawl --join "$first" --timeout 1
 
 # -- the directory of experts
 start_host "$tmp/h.log" --run "$top/examples/tiny.yaml" --dir "$tmp/h" --listen 127.0.0.1:0 --experts L0.0-1 --join "$first"
