@@ -221,7 +221,9 @@ int cmd_bench(int argc, char **argv)
         .about = "Times matrix products and whole steps of experts, each beside OpenBLAS in the same run (on a GPU beside "
                  "cuBLAS, with the "
                  "share of what the chip was measured to do at most), and the other operations of "
-                 "the kernels; 'kernels' is all three. 'link' times messages between two peers on this machine.",
+                 "the kernels; 'kernels' is all three. 'link' times messages between two peers on this machine. 'hanse bench "
+                 "dht' times the DHT and "
+                 "has options of its own.",
         .example = "hanse bench kernels\nhanse bench kernels --device cuda --json\nhanse bench products --threads 1,max "
                    "--numerics f32\nhanse bench experts --isa avx512 --json",
         .row = row,
@@ -233,7 +235,9 @@ int cmd_bench(int argc, char **argv)
         return status;
     const struct section *section = find_section(operand[0]);
     if (!section)
-        return options_refuse(&usage, "'%s' is nothing to time; 'kernels', 'products', 'experts', 'operations' and 'link' are",
+        return options_refuse(&usage,
+                              "'%s' is nothing to time; 'kernels', 'products', 'experts', 'operations' and 'link' are, and 'dht' "
+                              "in the first place",
                               operand[0]);
     if (!(bench.seconds > 0.0 && bench.seconds <= 60.0))
         return options_refuse(&usage, "--seconds must be above 0 and at most 60");

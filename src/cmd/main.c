@@ -28,7 +28,7 @@ static const struct command {
     {"doctor", cmd_doctor, "say what this machine has, what it lacks, and what to do about it"},
     {"dht", cmd_dht, "look at a DHT in Mainline's format, ours or any other"},
     {"sim", cmd_sim, "play a swarm in virtual time from a seed"},
-    {"bench", cmd_bench, "time kernels and links on this machine"},
+    {"bench", cmd_bench, "time kernels, links and the DHT on this machine"},
 };
 
 #define N_COMMANDS (sizeof command / sizeof command[0])

@@ -28,6 +28,15 @@ for command in $commands; do
             options="$options $("$hanse" dht "$tool" --help | sed -n 's/^  --\([a-z-]*\).*/\1/p')"
         done
     fi
+    # And 'hanse bench dht' has a section of its own.
+    if [ "$command" = bench ]; then
+        expect 0 "usage: hanse bench dht" bench dht --help
+        expect 64 "there is no option --nonsense-of-tests" bench dht --nonsense-of-tests
+        sed -n -e "/^\.Ss hanse bench dht\$/,/^\.S[sh] /p" -e '/^\.Ss Common options$/,/^\.S[sh] /p' "$page" >"$tmp/section"
+        for option in $("$hanse" bench dht --help | sed -n 's/^  --\([a-z-]*\).*/\1/p'); do
+            check grep -q "^\.It Fl -$option\( \|\$\)" "$tmp/section"
+        done
+    fi
     for option in $options; do
         # Within the command's own section of the page, or among the options common to all.
         sed -n -e "/^\.Ss hanse $command\$/,/^\.S[sh] /p" -e '/^\.Ss Common options$/,/^\.S[sh] /p' "$page" >"$tmp/section"
