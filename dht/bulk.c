@@ -7,7 +7,8 @@
 #include "dht/operation.h"
 
 #define QUEUED_MAX DHT_BULK_BYTES_MAX /* bytes that may wait on a link when another read is answered */
-#define PER_QUESTION 4096             /* bytes of an answer for which its asker is charged one question */
+#define PER_QUESTION 4096             /* bytes of an answer for which its asker is charged one question more */
+#define HEAD_BYTES 8                  /* of an answer */
 
 /* -- The two messages ---------------------------------------------------------------------------------------------- */
 
@@ -91,12 +92,27 @@ static void append_tagged(const struct dht *dht, uint64_t now_us, const struct d
     }
 }
 
-/* Whether the asker may have this many bytes now. */
-static bool is_affordable(struct dht *dht, uint64_t now_us, const struct io_event *event, size_t n_bytes)
+/* Bytes of the entries that are asked for, counted before anything is copied. */
+static size_t n_asked(const struct dht *dht, uint64_t now_us, const struct dht_bulk_read *m)
 {
-    if (dht->io.ops->link_queued(dht->io.ctx, event->link) > QUEUED_MAX)
-        return false;
-    for (size_t charged = 0; charged <= n_bytes; charged += PER_QUESTION)
+    size_t n = 0;
+    if (m->tags.n == 0)
+        (void)dht_directory_count(&dht->directory, &m->key, now_us, &n);
+    for (size_t at = 0; at < m->tags.n; at += DHT_TAG_BYTES) {
+        const struct dht_record *record = dht_directory_tagged(&dht->directory, &m->key, m->tags.bytes + at, now_us);
+        n += record ? record->n : 0;
+    }
+    return n;
+}
+
+static size_t n_queued(const struct dht *dht, io_link link)
+{
+    return dht->io.ops->link_queued(dht->io.ctx, link);
+}
+
+static bool charge(struct dht *dht, uint64_t now_us, const struct io_event *event, size_t n_questions)
+{
+    for (size_t i = 0; i < n_questions; i++)
         if (!dht_limits_allow(&dht->limits, DHT_LIMIT_QUERIES, &event->from, now_us))
             return false;
     return true;
@@ -109,37 +125,58 @@ static void say(struct dht *dht, io_link link, struct buf *message)
     buf_fini(message);
 }
 
-static void answer(struct dht *dht, uint64_t now_us, const struct io_event *event, const struct dht_bulk_read *m)
+/* Whoever asks on without taking what it was given loses the link: each refusal would wait there, too. */
+static void refuse(struct dht *dht, io_link link, uint32_t call)
+{
+    dht->stats.n_refused++;
+    if (n_queued(dht, link) > 0) {
+        dht->io.ops->link_close(dht->io.ctx, link);
+        return;
+    }
+    struct dht_bulk_entries head = {.call = call, .is_refused = true};
+    struct buf message;
+    buf_init(&message, HEAD_BYTES);
+    dht_bulk_entries_encode(&head, &message);
+    say(dht, link, &message);
+}
+
+/* The ceiling sees to it that what waits on the link takes no more memory than it has bytes. */
+static void give(struct dht *dht, uint64_t now_us, io_link link, const struct dht_bulk_read *m, size_t n_bytes)
 {
     struct dht_bulk_entries head = {.call = m->call};
     struct buf message;
-    buf_init(&message, DHT_BULK_BYTES_MAX);
+    buf_init(&message, HEAD_BYTES + n_bytes);
     dht_bulk_entries_encode(&head, &message);
     if (m->tags.n > 0)
         append_tagged(dht, now_us, m, &message);
     else
         append_all(dht, now_us, &m->key, &message);
-    if (!is_affordable(dht, now_us, event, message.n) && !message.err) {
-        dht->stats.n_refused++;
-        head.is_refused = true;
-        buf_clear(&message);
-        dht_bulk_entries_encode(&head, &message);
+    say(dht, link, &message);
+}
+
+static bool answer(struct dht *dht, uint64_t now_us, const struct io_event *event, const struct dht_bulk_read *m)
+{
+    bool may_ask = n_queued(dht, event->link) <= QUEUED_MAX && charge(dht, now_us, event, 1);
+    size_t n_bytes = may_ask ? n_asked(dht, now_us, m) : 0;
+    if (!may_ask || !charge(dht, now_us, event, n_bytes / PER_QUESTION)) {
+        refuse(dht, event->link, m->call);
+        return false;
     }
-    say(dht, event->link, &message);
+    give(dht, now_us, event->link, m, n_bytes);
+    return true;
 }
 
 /* What strangers may ask of us on a link that they opened, or on one that somebody else opened for other things. */
-static bool hear_read(struct dht *dht, uint64_t now_us, const struct io_event *event)
+static enum dht_link_use hear_read(struct dht *dht, uint64_t now_us, const struct io_event *event)
 {
     struct dht_bulk_read m;
     if (dht->config.is_read_only || event->n_bytes == 0 || event->bytes[0] != DHT_BULK_READ)
-        return false;
+        return DHT_LINK_OTHERS;
     dht->stats.n_queries_in++;
     if (dht_bulk_read_decode(&m, event->bytes, event->n_bytes) == 0)
-        answer(dht, now_us, event, &m);
-    else
-        dht->stats.n_malformed++;
-    return true;
+        return answer(dht, now_us, event, &m) ? DHT_LINK_GIVEN : DHT_LINK_TAKEN;
+    dht->stats.n_malformed++;
+    return DHT_LINK_TAKEN;
 }
 
 /* -- The reader ---------------------------------------------------------------------------------------------------- */
@@ -287,19 +324,19 @@ static void hear_message(struct dht *dht, uint64_t now_us, struct dht_bulk_link 
         call_over(dht, now_us, link, call, m.is_refused ? NULL : &m);
 }
 
-bool dht_bulk_event(struct dht *dht, uint64_t now_us, const struct io_event *event)
+enum dht_link_use dht_bulk_event(struct dht *dht, uint64_t now_us, const struct io_event *event)
 {
     bool is_links = event->kind == IO_LINK_UP || event->kind == IO_LINK_DOWN || event->kind == IO_MESSAGE;
     struct dht_bulk_link *link = is_links ? link_of(&dht->bulk, event->link) : NULL;
     if (!link)
-        return event->kind == IO_MESSAGE && hear_read(dht, now_us, event);
+        return event->kind == IO_MESSAGE ? hear_read(dht, now_us, event) : DHT_LINK_OTHERS;
     if (event->kind == IO_LINK_UP)
         hear_up(dht, now_us, link, &event->peer);
     else if (event->kind == IO_LINK_DOWN)
         forget(dht, now_us, link);
     else
         hear_message(dht, now_us, link, event);
-    return true;
+    return DHT_LINK_TAKEN;
 }
 
 /* -- Time ---------------------------------------------------------------------------------------------------------- */

@@ -5,8 +5,9 @@
  * asks for all at once.  The peer that proves itself on the link must be the one that the node's id names.  Up to
  * DHT_BULK_LINKS_MAX links are open at a time and up to DHT_BULK_CALLS_MAX questions on each; a link that has nothing to do is
  * closed after DHT_BULK_IDLE_US.  Whatever fails, datagrams go on instead.
- * A storing node answers anyone who proved a key, before or without any greeting, within limits: a read counts as many
- * questions of its address as it has bytes for, and nothing more is said on a link where much still waits.
+ * A storing node answers anyone who proved a key, before or without any greeting, within limits: a read counts as one question
+ * of its address and one more for each few thousand bytes of the answer.  What it would take is known before any of it is
+ * copied; a link on which something waits while more must be refused is closed.
  *
  * Two messages.  Their kinds are of the same space as those of router/message.h, which leaves them alone.
  *   DIRECTORY_READ:     u8 32 | u8 0 | u16 n_tags (0: all) | u32 call | 20 key | n_tags x 8 tag, ascending
@@ -73,8 +74,8 @@ void dht_bulk_fini(struct dht_bulk *bulk);
 /** Asks a holder for what `operation` misses; dht_read_linked() follows.  False: there is no link to be had. */
 bool dht_bulk_ask(struct dht *dht, uint64_t now_us, uint64_t operation, const struct dht_page *page);
 
-/** True when the event was ours. */
-bool dht_bulk_event(struct dht *dht, uint64_t now_us, const struct io_event *event);
+/** See dht_link_event(). */
+enum dht_link_use dht_bulk_event(struct dht *dht, uint64_t now_us, const struct io_event *event);
 
 /** Ends what waited too long, and links without use. */
 void dht_bulk_run(struct dht *dht, uint64_t now_us);

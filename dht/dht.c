@@ -214,13 +214,13 @@ void dht_tick(struct dht *dht, uint64_t now_us)
     run(dht, now_us);
 }
 
-bool dht_link_event(struct dht *dht, uint64_t now_us, const struct io_event *event)
+enum dht_link_use dht_link_event(struct dht *dht, uint64_t now_us, const struct io_event *event)
 {
     dht->now_us = now_us;
-    if (!dht_bulk_event(dht, now_us, event))
-        return false;
-    run(dht, now_us);
-    return true;
+    enum dht_link_use use = dht_bulk_event(dht, now_us, event);
+    if (use != DHT_LINK_OTHERS)
+        run(dht, now_us);
+    return use;
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)

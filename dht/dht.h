@@ -51,12 +51,17 @@ void dht_datagram(struct dht *dht, uint64_t now_us, const struct addr *from, con
 void dht_tick(struct dht *dht, uint64_t now_us);
 uint64_t dht_deadline(const struct dht *dht);
 
+enum dht_link_use {
+    DHT_LINK_OTHERS, /* the event was not the DHT's */
+    DHT_LINK_TAKEN,  /* it was, and need not keep a link open */
+    DHT_LINK_GIVEN   /* a question on somebody's link, which was answered with entries */
+};
+
 /**
- * Brings IO_LINK_UP, IO_LINK_DOWN and IO_MESSAGE, before anybody else looks at them.  True when the event was the DHT's own: of a link
- * that it opened for a large read (dht/bulk.h), or a question for entries that we store, on whatever link.  False of all others, and
- * of the links that others open to us.
+ * Brings IO_LINK_UP, IO_LINK_DOWN and IO_MESSAGE, before anybody else looks at them.  DHT_LINK_OTHERS, which is 0, unless it is the
+ * DHT's own: of a link that it opened for a large read (dht/bulk.h), or a question for entries that we store, on whatever link.
  */
-bool dht_link_event(struct dht *dht, uint64_t now_us, const struct io_event *event);
+enum dht_link_use dht_link_event(struct dht *dht, uint64_t now_us, const struct io_event *event);
 
 /** Pings an address to learn who is there, and looks up our own id once somebody answered; tried again with growing
  * pauses, of at most three seconds while the table is empty.  Up to 64 addresses are remembered. */

@@ -34,13 +34,13 @@ static struct served *find(struct serve *serve, io_link link)
 }
 
 /* Links are for reading large rows; who says anything else, or nothing, is in the wrong place. */
-static void on_link(struct dht_tool *tool, uint64_t now_us, const struct io_event *event, bool is_own)
+static void on_link(struct dht_tool *tool, uint64_t now_us, const struct io_event *event, enum dht_link_use use)
 {
     struct serve *serve = tool->arg;
     struct served *served = event->link ? find(serve, event->link) : NULL;
     if (event->kind == IO_LINK_DOWN && served)
         served->link = 0;
-    if (event->kind == IO_LINK_UP && event->is_incoming && !is_own) {
+    if (event->kind == IO_LINK_UP && event->is_incoming && use == DHT_LINK_OTHERS) {
         served = find(serve, 0);
         if (served)
             *served = (struct served){event->link, now_us};
@@ -49,9 +49,9 @@ static void on_link(struct dht_tool *tool, uint64_t now_us, const struct io_even
     }
     if (event->kind != IO_MESSAGE)
         return;
-    if (!is_own)
+    if (use == DHT_LINK_OTHERS)
         tool->io->ops->link_close(tool->io->ctx, event->link);
-    else if (served)
+    else if (served && use == DHT_LINK_GIVEN)
         served->last_us = now_us;
 }
 

@@ -186,9 +186,9 @@ static void tool_event(void *self, uint64_t now_us, const struct io_event *event
         dht_tool_end(tool, 0);
         return;
     }
-    bool is_own = dht_link_event(tool->dht, now_us, event);
+    enum dht_link_use use = dht_link_event(tool->dht, now_us, event);
     if (tool->link)
-        tool->link(tool, now_us, event, is_own);
+        tool->link(tool, now_us, event, use);
     if (event->kind == IO_DATAGRAM)
         dht_datagram(tool->dht, now_us, &event->from, event->bytes, event->n_bytes);
     dht_tick(tool->dht, now_us);

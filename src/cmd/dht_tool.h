@@ -57,7 +57,7 @@ struct dht_tool {
     size_t n_join;
     void (*step)(struct dht_tool *tool, uint64_t now_us);
     /* What happens to links, and whether it was the DHT's own affair; or NULL. */
-    void (*link)(struct dht_tool *tool, uint64_t now_us, const struct io_event *event, bool is_own);
+    void (*link)(struct dht_tool *tool, uint64_t now_us, const struct io_event *event, enum dht_link_use use);
     void *arg;
     uint64_t wake_us; /* when step() wants to run though nothing happened; IO_NEVER */
     uint64_t start_us, timeout_us;

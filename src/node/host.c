@@ -445,8 +445,10 @@ static void host_event(void *self, uint64_t now_us, const struct io_event *event
     struct host *host = self;
     if (now_us > host->now_us)
         host->now_us = now_us;
-    if (host->dht && dht_link_event(host->dht, host->now_us, event)) {
-        host_link_touch(host, event->link);
+    enum dht_link_use use = host->dht ? dht_link_event(host->dht, host->now_us, event) : DHT_LINK_OTHERS;
+    if (use != DHT_LINK_OTHERS) {
+        if (use == DHT_LINK_GIVEN)
+            host_link_touch(host, event->link);
         step(host);
         return;
     }

@@ -236,7 +236,7 @@ void host_requests_free(struct host_link *link);
 void host_link_up(struct host *host, const struct io_event *event);
 void host_link_down(struct host *host, const struct io_event *event);
 void host_link_message(struct host *host, const struct io_event *event);
-/** The DHT answered something on a link. */
+/** The DHT gave something on a link. */
 void host_link_touch(struct host *host, io_link id);
 /** Closes links whose peers neither greet nor ask the DHT anything. */
 void host_links_tick(struct host *host);

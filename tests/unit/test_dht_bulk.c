@@ -85,7 +85,8 @@ END_TEST
 
 static struct dht *dht;
 static struct key *own;
-static size_t n_sent, n_refused, n_bytes, queued;
+static size_t n_sent, n_refused, n_bytes, n_allotted, n_closed, queued;
+static bool is_stuck; /* what is sent stays queued */
 
 static void no_datagram(void *ctx, const struct addr *to, const void *bytes, size_t n)
 {
@@ -105,6 +106,8 @@ static void on_send(void *ctx, io_link link, struct buf *message, bool is_urgent
     n_sent++;
     n_refused += m.is_refused;
     n_bytes += m.entries.n;
+    n_allotted += message->capacity;
+    queued += is_stuck ? message->n : 0;
     buf_fini(message);
 }
 
@@ -115,7 +118,15 @@ static size_t on_queued(void *ctx, io_link link)
     return queued;
 }
 
-static const struct io_ops ops = {.datagram = no_datagram, .link_send = on_send, .link_queued = on_queued};
+static void on_close(void *ctx, io_link link)
+{
+    (void)ctx;
+    ck_assert_uint_eq(link, 5);
+    n_closed++;
+}
+
+static const struct io_ops ops = {
+    .datagram = no_datagram, .link_send = on_send, .link_queued = on_queued, .link_close = on_close};
 
 static void start(bool is_read_only)
 {
@@ -124,7 +135,8 @@ static void start(bool is_read_only)
     ck_assert_int_eq(key_new(seed, &own), 0);
     struct dht_config config = {.key = own, .is_read_only = is_read_only, .has_links = true};
     ck_assert_int_eq(dht_new(&config, &io, NOW_US, &dht), 0);
-    n_sent = n_refused = n_bytes = queued = 0;
+    n_sent = n_refused = n_bytes = n_allotted = n_closed = queued = 0;
+    is_stuck = false;
 }
 
 static void stop(void)
@@ -145,14 +157,14 @@ static void fill(uint32_t n, size_t each)
     }
 }
 
-static bool hear(const void *bytes, size_t n, const char *from, uint64_t now_us)
+static enum dht_link_use hear(const void *bytes, size_t n, const char *from, uint64_t now_us)
 {
     struct io_event event = {.kind = IO_MESSAGE, .link = 5, .bytes = bytes, .n_bytes = n};
     ck_assert_int_eq(addr_parse(&event.from, from), 0);
     return dht_link_event(dht, now_us, &event);
 }
 
-static bool read_from(const char *from, uint64_t now_us, size_t n_tags)
+static enum dht_link_use read_from(const char *from, uint64_t now_us, size_t n_tags)
 {
     uint8_t tags[8 * DHT_TAG_BYTES] = {0};
     struct dht_bulk_read m = {.call = 3, .key = key, .tags = {tags, n_tags * DHT_TAG_BYTES}};
@@ -161,9 +173,9 @@ static bool read_from(const char *from, uint64_t now_us, size_t n_tags)
         tags[i * DHT_TAG_BYTES + 3] = (uint8_t)(2 * i);
     buf_init(&out, 1000);
     dht_bulk_read_encode(&m, &out);
-    bool is_ours = hear(out.bytes, out.n, from, now_us);
+    enum dht_link_use use = hear(out.bytes, out.n, from, now_us);
     buf_fini(&out);
-    return is_ours;
+    return use;
 }
 
 START_TEST(a_storing_node_gives_all_or_just_these)
@@ -215,16 +227,52 @@ START_TEST(one_address_cannot_read_without_end)
 }
 END_TEST
 
-START_TEST(a_link_with_much_in_it_gets_no_more)
+START_TEST(a_link_with_much_in_it_is_closed)
 {
     start(false);
     fill(10, 700);
     queued = DHT_BULK_BYTES_MAX + 1;
-    ck_assert(read_from("10.8.7.6:1", NOW_US, 0));
-    ck_assert(n_refused == 1 && n_bytes == 0);
-    queued = 0;
-    ck_assert(read_from("10.8.7.6:1", NOW_US, 0));
-    ck_assert(n_refused == 1 && n_bytes == 7000);
+    ck_assert_int_eq(read_from("10.8.7.6:1", NOW_US, 0), DHT_LINK_TAKEN);
+    ck_assert(n_sent == 0 && n_closed == 1 && dht_stats(dht).n_refused == 1);
+    queued = DHT_BULK_BYTES_MAX;
+    ck_assert_int_eq(read_from("10.8.7.6:1", NOW_US, 0), DHT_LINK_GIVEN);
+    ck_assert(n_refused == 0 && n_bytes == 7000 && n_closed == 1);
+    stop();
+}
+END_TEST
+
+/* Somebody asks on and on, and takes nothing: from one address of many on loopback, where nearly everything is allowed, or far away. */
+START_TEST(who_takes_nothing_fills_no_memory)
+{
+    static const char *const from[] = {"127.0.0.1:9", "9.8.7.6:1"};
+    start(false);
+    fill(64, 700);
+    is_stuck = true;
+    for (int i = 0; i < 2000; i++)
+        ck_assert_int_ne(read_from(from[_i], NOW_US, 0), DHT_LINK_OTHERS);
+    ck_assert_uint_le(n_allotted, DHT_BULK_BYTES_MAX + 8 + 64 * 700);
+    ck_assert_uint_ge(n_sent, 5);
+    ck_assert_uint_ge(n_closed, 1900);
+    ck_assert_uint_eq(n_sent + n_closed, 2000);
+    stop();
+}
+END_TEST
+
+START_TEST(an_answer_takes_the_memory_it_has_bytes_for)
+{
+    start(false);
+    fill(13, 700);
+    for (size_t n_tags = 0; n_tags <= 8; n_tags += 8) {
+        n_allotted = n_bytes = 0;
+        ck_assert_int_eq(read_from("9.8.7.6:1", NOW_US, n_tags), DHT_LINK_GIVEN);
+        ck_assert_uint_eq(n_allotted, n_bytes + 8);
+    }
+    for (int i = 0; i < 500; i++)
+        (void)read_from("9.8.7.6:1", NOW_US, 0);
+    ck_assert_uint_ge(n_refused, 300);
+    n_allotted = 0;
+    ck_assert_int_eq(read_from("9.8.7.6:1", NOW_US, 0), DHT_LINK_TAKEN);
+    ck_assert_uint_eq(n_allotted, 8); /* a refusal holds on to nothing more */
     stop();
 }
 END_TEST
@@ -239,7 +287,9 @@ int main(void)
     tcase_add_test(all, a_storing_node_gives_all_or_just_these);
     tcase_add_test(all, what_is_not_the_dhts_is_left_alone);
     tcase_add_test(all, one_address_cannot_read_without_end);
-    tcase_add_test(all, a_link_with_much_in_it_gets_no_more);
+    tcase_add_test(all, a_link_with_much_in_it_is_closed);
+    tcase_add_loop_test(all, who_takes_nothing_fills_no_memory, 0, 2);
+    tcase_add_test(all, an_answer_takes_the_memory_it_has_bytes_for);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }

@@ -95,6 +95,33 @@ START_TEST(test_the_directory_is_read_before_any_greeting)
 }
 END_TEST
 
+/* Reads that get nothing are no reason to keep a link: the malformed ones, and those that are refused. */
+START_TEST(test_reads_in_vain_keep_no_link)
+{
+    static const uint8_t malformed[] = {DHT_BULK_READ, 1};
+    struct dht_bulk_read m = {.call = 5, .key = dht_directory_key(&run.id, "experts", 0, 0)};
+    struct buf message;
+    buf_init(&message, IO_MESSAGE_MAX);
+    dht_bulk_read_encode(&m, &message);
+    stage_start(node, &run, "L0.0-7");
+    stage_link_up(node, 1, 9);
+    node->queued_bytes = DHT_BULK_BYTES_MAX + 1;
+    for (int i = 0; i < 2; i++) {
+        stage_run(&stage, 5000000);
+        node->closed = 0;
+        if (_i == 0)
+            stage_tell(node, 1, malformed, sizeof malformed);
+        else
+            stage_tell(node, 1, message.bytes, message.n);
+        ck_assert_int_eq(node->closed, _i); /* refused with so much in it */
+    }
+    node->closed = 0;
+    buf_fini(&message);
+    stage_run(&stage, 4000000);
+    ck_assert_int_eq(node->closed, 1);
+}
+END_TEST
+
 START_TEST(test_nonsense_is_refused)
 {
     static const uint8_t junk[][20] = {
@@ -361,6 +388,7 @@ int main(void)
     tcase_add_test(tc, test_another_version_is_refused);
     tcase_add_test(tc, test_requests_before_hello_are_refused);
     tcase_add_test(tc, test_the_directory_is_read_before_any_greeting);
+    tcase_add_loop_test(tc, test_reads_in_vain_keep_no_link, 0, 2);
     tcase_add_loop_test(tc, test_nonsense_is_refused, 0, 6);
     tcase_add_test(tc, test_a_thousand_refusals_are_a_few_lines);
     tcase_add_test(tc, test_another_width_is_refused);
