@@ -79,9 +79,9 @@ struct dht_upkeep {
     struct addr hint;   /* who answered a join last, and */
     struct dht_id hint_id;
     uint64_t expire_us;
-    uint64_t lost_us; /* since when n_lost counts */
-    size_t n_lost;    /* nodes of our table that turned bad */
-    uint64_t ping_us; /* newcomers are pinged when this is not ahead of the burst */
+    uint64_t lost_us, back_us; /* since when these count */
+    size_t n_lost, n_back;     /* nodes of our table that turned bad, and bad ones that answer again */
+    uint64_t ping_us;          /* newcomers are pinged when this is not ahead of the burst */
 };
 
 /** A newcomer that is handed what it should hold, key after key. */

@@ -16,6 +16,8 @@
 #define LOST_US (60 * SECOND_US)     /* when within this time */
 #define LOST_MIN 8                   /* so many nodes of our table, */
 #define LOST_SHARE 16                /* and one of so many, turn bad, then what we published has lost holders, too */
+#define BACK_MIN 4                   /* bad nodes that answer again within LOST_US: the swarm was parted from us */
+#define BACK_PINGS 8                 /* for each that does so many others are asked at once */
 #define MOVE_VOTES 3                 /* that say our id does not fit our address, before we take another */
 
 /* Pauses between attempts to reach those we were told to join.  While nobody is known they stay short: a host that was started
@@ -278,7 +280,8 @@ void dht_upkeep_asked(struct dht *dht, uint64_t now_us, const struct addr *from,
     if (m->is_read_only || from->port == 0 || !dht_id_fits(&m->id, from) || !dht_table_has_room(&half->table, &m->id, from))
         return;
     const struct dht_node *known = dht_table_find(&half->table, from);
-    if ((known && dht_id_equal(&known->id, &m->id)) || u->ping_us > now_us + PING_BURST * PING_EVERY_US)
+    bool is_good = known && dht_id_equal(&known->id, &m->id) && !dht_table_is_bad(known);
+    if (is_good || u->ping_us > now_us + PING_BURST * PING_EVERY_US)
         return;
     u->ping_us = (u->ping_us > now_us ? u->ping_us : now_us) + PING_EVERY_US;
     half->is_wanted = true;
@@ -356,11 +359,39 @@ void dht_upkeep_told(struct dht *dht, uint64_t now_us, const struct addr *from, 
     set_external(dht, now_us, half);
 }
 
+/* One node whose network was away for a while is no news; several at once are: that was our network, or a wall between two
+ * halves of the swarm.  Whoever else we gave up is asked at once, and we look for ourselves among those that are back. */
+static void came_back(struct dht *dht, uint64_t now_us, struct dht_half *half, const struct addr *addr, const struct dht_id *id)
+{
+    struct dht_upkeep *u = &dht->upkeep;
+    if (now_us - u->back_us > LOST_US) {
+        u->back_us = now_us;
+        u->n_back = 0;
+    }
+    size_t n = 0;
+    for (size_t b = 0; b < DHT_BUCKETS && n < BACK_PINGS; b++) {
+        size_t n_row;
+        const struct dht_node *row = dht_table_row(&half->table, b, &n_row);
+        for (size_t i = 0; i < n_row && n < BACK_PINGS; i++) {
+            if (!dht_table_is_bad(&row[i]) || now_us - row[i].asked_us < SECOND_US)
+                continue;
+            struct addr other = row[i].addr;
+            dht_table_asked(&half->table, &other, now_us);
+            ping(dht, now_us, &other, DHT_ROLE_UPKEEP);
+            n++;
+        }
+    }
+    if (++u->n_back == BACK_MIN)
+        joined(dht, now_us, addr, id, true);
+}
+
 void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m)
 {
     struct dht_half *half = dht_half_of(dht, &t->addr);
     struct dht_upkeep *u = &dht->upkeep;
-    bool was_alone = !knows_anybody(dht, now_us), was_known = dht_table_find(&half->table, &t->addr) != NULL;
+    const struct dht_node *known = dht_table_find(&half->table, &t->addr);
+    bool was_alone = !knows_anybody(dht, now_us), was_known = known != NULL;
+    bool was_bad = known && dht_id_equal(&known->id, &m->id) && dht_table_is_bad(known);
     uint64_t rtt_us = now_us - t->sent_us;
     dht->rtt_us = dht->rtt_us == 0 ? (uint32_t)rtt_us : (uint32_t)((dht->rtt_us * (uint64_t)7 + rtt_us) / 8);
     struct dht_join *join = find_join(dht, &t->addr);
@@ -379,6 +410,8 @@ void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_tran
         join->has_answered = true;
     if (is_first || (t->role == DHT_ROLE_JOIN && !was_known))
         joined(dht, now_us, &t->addr, &m->id, is_first);
+    if (was_bad)
+        came_back(dht, now_us, half, &t->addr, &m->id);
     if (is_new) {
         u->bucket_us = earlier(u->bucket_us, now_us + BUCKETS_US);
         greet_neighbour(dht, now_us, half, &m->id);
