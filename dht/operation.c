@@ -369,7 +369,8 @@ uint64_t dht_operations_deadline(const struct dht *dht)
     uint64_t first = waiting ? waiting->deadline_us : IO_NEVER, wait_us = dht->upkeep.wait_until_us;
     for (const struct dht_operation *op = dht->running.first; op; op = op->next)
         first = op->deadline_us < first ? op->deadline_us : first;
-    return waiting && dht_n_nodes(dht) == 0 && wait_us < first ? wait_us : first;
+    bool is_held = waiting && dht_n_nodes(dht) == 0 && wait_us > dht->now_us; /* until a first node is known, or no longer */
+    return is_held && wait_us < first ? wait_us : first;
 }
 
 /* -- What becomes of questions ---------------------------------------------------------------------------- */

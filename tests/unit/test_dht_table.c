@@ -270,6 +270,52 @@ START_TEST(a_table_grows_up_to_its_ceiling)
 }
 END_TEST
 
+static void let_fail(struct dht_table *table, const struct addr *addr)
+{
+    for (int i = 0; i < DHT_FAILURES_MAX; i++)
+        dht_table_failed(table, addr);
+}
+
+/* Whoever vouched for the table no longer does once it is bad or gone; then the others count. */
+START_TEST(one_good_node_is_enough_while_it_is_good)
+{
+    struct dht_table table;
+    struct dht_id own = {{0}}, early = {{1}}, late = {{2}};
+    struct addr first = {.family = 4, .ip = {10, 0, 0, 1}, .port = 1}, last = {.family = 4, .ip = {10, 0, 0, 2}, .port = 1};
+    uint64_t late_us = SECOND_US + DHT_GOOD_US / 2, too_late_us = 2 * SECOND_US + DHT_GOOD_US;
+    dht_table_init(&table, &own);
+    ck_assert(!dht_table_has_good(&table, SECOND_US));
+    (void)dht_table_answered(&table, &early, &first, true, 0, SECOND_US);
+    (void)dht_table_answered(&table, &late, &last, true, 0, late_us);
+    ck_assert(dht_table_has_good(&table, too_late_us));
+    let_fail(&table, &last);
+    ck_assert(dht_table_has_good(&table, late_us) && !dht_table_has_good(&table, too_late_us));
+    (void)dht_table_answered(&table, &late, &last, true, 0, late_us);
+    ck_assert(dht_table_has_good(&table, too_late_us));
+    (void)dht_table_answered(&table, &own, &last, true, 0, late_us); /* it was ourselves */
+    ck_assert_uint_eq(dht_table_n(&table), 1);
+    ck_assert(dht_table_has_good(&table, late_us) && !dht_table_has_good(&table, too_late_us));
+    dht_table_fini(&table);
+}
+END_TEST
+
+START_TEST(a_replacement_that_has_another_id_by_now_is_forgotten)
+{
+    struct rng rng;
+    struct dht_table table;
+    struct addr addr[DHT_K + 1];
+    rng_init(&rng, (uint64_t)_i, "renamed");
+    fill(&table, &rng, DHT_K + 1, addr); /* the last one waits for a place */
+    struct dht_id renamed = dht_id_random_at(&table.own, 3, &rng);
+    ck_assert(dht_table_answered(&table, &renamed, &addr[DHT_K], true, 0, 2 * SECOND_US));
+    let_fail(&table, &addr[0]);
+    ck_assert_uint_eq(dht_table_n(&table), DHT_K + 1);
+    ck_assert(dht_id_equal(&dht_table_find(&table, &addr[DHT_K])->id, &renamed));
+    hold_invariants(&table);
+    dht_table_fini(&table);
+}
+END_TEST
+
 START_TEST(buckets_are_looked_into_in_turn)
 {
     struct rng rng;
@@ -303,6 +349,8 @@ int main(void)
     tcase_add_loop_test(all, a_bad_node_stays_until_somebody_replaces_it, 0, 3);
     tcase_add_loop_test(all, the_silent_are_asked_in_turn, 0, 3);
     tcase_add_loop_test(all, a_table_grows_up_to_its_ceiling, 0, 3);
+    tcase_add_test(all, one_good_node_is_enough_while_it_is_good);
+    tcase_add_loop_test(all, a_replacement_that_has_another_id_by_now_is_forgotten, 0, 3);
     tcase_add_loop_test(all, buckets_are_looked_into_in_turn, 0, 3);
     suite_add_tcase(suite, all);
     return unit_run(suite);

@@ -1,0 +1,142 @@
+#include "unit.h"
+
+#include "dht/operation.h"
+
+#define SECOND_US ((uint64_t)1000000)
+#define NOW_US ((uint64_t)1000 * SECOND_US)
+#define N_READS (6 * DHT_OPERATIONS_RUNNING)
+
+static struct key *key;
+static struct dht *dht;
+static size_t n_sent;
+
+static void send_datagram(void *ctx, const struct addr *to, const void *bytes, size_t n)
+{
+    (void)ctx, (void)to, (void)bytes, (void)n;
+    n_sent++; /* and lost */
+}
+
+static const struct io_ops ops = {.datagram = send_datagram};
+static const struct io io = {&ops, NULL};
+
+static void setup(void)
+{
+    static const uint8_t seed[KEY_SEED_BYTES] = {7};
+    ck_assert_int_eq(key_new(seed, &key), 0);
+    struct dht_config config = {.key = key, .port = 1, .seed = 1};
+    ck_assert_int_eq(dht_new(&config, &io, NOW_US, &dht), 0);
+    n_sent = 0;
+}
+
+static void teardown(void)
+{
+    dht_free(dht);
+    key_free(key);
+}
+
+struct end {
+    uint64_t at_us;
+    unsigned n;
+};
+
+static void ended(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+{
+    struct end *end = arg;
+    (void)entry;
+    ck_assert(n == 0 && n_asked == 0);
+    end->at_us = now_us;
+    end->n++;
+}
+
+/* As many run as may, and none of them ends: those behind them are over in their time, in their turn. */
+START_TEST(who_waits_too_long_is_over_too)
+{
+    static struct end end[N_READS];
+    dht->n_running = DHT_OPERATIONS_RUNNING;
+    for (size_t i = 0; i < N_READS; i++) {
+        struct dht_id target = {{(uint8_t)i, 9}};
+        dht_read(dht, NOW_US + i, &target, ended, &end[i]);
+    }
+    for (size_t i = 0; i < N_READS; i++) {
+        uint64_t over_us = NOW_US + i + DHT_OPERATION_US;
+        dht_tick(dht, over_us - 1);
+        ck_assert_uint_eq(end[i].n, 0);
+        ck_assert_uint_eq(dht_operations_deadline(dht), over_us);
+        dht_tick(dht, over_us);
+        ck_assert_uint_eq(end[i].n, 1);
+    }
+    dht->n_running = 0;
+    ck_assert_uint_eq(dht->n_operations, 0);
+    ck_assert_uint_eq(dht_operations_deadline(dht), IO_NEVER);
+}
+END_TEST
+
+/* Many more than may run: so many do at once, the others after them, and each ends once. */
+START_TEST(a_few_run_at_once)
+{
+    static struct end end[N_READS];
+    struct dht_id id = {{1}};
+    struct addr addr = {.family = 4, .ip = {10, 0, 0, 1}, .port = 1};
+    (void)dht_table_answered(&dht->half[0].table, &id, &addr, true, 1000, NOW_US);
+    for (size_t i = 0; i < N_READS; i++) {
+        struct dht_id target = {{(uint8_t)i, 9}};
+        dht_read(dht, NOW_US, &target, ended, &end[i]);
+    }
+    dht_tick(dht, NOW_US);
+    ck_assert_uint_eq(dht->n_running, DHT_OPERATIONS_RUNNING);
+    ck_assert_uint_ge(n_sent, DHT_OPERATIONS_RUNNING);
+    for (uint64_t now_us = NOW_US; now_us <= NOW_US + DHT_OPERATION_US; now_us = dht_deadline(dht)) {
+        dht_tick(dht, now_us);
+        ck_assert_uint_le(dht->n_running, DHT_OPERATIONS_RUNNING);
+        ck_assert(dht_deadline(dht) > now_us);
+    }
+    for (size_t i = 0; i < N_READS; i++)
+        ck_assert_uint_eq(end[i].n, 1);
+    ck_assert_uint_eq(dht->n_operations, dht->n_running); /* what it looks for by itself */
+}
+END_TEST
+
+/* Before a first node is known reads wait for it, but what looks for nodes does not. */
+START_TEST(the_line_waits_for_a_first_node)
+{
+    struct end end = {0};
+    struct addr nobody = {.family = 4, .ip = {10, 9, 9, 9}, .port = 1};
+    struct dht_id target = {{5}};
+    dht_join(dht, NOW_US, &nobody);
+    dht_read(dht, NOW_US, &target, ended, &end);
+    dht_task_find(dht, NOW_US, &target, false);
+    dht_tick(dht, NOW_US);
+    ck_assert_uint_eq(dht->n_operations, 1); /* the search had nobody to ask */
+    ck_assert_uint_eq(dht->n_running, 0);
+    ck_assert_uint_eq(end.n, 0);
+    ck_assert_uint_le(dht_deadline(dht), NOW_US + DHT_JOIN_WAIT_US);
+    dht_tick(dht, NOW_US + DHT_JOIN_WAIT_US);
+    ck_assert_uint_eq(end.n, 1);
+}
+END_TEST
+
+START_TEST(the_line_has_an_end)
+{
+    static struct end end[DHT_OPERATIONS_MAX + 1];
+    for (size_t i = 0; i <= DHT_OPERATIONS_MAX; i++) {
+        struct dht_id target = {{5}};
+        ck_assert_uint_eq(dht->n_operations, i);
+        dht_read(dht, NOW_US, &target, ended, &end[i]);
+    }
+    ck_assert_uint_eq(end[DHT_OPERATIONS_MAX - 1].n, 0);
+    ck_assert_uint_eq(end[DHT_OPERATIONS_MAX].n, 1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dht-operation");
+    TCase *all = tcase_create("operation");
+    tcase_add_checked_fixture(all, setup, teardown);
+    tcase_add_test(all, who_waits_too_long_is_over_too);
+    tcase_add_test(all, a_few_run_at_once);
+    tcase_add_test(all, the_line_waits_for_a_first_node);
+    tcase_add_test(all, the_line_has_an_end);
+    suite_add_tcase(suite, all);
+    return unit_run(suite);
+}
