@@ -31,7 +31,7 @@ HANSE_MUST_USE int dht_entry_check_time(const struct dht_entry *entry, uint64_t 
 
 /** Remembers what was verified, since the same entry comes from many holders and again and again.  All zeros at the start; grows
  * with what there is to remember up to DHT_VERIFIED_SLOTS. */
-#define DHT_VERIFIED_SLOTS 1024
+#define DHT_VERIFIED_SLOTS 8192 /* a run of 4096 experts, each row read again and again by every host that has a part of it */
 struct dht_verified {
     size_t n, n_slots; /* a power of two, or 0 */
     uint8_t (*hash)[16];

@@ -116,7 +116,7 @@ START_TEST(what_was_verified_is_remembered)
     struct dht_entry e = entry_of(5, 4), back;
     uint8_t out[DHT_ENTRY_MAX];
     struct dht_span raw;
-    size_t n_known = 0, n_all = 100;
+    size_t n_known = 0, n_all = 3000;
     for (size_t i = 0; i < n_all; i++) {
         e.seq = i;
         ck_assert_int_eq(decode(&back, &raw, out, dht_entry_encode(&e, &key, writer, out)), 0);
