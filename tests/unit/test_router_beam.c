@@ -605,6 +605,7 @@ int main(void)
 {
     Suite *suite = suite_create("router/beam");
     TCase *tcase = tcase_create("beam");
+    tcase_set_timeout(tcase, 30);
     tcase_add_loop_test(tcase, what_is_found_is_what_a_full_sort_finds, 0, 60);
     tcase_add_loop_test(tcase, fewer_than_k_are_all, 0, 4);
     tcase_add_loop_test(tcase, where_all_is_alive_no_read_is_wasted, 0, 20);
