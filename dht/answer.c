@@ -159,7 +159,7 @@ static void put(struct answer *a)
         fail(a, DHT_ERROR_SIGNATURE);
         return;
     }
-    error = dht_items_store(&a->dht->items, &item, a->query->has_cas ? &a->query->cas : NULL, a->now_us);
+    error = dht_items_store(&a->dht->items, &item, a->query->has_cas ? &a->query->cas : NULL, a->from, a->now_us);
     if (error)
         fail(a, error);
 }

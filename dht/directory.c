@@ -5,10 +5,14 @@
 
 #include "dht/id.h"
 
+#define SWEEP_US 1000000
+#define N_LOOKS 4
+
 void dht_directory_init(struct dht_directory *directory)
 {
     *directory = (struct dht_directory){0};
     dht_tally_init(&directory->subnets, 0);
+    dht_tally_init(&directory->brought, 0);
     dht_tally_init(&directory->writers, 0);
 }
 
@@ -18,6 +22,7 @@ void dht_directory_fini(struct dht_directory *directory)
         free(directory->record[i]);
     free(directory->record);
     dht_tally_fini(&directory->subnets);
+    dht_tally_fini(&directory->brought);
     dht_tally_fini(&directory->writers);
     dht_directory_init(directory);
 }
@@ -47,27 +52,46 @@ static bool is_over(const struct dht_record *record, uint64_t now_us)
     return record->expiry_s <= now_us / 1000000;
 }
 
-/* Records of `key`, and how many of them came from the subnet of `source`. */
-static size_t count_key(const struct dht_directory *directory, const struct dht_id *key, const struct addr *source,
-                        size_t *n_both)
+static struct dht_tally *tally_of(struct dht_directory *directory, bool is_own)
 {
-    static const uint8_t first[sizeof(struct peer_id)];
-    size_t start = find(directory, key, first), i = start;
-    bool is_local = addr_is_local(source);
-    *n_both = 0;
-    for (; i < directory->n && dht_id_equal(&directory->record[i]->key, key); i++)
-        *n_both += !is_local && dht_id_same_subnet(&directory->record[i]->source, source);
-    return i - start;
+    return is_own ? &directory->subnets : &directory->brought;
 }
 
-static bool is_full(const struct dht_directory *directory, const struct dht_id *key, const struct peer_id *writer,
-                    const struct addr *source)
+/* First and one past the last of a key. */
+static void range(const struct dht_directory *directory, const struct dht_id *key, size_t *first, size_t *end)
 {
-    size_t n_both, n_key = count_key(directory, key, source, &n_both);
-    size_t n_subnet = dht_tally_count(&directory->subnets, dht_tally_subnet(source));
-    size_t n_writer = dht_tally_count(&directory->writers, dht_tally_writer(writer));
-    return directory->n >= DHT_DIRECTORY_MAX || n_key >= DHT_DIRECTORY_KEY_MAX || n_subnet >= DHT_DIRECTORY_SUBNET_MAX ||
-           n_both >= DHT_DIRECTORY_SUBNET_KEY_MAX || n_writer >= DHT_DIRECTORY_WRITER_MAX;
+    static const uint8_t least[sizeof(struct peer_id)];
+    *first = *end = find(directory, key, least);
+    while (*end < directory->n && dht_id_equal(&directory->record[*end]->key, key))
+        ++*end;
+}
+
+/* Of the records first..end how many are of this kind and subnet; local ones are not counted. */
+static size_t count_subnet(const struct dht_directory *directory, size_t first, size_t end, const struct addr *source,
+                           bool is_own)
+{
+    size_t n = 0;
+    for (size_t i = first; i < end && !addr_is_local(source); i++)
+        n += directory->record[i]->is_own == is_own && dht_id_same_subnet(&directory->record[i]->source, source);
+    return n;
+}
+
+/* A newcomer, or an entry that would now come from elsewhere, must find room in what its source may put here. */
+static bool is_source_full(struct dht_directory *directory, const struct dht_record *r)
+{
+    size_t first, end;
+    range(directory, &r->key, &first, &end);
+    size_t n_key = count_subnet(directory, first, end, &r->source, r->is_own);
+    size_t n_all = dht_tally_count(tally_of(directory, r->is_own), dht_tally_subnet(&r->source));
+    return n_key >= (r->is_own ? DHT_DIRECTORY_SUBNET_KEY_MAX : DHT_DIRECTORY_BROUGHT_KEY_MAX) ||
+           n_all >= (r->is_own ? DHT_DIRECTORY_SUBNET_MAX : DHT_DIRECTORY_BROUGHT_MAX);
+}
+
+static bool is_full(const struct dht_directory *directory, const struct dht_id *key)
+{
+    size_t first, end;
+    range(directory, key, &first, &end);
+    return directory->n >= DHT_DIRECTORY_MAX || end - first >= DHT_DIRECTORY_KEY_MAX;
 }
 
 static int grow(struct dht_directory *directory)
@@ -92,6 +116,7 @@ static struct dht_record *record_new(const struct dht_id *key, const struct dht_
     record->key = *key;
     record->writer = entry->writer;
     record->source = *source;
+    record->is_own = source->family == 0 || dht_id_same_ip(source, &entry->addr);
     record->seq = entry->seq;
     record->expiry_s = entry->expiry_s;
     record->n = raw.n;
@@ -102,21 +127,87 @@ static struct dht_record *record_new(const struct dht_id *key, const struct dht_
 
 static int tally(struct dht_directory *directory, const struct dht_record *record)
 {
+    struct dht_tally *sources = tally_of(directory, record->is_own);
     uint64_t subnet = dht_tally_subnet(&record->source);
-    int err = dht_tally_add(&directory->subnets, subnet);
+    int err = dht_tally_add(sources, subnet);
     if (err)
         return err;
     err = dht_tally_add(&directory->writers, dht_tally_writer(&record->writer));
     if (err)
-        dht_tally_remove(&directory->subnets, subnet);
+        dht_tally_remove(sources, subnet);
     return err;
 }
 
 static void drop(struct dht_directory *directory, struct dht_record *record)
 {
-    dht_tally_remove(&directory->subnets, dht_tally_subnet(&record->source));
+    dht_tally_remove(tally_of(directory, record->is_own), dht_tally_subnet(&record->source));
     dht_tally_remove(&directory->writers, dht_tally_writer(&record->writer));
     free(record);
+}
+
+static void remove_at(struct dht_directory *directory, size_t i)
+{
+    drop(directory, directory->record[i]);
+    directory->n--;
+    memmove(&directory->record[i], &directory->record[i + 1], (directory->n - i) * sizeof *directory->record);
+}
+
+/* What somebody else brought, of first..end; or end. */
+static size_t find_brought(const struct dht_directory *directory, size_t first, size_t end)
+{
+    while (first < end && directory->record[first]->is_own)
+        first++;
+    return first;
+}
+
+/* One of a subnet that has at least two more under the key than the newcomer's; or end.  It looks at a few only. */
+static size_t find_crowd(const struct dht_directory *directory, size_t first, size_t end, const struct dht_record *r)
+{
+    size_t n = count_subnet(directory, first, end, &r->source, true);
+    for (size_t k = 0; k < N_LOOKS; k++) {
+        size_t i = first + (size_t)((r->seq + k * 127) % (end - first));
+        const struct dht_record *record = directory->record[i];
+        if (count_subnet(directory, first, end, &record->source, true) > n + 1)
+            return i;
+    }
+    return end;
+}
+
+/* Room for what a writer itself puts here. */
+static void displace(struct dht_directory *directory, const struct dht_record *r)
+{
+    size_t first, end;
+    range(directory, &r->key, &first, &end);
+    bool is_key_full = end - first >= DHT_DIRECTORY_KEY_MAX;
+    size_t i = find_brought(directory, first, end);
+    if (i < end || (is_key_full && (i = find_crowd(directory, first, end, r)) < end)) {
+        remove_at(directory, i);
+    } else if (!is_key_full) {
+        i = find_brought(directory, 0, directory->n);
+        if (i < directory->n)
+            remove_at(directory, i);
+    }
+}
+
+static bool is_refused(struct dht_directory *directory, const struct dht_record *r)
+{
+    return is_source_full(directory, r) ||
+           dht_tally_count(&directory->writers, dht_tally_writer(&r->writer)) >= DHT_DIRECTORY_WRITER_MAX;
+}
+
+/* True when there is room for a newcomer now.  A flood of them does not have everything looked through each time. */
+static bool make_room(struct dht_directory *directory, const struct dht_record *r, uint64_t now_us)
+{
+    bool is_short = is_full(directory, &r->key) || is_refused(directory, r);
+    if (is_short && now_us - directory->swept_us >= SWEEP_US) {
+        directory->swept_us = now_us;
+        dht_directory_expire(directory, now_us);
+    }
+    if (is_short && is_refused(directory, r))
+        return false;
+    if (is_short && r->is_own && is_full(directory, &r->key))
+        displace(directory, r);
+    return !is_short || !is_full(directory, &r->key);
 }
 
 /* Two entries with one seq are a writer's mistake; all holders keep the same one, whichever came first. */
@@ -129,37 +220,48 @@ static int compare_seq(const struct dht_record *old, const struct dht_entry *ent
     return old->seq < entry->seq ? -1 : 1;
 }
 
-int dht_directory_store(struct dht_directory *directory, const struct dht_id *key, const struct dht_entry *entry,
-                        struct dht_span raw, const struct addr *source, uint64_t now_us)
+static bool is_same_source(const struct dht_record *a, const struct dht_record *b)
 {
-    size_t i = find(directory, key, entry->writer.byte);
-    bool is_known = i < directory->n && order(directory->record[i], key, entry->writer.byte) == 0;
-    if (is_known) {
-        int newer = compare_seq(directory->record[i], entry, raw);
-        if (newer >= 0)
-            return newer == 0 ? 0 : HANSE_EGONE;
-    } else if (is_full(directory, key, &entry->writer, source)) {
-        dht_directory_expire(directory, now_us);
-        if (is_full(directory, key, &entry->writer, source))
-            return HANSE_EFULL;
-        i = find(directory, key, entry->writer.byte);
-    }
+    return a->is_own == b->is_own && dht_tally_subnet(&a->source) == dht_tally_subnet(&b->source);
+}
+
+/* Puts a record in its place, where an older one of the writer may stand. */
+static int put(struct dht_directory *directory, struct dht_record *record, struct dht_record *old)
+{
     int err = grow(directory);
+    if (!err)
+        err = tally(directory, record);
     if (err)
         return err;
-    struct dht_record *record = record_new(key, entry, raw, source);
-    if (!record || tally(directory, record) != 0) {
-        free(record);
-        return HANSE_ENOMEM;
-    }
-    if (is_known) {
-        drop(directory, directory->record[i]);
+    size_t i = find(directory, &record->key, record->writer.byte);
+    if (old) {
+        drop(directory, old);
     } else {
         memmove(&directory->record[i + 1], &directory->record[i], (directory->n - i) * sizeof *directory->record);
         directory->n++;
     }
     directory->record[i] = record;
     return 0;
+}
+
+int dht_directory_store(struct dht_directory *directory, const struct dht_id *key, const struct dht_entry *entry,
+                        struct dht_span raw, const struct addr *source, uint64_t now_us)
+{
+    size_t i = find(directory, key, entry->writer.byte);
+    bool is_known = i < directory->n && order(directory->record[i], key, entry->writer.byte) == 0;
+    struct dht_record *old = is_known ? directory->record[i] : NULL;
+    int newer = old ? compare_seq(old, entry, raw) : -1;
+    if (newer >= 0)
+        return newer == 0 ? 0 : HANSE_EGONE;
+    struct dht_record *record = record_new(key, entry, raw, source);
+    if (!record)
+        return HANSE_ENOMEM;
+    bool has_room = old ? is_same_source(old, record) || !is_source_full(directory, record)
+                        : make_room(directory, record, now_us);
+    int err = has_room ? put(directory, record, old) : HANSE_EFULL;
+    if (err)
+        free(record);
+    return err;
 }
 
 const struct dht_record *dht_directory_next(const struct dht_directory *directory, const struct dht_id *key, const uint8_t *after,
@@ -193,10 +295,10 @@ const struct dht_record *dht_directory_tagged(const struct dht_directory *direct
 
 size_t dht_directory_count(const struct dht_directory *directory, const struct dht_id *key, uint64_t now_us, size_t *n_bytes)
 {
-    static const uint8_t first[sizeof(struct peer_id)];
-    size_t n = 0;
+    size_t n = 0, first, end;
     *n_bytes = 0;
-    for (size_t i = find(directory, key, first); i < directory->n && dht_id_equal(&directory->record[i]->key, key); i++)
+    range(directory, key, &first, &end);
+    for (size_t i = first; i < end; i++)
         if (!is_over(directory->record[i], now_us)) {
             *n_bytes += directory->record[i]->n;
             n++;

@@ -90,6 +90,7 @@ int dht_item_take(struct dht_item *item, const struct dht_message *m, int *error
 void dht_items_init(struct dht_items *items)
 {
     *items = (struct dht_items){0};
+    dht_tally_init(&items->subnets, 0);
 }
 
 void dht_items_fini(struct dht_items *items)
@@ -97,6 +98,7 @@ void dht_items_fini(struct dht_items *items)
     for (size_t i = 0; i < items->n; i++)
         free(items->held[i]);
     free(items->held);
+    dht_tally_fini(&items->subnets);
     dht_items_init(items);
 }
 
@@ -146,39 +148,55 @@ static bool grow(struct dht_items *items)
     return true;
 }
 
-static void drop_oldest(struct dht_items *items)
+static void drop(struct dht_items *items, struct dht_held_item *held)
 {
-    size_t oldest = 0;
-    for (size_t i = 1; i < items->n; i++)
-        if (items->held[i]->put_us < items->held[oldest]->put_us)
+    dht_tally_remove(&items->subnets, dht_tally_subnet(&held->source));
+    free(held);
+}
+
+/* The one longest untouched, of a subnet or (0) of all. */
+static void drop_oldest(struct dht_items *items, uint64_t subnet)
+{
+    size_t oldest = items->n;
+    for (size_t i = 0; i < items->n; i++) {
+        bool is_meant = subnet == 0 || dht_tally_subnet(&items->held[i]->source) == subnet;
+        if (is_meant && (oldest == items->n || items->held[i]->put_us < items->held[oldest]->put_us))
             oldest = i;
-    free(items->held[oldest]);
+    }
+    drop(items, items->held[oldest]);
     items->n--;
     memmove(&items->held[oldest], &items->held[oldest + 1], (items->n - oldest) * sizeof *items->held);
 }
 
-static struct dht_held_item *add(struct dht_items *items, const struct dht_id *target)
+static struct dht_held_item *add(struct dht_items *items, const struct dht_id *target, const struct addr *source)
 {
+    uint64_t subnet = dht_tally_subnet(source);
     struct dht_held_item *held = grow(items) ? calloc(1, sizeof *held) : NULL;
-    if (!held)
+    if (!held || dht_tally_add(&items->subnets, subnet) != 0) {
+        free(held);
         return NULL;
-    if (items->n == DHT_ITEMS_MAX)
-        drop_oldest(items);
+    }
+    if (dht_tally_count(&items->subnets, subnet) > DHT_ITEMS_SUBNET_MAX)
+        drop_oldest(items, subnet);
+    else if (items->n == DHT_ITEMS_MAX)
+        drop_oldest(items, 0);
     size_t i = index_of(items, target);
     memmove(&items->held[i + 1], &items->held[i], (items->n - i) * sizeof *items->held);
     items->n++;
     held->target = *target;
+    held->source = *source;
     return items->held[i] = held;
 }
 
-int dht_items_store(struct dht_items *items, const struct dht_item *item, const uint64_t *cas, uint64_t now_us)
+int dht_items_store(struct dht_items *items, const struct dht_item *item, const uint64_t *cas, const struct addr *source,
+                    uint64_t now_us)
 {
     struct dht_id target = dht_item_target(item);
     struct dht_held_item *held = find(items, &target);
     int error = held ? check_seq(&held->item, item, cas) : 0;
     if (error)
         return error;
-    if (!held && !(held = add(items, &target)))
+    if (!held && !(held = add(items, &target, source)))
         return DHT_ERROR_SERVER;
     held->put_us = now_us;
     held->item = *item;
@@ -198,7 +216,7 @@ void dht_items_expire(struct dht_items *items, uint64_t now_us)
         if (items->held[i]->put_us + DHT_ITEM_US > now_us)
             items->held[n++] = items->held[i];
         else
-            free(items->held[i]);
+            drop(items, items->held[i]);
     }
     items->n = n;
 }

@@ -10,7 +10,8 @@ static size_t of_found(const struct dht_found_list *list)
 static size_t of_directory(const struct dht_directory *directory)
 {
     size_t n = directory->capacity * sizeof *directory->record;
-    n += (directory->subnets.capacity + directory->writers.capacity) * sizeof *directory->subnets.slot;
+    n += (directory->subnets.capacity + directory->brought.capacity + directory->writers.capacity) *
+         sizeof *directory->subnets.slot;
     for (size_t i = 0; i < directory->n; i++)
         n += sizeof *directory->record[i] + directory->record[i]->n;
     return n;
@@ -45,8 +46,9 @@ static size_t of_operations(const struct dht_line *line)
 static size_t of_stores(const struct dht *dht)
 {
     size_t n = of_directory(&dht->directory) + of_routes(&dht->routes);
-    n += dht->peers.capacity * sizeof *dht->peers.peer;
+    n += dht->peers.capacity * sizeof *dht->peers.peer + dht->peers.subnets.capacity * sizeof *dht->peers.subnets.slot;
     n += dht->items.capacity * sizeof *dht->items.held + dht->items.n * sizeof **dht->items.held;
+    n += dht->items.subnets.capacity * sizeof *dht->items.subnets.slot;
     n += dht->publications_capacity * sizeof *dht->publication + dht->n_publications * sizeof **dht->publication;
     return n;
 }

@@ -449,8 +449,10 @@ static void store_answered(struct dht *dht, uint64_t now_us, struct dht_operatio
 {
     op->n_stored += m->kind == DHT_REPLY;
     bool is_content = m->kind == DHT_REPLY || m->error == DHT_ERROR_SEQ;
-    if (op->task == DHT_TASK_HANDOVER && is_content && dht_handover_next(dht, now_us, op))
+    if (op->task == DHT_TASK_HANDOVER && is_content && dht_handover_next(dht, now_us, op)) {
+        op->deadline_us = now_us + DHT_OPERATION_US; /* a full key is many round trips */
         write_nearest(dht, now_us, op);
+    }
 }
 
 static void page_answered(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_transaction *t,

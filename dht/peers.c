@@ -5,14 +5,18 @@
 
 #include "dht/id.h"
 
+#define SWEEP_US 1000000
+
 void dht_peers_init(struct dht_peers *peers)
 {
     *peers = (struct dht_peers){0};
+    dht_tally_init(&peers->subnets, 0);
 }
 
 void dht_peers_fini(struct dht_peers *peers)
 {
     free(peers->peer);
+    dht_tally_fini(&peers->subnets);
     dht_peers_init(peers);
 }
 
@@ -46,6 +50,16 @@ static int grow(struct dht_peers *peers)
     return 0;
 }
 
+static bool is_full(const struct dht_peers *peers, const struct dht_id *info_hash, const struct addr *addr)
+{
+    size_t first, end, n_ip = 0;
+    range(peers, info_hash, &first, &end);
+    for (size_t i = first; i < end && !addr_is_local(addr); i++)
+        n_ip += dht_id_same_ip(&peers->peer[i].addr, addr);
+    return peers->n >= DHT_PEERS_MAX || end - first >= DHT_PEERS_HASH_MAX || n_ip >= DHT_PEERS_IP_MAX ||
+           dht_tally_count(&peers->subnets, dht_tally_subnet(addr)) >= DHT_PEERS_SUBNET_MAX;
+}
+
 int dht_peers_store(struct dht_peers *peers, const struct dht_id *info_hash, const struct addr *addr, uint64_t now_us)
 {
     size_t first, end;
@@ -55,15 +69,18 @@ int dht_peers_store(struct dht_peers *peers, const struct dht_id *info_hash, con
             peers->peer[i].until_us = now_us + DHT_PEERS_US;
             return 0;
         }
-    if (peers->n >= DHT_PEERS_MAX || end - first >= DHT_PEERS_HASH_MAX) {
+    if (is_full(peers, info_hash, addr) && now_us - peers->swept_us >= SWEEP_US) {
+        peers->swept_us = now_us;
         dht_peers_expire(peers, now_us);
-        range(peers, info_hash, &first, &end);
     }
-    if (peers->n >= DHT_PEERS_MAX || end - first >= DHT_PEERS_HASH_MAX)
+    if (is_full(peers, info_hash, addr))
         return HANSE_EFULL;
     int err = grow(peers);
+    if (!err)
+        err = dht_tally_add(&peers->subnets, dht_tally_subnet(addr));
     if (err)
         return err;
+    range(peers, info_hash, &first, &end);
     memmove(&peers->peer[end + 1], &peers->peer[end], (peers->n - end) * sizeof *peers->peer);
     peers->peer[end] = (struct dht_announced){.info_hash = *info_hash, .addr = *addr, .until_us = now_us + DHT_PEERS_US};
     peers->n++;
@@ -91,5 +108,7 @@ void dht_peers_expire(struct dht_peers *peers, uint64_t now_us)
     for (size_t i = 0; i < peers->n; i++)
         if (peers->peer[i].until_us > now_us)
             peers->peer[n++] = peers->peer[i];
+        else
+            dht_tally_remove(&peers->subnets, dht_tally_subnet(&peers->peer[i].addr));
     peers->n = n;
 }

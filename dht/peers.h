@@ -1,13 +1,19 @@
 /**
  * dht/peers.h - the peers that announced themselves to us (BEP 5).  Gone after half an hour.
+ *
+ * Ceilings: in total, for an info hash, for one public IP under a hash, and for a public /24 or /48 over all; so that nobody fills the
+ * store alone.
  */
 #ifndef DHT_PEERS_H
 #define DHT_PEERS_H
 
 #include "dht/krpc.h"
+#include "dht/tally.h"
 
 #define DHT_PEERS_MAX 16384
 #define DHT_PEERS_HASH_MAX 512
+#define DHT_PEERS_IP_MAX 4 /* of one IP under a hash: a few behind one router */
+#define DHT_PEERS_SUBNET_MAX 1024
 #define DHT_PEERS_US ((uint64_t)30 * 60 * 1000000)
 
 struct dht_announced {
@@ -19,6 +25,8 @@ struct dht_announced {
 struct dht_peers {
     size_t n, capacity;
     struct dht_announced *peer; /* ordered by info_hash, then as they came */
+    struct dht_tally subnets;
+    uint64_t swept_us; /* when a full one was last cleared of what is over */
 };
 
 void dht_peers_init(struct dht_peers *peers);

@@ -304,6 +304,7 @@ void dht_task_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 
 bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
+    static const struct addr self; /* family 0: ourselves */
     if (op->task == DHT_TASK_PUBLISH)
         op->n_raw = dht_publication_entry(dht, now_us, &op->lookup.target, op->raw);
     if (op->task == DHT_TASK_PUBLISH || op->task == DHT_TASK_STORE) {
@@ -313,7 +314,7 @@ bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op
     if (op->task == DHT_TASK_HANDOVER)
         return dht_handover_next(dht, now_us, op);
     if (op->task == DHT_TASK_PUT && is_near(dht, op))
-        op->n_stored += dht_items_store(&dht->items, op->item, NULL, now_us) == 0;
+        op->n_stored += dht_items_store(&dht->items, op->item, NULL, &self, now_us) == 0;
     return dht_task_is_write(op->task);
 }
 

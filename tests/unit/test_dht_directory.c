@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "dht/directory.h"
@@ -13,6 +14,7 @@ static int store(struct dht_directory *d, uint8_t key_byte, uint32_t writer, uin
     struct addr addr;
     memcpy(entry.writer.byte, &writer, sizeof writer);
     ck_assert_int_eq(addr_parse(&addr, source), 0);
+    entry.addr = addr;
     return dht_directory_store(d, &key, &entry, (struct dht_span){(const uint8_t *)&seq, sizeof seq}, &addr, NOW_US);
 }
 
@@ -76,6 +78,7 @@ static int store_at(struct dht_directory *d, uint32_t key_number, uint32_t write
     struct dht_entry entry = {.seq = seq, .expiry_s = expiry_s};
     struct addr addr = {.family = 4, .ip = {10}, .port = 5};
     memcpy(entry.writer.byte, &writer, sizeof writer);
+    entry.addr = addr;
     return dht_directory_store(d, &key, &entry, (struct dht_span){(const uint8_t *)&seq, sizeof seq}, &addr, NOW_US);
 }
 
@@ -96,6 +99,76 @@ START_TEST(one_writer_leaves_room_for_others)
 }
 END_TEST
 
+/* Somebody brings what a writer elsewhere has signed. */
+static int bring(struct dht_directory *d, uint8_t key_byte, uint32_t writer, uint64_t seq, const char *bringer)
+{
+    struct dht_id key = {{key_byte}};
+    struct dht_entry entry = {.seq = seq, .expiry_s = 1100, .addr = {.family = 4, .ip = {200, 1, 1, 1}, .port = 5}};
+    struct addr addr;
+    memcpy(entry.writer.byte, &writer, sizeof writer);
+    ck_assert_int_eq(addr_parse(&addr, bringer), 0);
+    return dht_directory_store(d, &key, &entry, (struct dht_span){(const uint8_t *)&seq, sizeof seq}, &addr, NOW_US);
+}
+
+START_TEST(what_was_brought_is_counted_apart_and_makes_way)
+{
+    struct dht_directory d;
+    uint32_t n = 0;
+    char subnet[32];
+    dht_directory_init(&d);
+    while (bring(&d, 1, n, 1, "1.2.3.4:5") == 0)
+        n++;
+    ck_assert_uint_eq(n, DHT_DIRECTORY_BROUGHT_KEY_MAX);
+    ck_assert_int_eq(store(&d, 1, n++, 1, 1100, "1.2.3.9:5"), 0); /* the bringer's neighbours still have their room */
+    for (size_t k = 0; k < DHT_DIRECTORY_KEY_MAX; k++) {
+        ck_assert_int_ge(snprintf(subnet, sizeof subnet, "9.%zu.%zu.1:5", k / 250, k % 250), 1);
+        ck_assert_int_eq(store(&d, 1, n++, 1, 1100, subnet), k < DHT_DIRECTORY_KEY_MAX - 1 ? 0 : HANSE_EFULL);
+    }
+    ck_assert_uint_eq(d.n, DHT_DIRECTORY_KEY_MAX);
+    for (size_t i = 0; i < d.n; i++)
+        ck_assert(d.record[i]->is_own);
+    ck_assert_int_eq(bring(&d, 1, n, 1, "1.2.9.4:5"), HANSE_EFULL);
+    dht_directory_fini(&d);
+}
+END_TEST
+
+START_TEST(a_full_key_takes_from_who_has_much)
+{
+    struct dht_directory d;
+    uint32_t n = 0;
+    char subnet[32];
+    dht_directory_init(&d);
+    for (unsigned k = 0; k < DHT_DIRECTORY_KEY_MAX / DHT_DIRECTORY_SUBNET_KEY_MAX; k++)
+        for (unsigned i = 0; i < DHT_DIRECTORY_SUBNET_KEY_MAX; i++) {
+            ck_assert_int_ge(snprintf(subnet, sizeof subnet, "7.1.%u.1:5", k), 1);
+            ck_assert_int_eq(store(&d, 1, n++, 1, 1100, subnet), 0);
+        }
+    ck_assert_uint_eq(d.n, DHT_DIRECTORY_KEY_MAX);
+    for (unsigned k = 0; k < 100; k++) { /* eight subnets have filled the key; a hundred others come */
+        ck_assert_int_ge(snprintf(subnet, sizeof subnet, "8.1.%u.1:5", k), 1);
+        ck_assert_int_eq(store(&d, 1, n++, 1, 1100, subnet), 0);
+    }
+    ck_assert_uint_eq(d.n, DHT_DIRECTORY_KEY_MAX);
+    ck_assert_int_eq(store(&d, 1, n++, 1, 1100, "7.1.2.1:5"), HANSE_EFULL);
+    dht_directory_fini(&d);
+}
+END_TEST
+
+START_TEST(renewal_moves_nothing_into_a_full_subnet)
+{
+    struct dht_directory d;
+    dht_directory_init(&d);
+    for (uint32_t i = 0; i < DHT_DIRECTORY_SUBNET_KEY_MAX; i++) {
+        ck_assert_int_eq(store(&d, 1, i, 1, 1100, "1.2.3.4:5"), 0);
+        ck_assert_int_eq(store(&d, 1, i, 2, 1100, "1.2.4.4:5"), 0);
+        ck_assert_int_eq(store(&d, 1, 1000 + i, 1, 1100, "1.2.3.4:5"), 0);
+    }
+    ck_assert_int_eq(store(&d, 1, 1000, 2, 1100, "1.2.4.4:5"), HANSE_EFULL);
+    ck_assert_int_eq(store(&d, 1, 1000, 2, 1100, "1.2.5.4:5"), 0);
+    dht_directory_fini(&d);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-directory");
@@ -104,6 +177,9 @@ int main(void)
     tcase_add_test(all, pages_meet_every_writer_once);
     tcase_add_test(all, one_subnet_leaves_room_for_others);
     tcase_add_test(all, one_writer_leaves_room_for_others);
+    tcase_add_test(all, what_was_brought_is_counted_apart_and_makes_way);
+    tcase_add_test(all, a_full_key_takes_from_who_has_much);
+    tcase_add_test(all, renewal_moves_nothing_into_a_full_subnet);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }

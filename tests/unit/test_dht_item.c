@@ -35,6 +35,8 @@ static const struct {
     {"", NULL, "e5f96f6f38320f0f33959cb4d3d656452117aadb"},
 };
 
+static const struct addr home = {.family = 4, .ip = {10, 0, 0, 1}, .port = 5};
+
 START_TEST(the_vectors_of_bep44_verify)
 {
     struct dht_item item = vector(vectors[_i].salt, vectors[_i].signature);
@@ -73,13 +75,13 @@ START_TEST(the_rules_of_seq_and_cas_hold)
                     one = signed_item(key, 1, "1:d");
     struct dht_id target = dht_item_target(&two);
     uint64_t cas = 1;
-    ck_assert_int_eq(dht_items_store(&items, &two, NULL, 10), 0);
-    ck_assert_int_eq(dht_items_store(&items, &two, NULL, 20), 0);
-    ck_assert_int_eq(dht_items_store(&items, &two_other, NULL, 20), DHT_ERROR_SEQ);
-    ck_assert_int_eq(dht_items_store(&items, &one, NULL, 20), DHT_ERROR_SEQ);
-    ck_assert_int_eq(dht_items_store(&items, &three, &cas, 20), DHT_ERROR_CAS);
+    ck_assert_int_eq(dht_items_store(&items, &two, NULL, &home, 10), 0);
+    ck_assert_int_eq(dht_items_store(&items, &two, NULL, &home, 20), 0);
+    ck_assert_int_eq(dht_items_store(&items, &two_other, NULL, &home, 20), DHT_ERROR_SEQ);
+    ck_assert_int_eq(dht_items_store(&items, &one, NULL, &home, 20), DHT_ERROR_SEQ);
+    ck_assert_int_eq(dht_items_store(&items, &three, &cas, &home, 20), DHT_ERROR_CAS);
     cas = 2;
-    ck_assert_int_eq(dht_items_store(&items, &three, &cas, 20), 0);
+    ck_assert_int_eq(dht_items_store(&items, &three, &cas, &home, 20), 0);
     ck_assert_uint_eq(dht_items_find(&items, &target, 30)->seq, 3);
     ck_assert_ptr_null(dht_items_find(&items, &target, 20 + DHT_ITEM_US));
     dht_items_expire(&items, 20 + DHT_ITEM_US);
@@ -98,7 +100,7 @@ START_TEST(the_oldest_makes_way_when_the_store_is_full)
     struct dht_id first = dht_item_target(&item);
     for (size_t i = 0; i <= DHT_ITEMS_MAX; i++) {
         memcpy(item.v + 2, &i, 4);
-        ck_assert_int_eq(dht_items_store(&items, &item, NULL, i), 0);
+        ck_assert_int_eq(dht_items_store(&items, &item, NULL, &home, i), 0);
         ck_assert(items.n <= DHT_ITEMS_MAX);
         ck_assert((dht_items_find(&items, &first, i) != NULL) == (i < DHT_ITEMS_MAX));
     }
@@ -113,6 +115,31 @@ START_TEST(the_oldest_makes_way_when_the_store_is_full)
 }
 END_TEST
 
+START_TEST(one_subnet_loses_its_own_oldest)
+{
+    struct dht_items items;
+    struct dht_item item = {.n_v = 6}, mine = {.n_v = 3};
+    struct addr flood = {.family = 4, .ip = {80, 1, 1, 1}, .port = 5}, neighbour = {.family = 4, .ip = {80, 1, 2, 1}, .port = 5};
+    dht_items_init(&items);
+    memcpy(item.v, "4:\0\0\0\0", 6);
+    memcpy(mine.v, "1:m", 3);
+    ck_assert_int_eq(dht_items_store(&items, &mine, NULL, &neighbour, 0), 0);
+    for (size_t i = 0; i < 3 * DHT_ITEMS_MAX; i++) {
+        memcpy(item.v + 2, &i, 4);
+        flood.ip[3] = (uint8_t)i;
+        ck_assert_int_eq(dht_items_store(&items, &item, NULL, &flood, 1 + i), 0);
+    }
+    struct dht_id target = dht_item_target(&mine), last = dht_item_target(&item);
+    ck_assert_uint_eq(items.n, 1 + DHT_ITEMS_SUBNET_MAX);
+    ck_assert_ptr_nonnull(dht_items_find(&items, &target, DHT_ITEMS_MAX));
+    ck_assert_ptr_nonnull(dht_items_find(&items, &last, DHT_ITEMS_MAX));
+    dht_items_expire(&items, DHT_ITEM_US + 3 * DHT_ITEMS_MAX);
+    ck_assert_uint_eq(items.n, 0);
+    ck_assert_uint_eq(items.subnets.n, 0);
+    dht_items_fini(&items);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-item");
@@ -120,6 +147,7 @@ int main(void)
     tcase_add_loop_test(all, the_vectors_of_bep44_verify, 0, 3);
     tcase_add_test(all, the_rules_of_seq_and_cas_hold);
     tcase_add_test(all, the_oldest_makes_way_when_the_store_is_full);
+    tcase_add_test(all, one_subnet_loses_its_own_oldest);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
