@@ -215,7 +215,7 @@ static void print_map(const struct dht_map *map, const char *family)
     printf("%s: %zu nodes found, %zu answered (%.0f %%); %.1f %% of the ids searched", family, stats.n_nodes, stats.n_answered,
            percent(stats.n_answered, stats.n_nodes), 100 * stats.swept);
     if (stats.estimate > 0)
-        printf(", so that about %.0f nodes answer in the whole network", stats.estimate);
+        printf(", so that about %.0f answer in the whole network", stats.estimate);
     printf("\n  ids fit the address (BEP 42) at %.1f %% of those that answered", percent(stats.n_fit, stats.n_answered));
     if (stats.n_renamed > 0)
         printf("; %zu showed another id than others told", stats.n_renamed);

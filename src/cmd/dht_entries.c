@@ -108,9 +108,8 @@ static void print_payload(const struct row *row, const struct dht_entry *entry)
     }
 }
 
-static long left_s(const struct entries *x, const struct dht_entry *entry)
+static long left_s(const struct dht_entry *entry)
 {
-    (void)x;
     return (long)entry->expiry_s - (long)(net_now_us() / 1000000);
 }
 
@@ -119,7 +118,7 @@ static void print_entry(const struct entries *x, const struct dht_entry *entry)
     char at[ADDR_TEXT_BYTES], writer[2 * sizeof entry->writer.byte + 1];
     text_hex(writer, entry->writer.byte, sizeof entry->writer.byte);
     printf("  %s  %-21s  over in %ld s, seq %" PRIu64 ", %u bytes, signature good\n", writer, addr_text(&entry->addr, at),
-           left_s(x, entry), entry->seq, entry->n_bytes);
+           left_s(entry), entry->seq, entry->n_bytes);
     print_payload(&x->row, entry);
 }
 
@@ -129,7 +128,7 @@ static json_t *entry_json(const struct entries *x, const struct dht_entry *entry
     text_hex(writer, entry->writer.byte, sizeof entry->writer.byte);
     text_hex(bytes, entry->bytes, entry->n_bytes);
     json_t *one = json_pack("{s:s, s:s, s:I, s:I, s:I, s:s}", "writer", writer, "address", addr_text(&entry->addr, at),
-                            "expiry_s", (json_int_t)entry->expiry_s, "left_s", (json_int_t)left_s(x, entry), "seq",
+                            "expiry_s", (json_int_t)entry->expiry_s, "left_s", (json_int_t)left_s(entry), "seq",
                             (json_int_t)entry->seq, "bytes", bytes);
     if (!x->row.is_runs)
         json_object_set_new(one, "claims", claims_json(&x->row, entry));

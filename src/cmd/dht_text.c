@@ -55,7 +55,8 @@ static const struct {
     {"JC", "jech/dht"}, {"MO", "MonoTorrent"},
 };
 
-const char *dht_text_client(const uint8_t *v, size_t n)
+/* Which program it is; NULL for one that we do not know. */
+static const char *client_of(const uint8_t *v, size_t n)
 {
     for (size_t i = 0; n >= 2 && i < sizeof clients / sizeof clients[0]; i++)
         if (memcmp(clients[i].head, v, 2) == 0)
@@ -66,7 +67,7 @@ const char *dht_text_client(const uint8_t *v, size_t n)
 const char *dht_text_version(char out[DHT_TEXT_VERSION_BYTES], const uint8_t *v, size_t n)
 {
     char raw[64];
-    const char *client = dht_text_client(v, n);
+    const char *client = client_of(v, n);
     dht_text_escape(raw, sizeof raw, v, n);
     if (n == 0)
         snprintf(out, DHT_TEXT_VERSION_BYTES, "unnamed");

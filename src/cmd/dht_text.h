@@ -18,9 +18,6 @@ const char *dht_text_escape(char *out, size_t out_bytes, const void *bytes, size
 /** The id in hex; returns `out`. */
 const char *dht_text_id(char out[DHT_TEXT_HEX_BYTES], const struct dht_id *id);
 
-/** Which program the `v` of a message names: "libtorrent"; NULL for one that we do not know. */
-const char *dht_text_client(const uint8_t *v, size_t n);
-
 /** "libtorrent 2.0.8 (LT\x02\x08)", "hanse, wire revision 1 (HN\x00\x01)", "XY\x01\x02", "unnamed"; returns `out`. */
 const char *dht_text_version(char out[DHT_TEXT_VERSION_BYTES], const uint8_t *v, size_t n);
 
