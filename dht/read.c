@@ -212,14 +212,18 @@ static bool take_digests(uint64_t now_us, struct dht_operation *op, struct dht_p
     return true;
 }
 
-/* A page of the list.  The cursor must go forward. */
+/* A page of the list.  The cursor must go forward, and name somebody: a list of nobody that goes on is a liar's.  Only the first answer,
+ * which tells the way besides, may have had no room for any. */
 static bool hear_list(uint64_t now_us, struct dht_operation *op, struct dht_page *page, const struct dht_message *m)
 {
+    bool is_first = page->n_lists++ == 0, is_empty = m->digests.n == 0;
     bool is_forward = m->cursor.bytes && memcmp(page->cursor, m->cursor.bytes, sizeof page->cursor) < 0;
-    page->has_more = is_forward;
-    page->n_live = m->has_n ? (uint16_t)m->n : 0;
+    page->n_live = m->has_n ? (uint16_t)(m->n < DHT_DIRECTORY_KEY_MAX ? m->n : DHT_DIRECTORY_KEY_MAX) : 0;
+    if (is_empty && is_forward)
+        return false;
     if (is_forward)
         memcpy(page->cursor, m->cursor.bytes, sizeof page->cursor);
+    page->has_more = (is_forward || (is_empty && is_first && page->n_live > 0)) && page->n_lists < DHT_READ_PAGES_MAX;
     return take_digests(now_us, op, page, m->digests);
 }
 
@@ -270,12 +274,18 @@ static struct dht_page *new_page(struct dht_read *read, const struct dht_candida
     return page;
 }
 
+/* Whoever has something and did not give all of it in one answer. */
+static bool has_list(const struct dht_message *m)
+{
+    return m->digests.bytes || (m->has_n && m->n > 0 && m->entries.n == 0);
+}
+
 void dht_read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
                     struct dht_page *page, const struct dht_message *m)
 {
     op->read->kept = dht_routes_kept(&dht->routes, &op->lookup.target);
     bool is_true = take_entries(dht, now_us, op, m->entries, &m->id, c ? &c->addr : &page->addr);
-    if (c && m->digests.bytes && is_true && !dht_read_page(op->read, &c->addr))
+    if (c && is_true && has_list(m) && !dht_read_page(op->read, &c->addr))
         page = new_page(op->read, c);
     if (!page)
         return;

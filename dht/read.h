@@ -15,6 +15,7 @@
 
 #define DHT_READ_ENTRIES_MAX 2048
 #define DHT_READ_HOLDERS_MAX 64 /* who list digests; more than liars on one path are met */
+#define DHT_READ_PAGES_MAX 16   /* of digests from one holder; those who may hold most need 8 */
 #define DHT_READ_TAGS_MAX 32    /* in one question; an answer has room for 9 of the smallest entries */
 
 struct dht;
@@ -34,6 +35,7 @@ struct dht_page {
     bool has_more;    /* digests, after `cursor` */
     uint16_t n_live;  /* entries, as it says */
     uint16_t n_listed;
+    uint8_t n_lists; /* pages of digests that we heard */
     uint8_t cursor[DHT_CURSOR_BYTES];
 };
 

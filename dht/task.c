@@ -170,8 +170,7 @@ void dht_task_question(const struct dht *dht, const struct dht_operation *op, co
         m->is_digest = dht_routes_kept(&dht->routes, &op->lookup.target) != NULL;
         if (c->n_token > 0)
             m->token = (struct dht_span){c->token, c->n_token};
-        else
-            m->n_pad += PAD_PAGE;
+        m->n_pad += PAD_PAGE; /* also for a token: it may be good no longer */
     }
 }
 
