@@ -432,6 +432,45 @@ START_TEST(many_nodes_leave_room_for_peers)
 }
 END_TEST
 
+/* A node that insists on BEP 42 refuses a first question, and says how it sees us. */
+START_TEST(a_refusal_tells_our_address)
+{
+    static const struct addr seen = {.family = 4, .ip = {81, 2, 3, 4}, .port = 4100};
+    struct dht_message m, refusal = {.kind = DHT_ERROR, .error = DHT_ERROR_PROTOCOL, .ip = seen};
+    struct addr external;
+    uint8_t bytes[256];
+    swarm_join(node, &stranger);
+    ck_assert_int_eq(dht_krpc_decode(&m, answer_bytes, swarm_stray(s, answer_bytes)), 0);
+    ck_assert_int_eq(m.kind, DHT_QUERY);
+    struct dht_id before = dht_own_id(node->dht);
+    ck_assert(!dht_id_fits(&before, &seen) && !dht_external(node->dht, &external));
+    refusal.tid = m.tid;
+    swarm_inject(node, &stranger, bytes, dht_krpc_encode(&refusal, bytes, sizeof bytes));
+    ck_assert(dht_external(node->dht, &external) && addr_equal(&external, &seen));
+    struct dht_id after = dht_own_id(node->dht);
+    ck_assert(dht_id_fits(&after, &seen));
+    ck_assert_uint_eq(dht_stats(node->dht).n_nodes, 0);
+}
+END_TEST
+
+START_TEST(a_closed_node_keeps_to_its_own_kind)
+{
+    struct dht_message m = question(DHT_PING), r;
+    struct dht_config config = {.key = node->key, .is_closed = true, .port = 4100, .seed = 5};
+    uint8_t bytes[256];
+    dht_free(node->dht);
+    ck_assert_int_eq(dht_new(&config, &node->io, swarm_now(s), &node->dht), 0);
+    m.has_target = false;
+    ck_assert(ask(&m, &r)); /* ours */
+    size_t n = dht_krpc_encode(&m, bytes, sizeof bytes), n_before = swarm_n_stray(s);
+    uint8_t *v = memmem(bytes, n, "1:v4:HN", 7);
+    ck_assert_ptr_nonnull(v);
+    memcpy(v + 5, "LT", 2);
+    swarm_inject(node, &stranger, bytes, n);
+    ck_assert_uint_eq(swarm_n_stray(s), n_before); /* no answer, and no ping either */
+}
+END_TEST
+
 START_TEST(who_only_asks_is_neither_answered_by_nor_kept)
 {
     struct swarm_node *reader = swarm_add(s, true);
@@ -511,6 +550,8 @@ int main(void)
     tcase_add_test(all, one_address_cannot_ask_without_end);
     tcase_add_test(all, a_put_needs_no_target);
     tcase_add_test(all, many_nodes_leave_room_for_peers);
+    tcase_add_test(all, a_refusal_tells_our_address);
+    tcase_add_test(all, a_closed_node_keeps_to_its_own_kind);
     tcase_add_test(all, who_only_asks_is_neither_answered_by_nor_kept);
     tcase_add_loop_test(all, nobody_sends_us_to_addresses_of_many_or_into_our_own_network, 0, 5);
     tcase_add_loop_test(all, who_is_told_of_is_asked, 0, 2);
