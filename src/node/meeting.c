@@ -17,7 +17,8 @@
 #define ANNOUNCE_US (840 * SECOND_US)      /* between announcements, which others forget after half an hour, */
 #define ANNOUNCE_MORE_US (120 * SECOND_US) /* and up to this more, so that hosts do not come all at once */
 #define KNOWN_MAX 16
-#define FOUND_MAX 256
+#define LISTED_MAX 1024 /* as many as a lookup gives */
+#define FOUND_MAX 256   /* of them that are tried in a visit */
 
 /* Pauses between visits of who knows nobody. */
 static const uint64_t alone_pause_us[] = {3 * SECOND_US, 6 * SECOND_US, 12 * SECOND_US, 25 * SECOND_US, 50 * SECOND_US};
@@ -110,34 +111,35 @@ static void shuffle(struct rng *rng, struct addr *addr, size_t n)
 }
 
 /* How many before it are of the same owner, as far as one can tell. */
-static size_t rank_of(const struct addr *addr, size_t i)
+static uint16_t rank_of(const struct addr *addr, size_t i)
 {
-    size_t rank = 0;
+    uint16_t rank = 0;
     for (size_t j = 0; j < i; j++)
-        rank += dht_id_same_subnet(&addr[i], &addr[j]);
+        rank = (uint16_t)(rank + dht_id_same_subnet(&addr[i], &addr[j]));
     return rank;
 }
 
 /* One of each subnet first, then a second: who announces a thousand times from one place is as far ahead as who does once. */
 static void order(struct meeting *meeting, const struct addr *addr, size_t n)
 {
+    uint16_t rank[LISTED_MAX];
+    for (size_t i = 0; i < n; i++)
+        rank[i] = rank_of(addr, i);
     meeting->n_found = meeting->n_tried = 0;
-    for (size_t rank = 0; meeting->n_found < FOUND_MAX && rank < n; rank++)
+    for (size_t r = 0; meeting->n_found < FOUND_MAX && r < n; r++)
         for (size_t i = 0; i < n && meeting->n_found < FOUND_MAX; i++)
-            if (rank_of(addr, i) == rank)
+            if (rank[i] == r)
                 meeting->found[meeting->n_found++] = addr[i];
 }
 
 static void on_peers(void *arg, uint64_t now_us, const struct addr *peer, size_t n)
 {
     struct meeting *meeting = arg;
-    struct addr possible[FOUND_MAX];
-    size_t n_possible = 0, first = n > FOUND_MAX ? rng_below(&meeting->rng, n) : 0;
-    for (size_t i = 0; i < n && n_possible < FOUND_MAX; i++) {
-        const struct addr *addr = &peer[(first + i) % n];
-        if (is_possible(meeting, addr))
-            possible[n_possible++] = *addr;
-    }
+    struct addr possible[LISTED_MAX];
+    size_t n_possible = 0;
+    for (size_t i = 0; i < n && n_possible < LISTED_MAX; i++)
+        if (is_possible(meeting, &peer[i]))
+            possible[n_possible++] = peer[i];
     shuffle(&meeting->rng, possible, n_possible);
     order(meeting, possible, n_possible);
     meeting->stats.n_found = n_possible;

@@ -37,7 +37,8 @@ static struct stand stand[N_STANDS];
 static struct peer peer[N_PEERS];
 static size_t n_peers, n_private;
 static struct meeting_routers routers;
-static uint64_t late_us; /* when the router that is looked up is known */
+static bool is_one_place; /* where all lies are from */
+static uint64_t late_us;  /* when the router that is looked up is known */
 
 /* -- Mainline --------------------------------------------------------------------------------------------- */
 
@@ -51,6 +52,10 @@ static size_t lie(struct stand *self, uint8_t out[1500], const void *bytes, size
     for (size_t i = 0; i < N_LIES; i++) {
         m.peer[i] = (struct addr){.family = 4, .port = 4100};
         rng_bytes(&self->rng, m.peer[i].ip, 4);
+        if (is_one_place) {
+            memcpy(m.peer[i].ip, (uint8_t[]){80, 1, 2, 3}, 4);
+            m.peer[i].port = (uint16_t)(1 + rng_below(&self->rng, 60000));
+        }
     }
     uint8_t whole[1500];
     size_t n_whole = dht_krpc_encode(&m, whole, sizeof whole);
@@ -271,6 +276,22 @@ START_TEST(liars_only_cost_time)
 }
 END_TEST
 
+START_TEST(a_flood_from_one_place_costs_nothing)
+{
+    set_up((uint64_t)_i, N_STANDS / 3);
+    is_one_place = true;
+    struct peer *a = add_peer(true);
+    run_for(5 * SECOND_US);
+    struct peer *b = add_peer(true);
+    ck_assert_double_lt(until_met(b, 1, 60), 10);
+    ck_assert_uint_ge(meeting_stats(b->meeting).n_found, 100);
+    ck_assert_uint_le(meeting_stats(b->meeting).n_hints, 24);
+    ck_assert_double_lt(until_met(a, 1, 60), 1);
+    is_one_place = false;
+    tear_down();
+}
+END_TEST
+
 START_TEST(local_addresses_of_a_public_network_are_passed_over)
 {
     set_up((uint64_t)_i, 0);
@@ -280,6 +301,42 @@ START_TEST(local_addresses_of_a_public_network_are_passed_over)
     ck_assert(meeting_stats(a->meeting).was_entered);
     ck_assert_uint_eq(meeting_stats(a->meeting).n_hints + meeting_stats(b->meeting).n_hints, 0);
     ck_assert_uint_eq(dht_n_good(a->overlay), 0);
+    tear_down();
+}
+END_TEST
+
+/* A client that announces itself at our place is met there, and left alone. */
+START_TEST(strangers_at_the_place_stay_strangers)
+{
+    static const struct hash run;
+    struct dht_id place = meeting_place(&run);
+    set_up((uint64_t)_i, 0);
+    for (size_t i = N_STANDS / 2; i < N_STANDS; i++)
+        dht_announce_peer(stand[i].dht, world_now(world), &place, NULL, NULL);
+    run_for(30 * SECOND_US);
+    struct peer *a = add_peer(true);
+    run_for(10 * SECOND_US);
+    ck_assert_uint_ge(meeting_stats(a->meeting).n_found, N_STANDS / 3);
+    ck_assert_uint_ge(meeting_stats(a->meeting).n_hints, N_STANDS / 3);
+    ck_assert_uint_eq(dht_n_good(a->overlay), 0);
+    struct peer *b = add_peer(true);
+    ck_assert_double_lt(until_met(b, 1, 30), 15);
+    run_for(60 * SECOND_US);
+    ck_assert_uint_eq(dht_n_good(a->overlay), 1);
+    ck_assert_uint_eq(dht_n_good(b->overlay), 1);
+    tear_down();
+}
+END_TEST
+
+START_TEST(who_was_there_once_needs_no_router)
+{
+    set_up((uint64_t)_i, 0);
+    struct peer *a = add_peer(true);
+    run_for(60 * SECOND_US);
+    size_t n = meeting_stats(a->meeting).n_lookups;
+    routers.n = 0;
+    run_for(600 * SECOND_US);
+    ck_assert_uint_ge(meeting_stats(a->meeting).n_lookups, n + 8);
     tear_down();
 }
 END_TEST
@@ -350,7 +407,10 @@ int main(void)
     tcase_add_loop_test(all, two_hosts_and_a_trainer_meet, 0, 6);
     tcase_add_loop_test(all, a_host_announces_again_and_again, 0, 2);
     tcase_add_loop_test(all, liars_only_cost_time, 0, 4);
+    tcase_add_loop_test(all, a_flood_from_one_place_costs_nothing, 0, 4);
     tcase_add_loop_test(all, local_addresses_of_a_public_network_are_passed_over, 0, 2);
+    tcase_add_loop_test(all, strangers_at_the_place_stay_strangers, 0, 3);
+    tcase_add_loop_test(all, who_was_there_once_needs_no_router, 0, 2);
     tcase_add_loop_test(all, a_router_may_become_known_later, 0, 2);
     tcase_add_loop_test(all, a_network_in_which_nobody_answers_is_tried_on, 0, 2);
     tcase_add_test(all, places_of_runs_differ);

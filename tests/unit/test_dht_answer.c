@@ -471,6 +471,50 @@ START_TEST(a_closed_node_keeps_to_its_own_kind)
 }
 END_TEST
 
+/* Answers the latest question of the node as a stranger whose id fits no address. */
+static void reply_to_last(bool is_ours)
+{
+    struct dht_message m, reply = {.kind = DHT_REPLY, .has_id = true};
+    uint8_t bytes[256];
+    ck_assert_int_eq(dht_krpc_decode(&m, answer_bytes, swarm_stray(s, answer_bytes)), 0);
+    ck_assert_int_eq(m.kind, DHT_QUERY);
+    memset(reply.id.byte, 'x', sizeof reply.id.byte);
+    reply.tid = m.tid;
+    size_t n = dht_krpc_encode(&reply, bytes, sizeof bytes);
+    uint8_t *v = memmem(bytes, n, "1:v4:HN", 7);
+    ck_assert_ptr_nonnull(v);
+    if (!is_ours)
+        memcpy(v + 5, "LT", 2);
+    ck_assert(dht_expects(node->dht, &stranger, bytes, n));
+    ck_assert(!dht_expects(node->dht, &node->addr, bytes, n)); /* not from there */
+    swarm_inject(node, &stranger, bytes, n);
+    ck_assert(!dht_expects(node->dht, &stranger, bytes, n)); /* not twice */
+}
+
+START_TEST(a_hint_counts_once_one_of_ours_answers)
+{
+    bool is_ours = _i % 2 == 0, is_closed = _i / 2 == 0;
+    struct dht_config config = {.key = node->key, .is_closed = is_closed, .port = 4100, .seed = 5};
+    dht_free(node->dht);
+    ck_assert_int_eq(dht_new(&config, &node->io, swarm_now(s), &node->dht), 0);
+    dht_hint(node->dht, swarm_now(s), &stranger);
+    swarm_touch(node);
+    ck_assert_uint_eq(swarm_n_stray(s), 1);
+    reply_to_last(is_ours);
+    ck_assert_uint_eq(dht_stats(node->dht).n_nodes, is_ours || !is_closed);
+    ck_assert_uint_eq(dht_n_good(node->dht), is_ours || !is_closed);
+}
+END_TEST
+
+START_TEST(a_hint_that_nobody_answers_is_forgotten)
+{
+    dht_hint(node->dht, swarm_now(s), &stranger);
+    swarm_touch(node);
+    swarm_run(s, 600 * SECOND_US);
+    ck_assert_uint_eq(swarm_n_stray(s), 1);
+}
+END_TEST
+
 START_TEST(who_only_asks_is_neither_answered_by_nor_kept)
 {
     struct swarm_node *reader = swarm_add(s, true);
@@ -551,6 +595,8 @@ int main(void)
     tcase_add_test(all, a_put_needs_no_target);
     tcase_add_test(all, many_nodes_leave_room_for_peers);
     tcase_add_test(all, a_refusal_tells_our_address);
+    tcase_add_loop_test(all, a_hint_counts_once_one_of_ours_answers, 0, 4);
+    tcase_add_test(all, a_hint_that_nobody_answers_is_forgotten);
     tcase_add_test(all, a_closed_node_keeps_to_its_own_kind);
     tcase_add_test(all, who_only_asks_is_neither_answered_by_nor_kept);
     tcase_add_loop_test(all, nobody_sends_us_to_addresses_of_many_or_into_our_own_network, 0, 5);
