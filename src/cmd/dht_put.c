@@ -204,7 +204,7 @@ int dht_tool_put(int argc, char **argv)
         .about =
             "Stores a value of up to 1000 bytes (BEP 44) at the nodes nearest to its target, and says how many took it and why "
             "others did not. They forget it after two hours or so unless it is put again. Ends with 1 when nobody stored it.",
-        .example = "hanse dht put --join 192.0.2.7:6881 'hello'\n"
+        .example = "hanse dht put --join 192.0.2.7:6881 'Hello World!'\n"
                    "hanse dht put --mutable --key host1 --salt notes --join 192.0.2.7:6881 @notes.txt",
         .row = row,
         .n_rows = sizeof row / sizeof row[0],
