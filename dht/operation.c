@@ -273,10 +273,12 @@ static void ask_pages(struct dht *dht, uint64_t now_us, struct dht_operation *op
 {
     struct dht_page *page;
     while (op->task == DHT_TASK_READ && (page = dht_read_next(dht, now_us, op))) {
-        if (page->state != DHT_PAGE_LINKED && !ask_page(dht, now_us, op, page))
-            dht_read_lost(op, page);
-        else
-            op->n_in_air++;
+        if (page->state != DHT_PAGE_LINKED && !ask_page(dht, now_us, op, page)) {
+            dht_read_later(op, page); /* too much in the air: again at the next event */
+            op->is_due = true;
+            return;
+        }
+        op->n_in_air++;
     }
 }
 
@@ -307,7 +309,7 @@ static bool is_over(const struct dht_operation *op, uint64_t now_us)
 {
     if (now_us >= op->deadline_us || dht_task_is_satisfied(op))
         return true;
-    return op->phase == DHT_PHASE_STORING && op->n_in_air == 0;
+    return op->phase == DHT_PHASE_STORING && op->n_in_air == 0 && !op->is_due;
 }
 
 static void count(struct dht_stats *stats, const struct dht_operation *op)

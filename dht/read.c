@@ -175,6 +175,11 @@ static void unchoose(struct dht_read *read, struct dht_page *page)
             read->missing[i].page_i = NOBODY;
 }
 
+void dht_read_later(struct dht_operation *op, struct dht_page *page)
+{
+    unchoose(op->read, page);
+}
+
 void dht_read_lost(struct dht_operation *op, struct dht_page *page)
 {
     struct dht_read *read = op->read;

@@ -83,6 +83,9 @@ size_t dht_read_tags(const struct dht_read *read, const struct dht_page *page, u
 void dht_read_linked(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_page *page, const struct dht_id *id,
                      const struct dht_bulk_entries *m);
 
+/** The holder could not be asked now. */
+void dht_read_later(struct dht_operation *op, struct dht_page *page);
+
 /** The holder does not answer: others are asked for what it has. */
 void dht_read_lost(struct dht_operation *op, struct dht_page *page);
 

@@ -115,12 +115,33 @@ START_TEST(a_newcomer_knows_everything_soon)
 }
 END_TEST
 
+/* Others have so many questions in the air that hardly any is left for this: it waits for its turn, and misses nothing. */
+START_TEST(a_busy_newcomer_misses_nothing)
+{
+    set_up((uint64_t)_i, true);
+    struct cold cold = {.node = swarm_add(s, true)};
+    struct dht_transactions *all = &cold.node->dht->transactions;
+    for (size_t i = 0; i < DHT_TRANSACTIONS_MAX - 48; i++) {
+        uint8_t tid[DHT_TID_BYTES];
+        struct dht_transaction *t = dht_transactions_open(all, tid);
+        ck_assert_ptr_nonnull(t);
+        t->addr = swarm_node(s, 0)->addr;
+        dht_transactions_time(all, t, swarm_now(s) + 100 * SECOND_US, swarm_now(s) + 100 * SECOND_US);
+    }
+    swarm_join(cold.node, &swarm_node(s, 5)->addr);
+    ck_assert_uint_le(read_all(&cold), SECOND_US);
+    ck_assert_uint_eq(cold.n_entries, ROWS * HOSTS);
+    swarm_free(s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-cold");
     TCase *all = tcase_create("cold");
     tcase_set_timeout(all, 120);
     tcase_add_loop_test(all, a_newcomer_knows_everything_soon, 0, 2);
+    tcase_add_loop_test(all, a_busy_newcomer_misses_nothing, 0, 2);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
