@@ -316,13 +316,13 @@ int nest_bind(struct nest *nest, const struct addr *at, size_t *place)
 
 struct addr nest_address(const struct nest *nest, size_t place)
 {
-    assert(place < nest->n_places);
+    assert(place < nest->n_places_max && nest->place[place].thread);
     return nest->place[place].addr;
 }
 
 const struct io *nest_io(const struct nest *nest, size_t place)
 {
-    assert(place < nest->n_places);
+    assert(place < nest->n_places_max && nest->place[place].thread);
     return &nest->place[place].io;
 }
 
