@@ -133,7 +133,7 @@ static void get(struct answer *a)
 
 static bool may_verify(struct answer *a)
 {
-    if (dht_limits_allow(&a->dht->limits, DHT_LIMIT_SIGNATURES, a->from, a->now_us))
+    if (dht_limits_allow(&a->dht->limits, DHT_LIMIT_SIGNATURES, a->from, true, a->now_us))
         return true;
     fail(a, DHT_ERROR_SERVER);
     return false;
@@ -282,7 +282,7 @@ static int keep_entry(struct answer *a, const struct dht_entry *entry, struct dh
     if (entry->addr.port == 0 || addr_is_unspecified(&entry->addr) || dht_entry_check_time(entry, a->now_us) != 0)
         return DHT_ERROR_PROTOCOL;
     if (!dht_entry_is_known(&dht->verified, key, raw) &&
-        !dht_limits_allow(&dht->limits, DHT_LIMIT_SIGNATURES, a->from, a->now_us))
+        !dht_limits_allow(&dht->limits, DHT_LIMIT_SIGNATURES, a->from, true, a->now_us))
         return DHT_ERROR_SERVER;
     if (!dht_entry_verify(&dht->verified, key, entry, raw))
         return DHT_ERROR_SIGNATURE;
@@ -358,18 +358,19 @@ void dht_answer(struct dht *dht, uint64_t now_us, const struct addr *from, const
 {
     if (dht->config.is_read_only || (dht->config.is_closed && !m->is_ours))
         return;
-    if (!dht_limits_allow(&dht->limits, DHT_LIMIT_QUERIES, from, now_us)) {
-        dht->stats.n_refused++;
-        return;
-    }
     struct answer a;
     memset(&a, 0, offsetof(struct answer, reply.peer)); /* what is behind is filled before it is used */
     a.dht = dht;
     a.now_us = now_us;
     a.from = from;
     a.query = m;
+    bool is_proven = m->token.n > 0 && has_token(&a);
+    if (!dht_limits_allow(&dht->limits, DHT_LIMIT_QUERIES, from, is_proven, now_us)) {
+        dht->stats.n_refused++;
+        return;
+    }
     size_t most = m->method == DHT_GET ? DHT_ITEM_DATAGRAM_MAX : DHT_DATAGRAM_MAX;
-    a.max = has_token(&a) || n_request * AMPLIFICATION > most ? most : n_request * AMPLIFICATION;
+    a.max = is_proven || n_request * AMPLIFICATION > most ? most : n_request * AMPLIFICATION;
     a.reply.kind = DHT_REPLY;
     a.reply.tid = m->tid;
     a.reply.ip = *from;

@@ -113,7 +113,7 @@ static size_t n_queued(const struct dht *dht, io_link link)
 static bool charge(struct dht *dht, uint64_t now_us, const struct io_event *event, size_t n_questions)
 {
     for (size_t i = 0; i < n_questions; i++)
-        if (!dht_limits_allow(&dht->limits, DHT_LIMIT_QUERIES, &event->from, now_us))
+        if (!dht_limits_allow(&dht->limits, DHT_LIMIT_QUERIES, &event->from, true, now_us))
             return false;
     return true;
 }

@@ -10,7 +10,8 @@
  * a host publishes up to 256 rows at its start. */
 static const struct rate {
     uint64_t cost_us, burst;
-} per_ip[DHT_LIMIT_KINDS] = {{10000, 500}, {50000, 300}}, together[DHT_LIMIT_KINDS] = {{200, 5000}, {1000, 2000}};
+} per_ip[DHT_LIMIT_KINDS] = {{10000, 500}, {50000, 300}}, together[DHT_LIMIT_KINDS] = {{200, 5000}, {1000, 2000}},
+  neighbours[DHT_LIMIT_KINDS] = {{10, 100000}, {50, 60000}};
 
 void dht_limits_init(struct dht_limits *limits, uint64_t seed)
 {
@@ -109,7 +110,7 @@ static struct dht_limit_slot *slot_of(struct dht_limits *limits, const struct ad
     struct addr owner = *addr;
     owner.port = 0;
     if (owner.family == 6)
-        memset(owner.ip + 8, 0, 8);
+        memset(owner.ip + 6, 0, 10);
     if (limits->n_sets == 0 && !grow(limits))
         return NULL;
     struct dht_limit_slot *slot = find(limits, &owner, now_us);
@@ -121,13 +122,15 @@ static struct dht_limit_slot *slot_of(struct dht_limits *limits, const struct ad
 }
 
 /* Without memory for one who asks only the common limit holds. */
-bool dht_limits_allow(struct dht_limits *limits, enum dht_limit_kind kind, const struct addr *addr, uint64_t now_us)
+bool dht_limits_allow(struct dht_limits *limits, enum dht_limit_kind kind, const struct addr *addr, bool is_proven,
+                      uint64_t now_us)
 {
     struct dht_limit_slot *slot = slot_of(limits, addr, now_us);
     struct rate rate = per_ip[kind];
     if (!addr_is_local(addr))
-        return (!slot || take(slot, kind, rate, now_us)) && take(&limits->all, kind, together[kind], now_us);
+        return (!slot || take(slot, kind, rate, now_us)) &&
+               take(is_proven ? &limits->proven : &limits->all, kind, together[kind], now_us);
     rate.cost_us /= LOCAL_FACTOR;
     rate.burst *= LOCAL_FACTOR;
-    return !slot || take(slot, kind, rate, now_us);
+    return (!slot || take(slot, kind, rate, now_us)) && take(&limits->local, kind, neighbours[kind], now_us);
 }

@@ -35,7 +35,8 @@ struct dht_half {
     struct dht_votes votes;
     bool has_external;
     struct addr external;
-    bool is_wanted; /* somebody gave us an address of this family */
+    uint64_t moved_us; /* when it last took the place of another; 0: never */
+    bool is_wanted;    /* somebody gave us an address of this family */
 };
 
 struct dht_publication {

@@ -6,19 +6,20 @@
 #include "dht/operation.h"
 
 #define SECOND_US ((uint64_t)1000000)
-#define BUCKET_US (300 * SECOND_US)  /* a range without a lookup for so long gets one */
-#define BUCKETS_US SECOND_US         /* after a new node we look whether one is due now */
-#define NEIGHBOUR_US (4 * SECOND_US) /* least pause between two looks at our neighbourhood because somebody is new there */
-#define AGAIN_US (300 * SECOND_US)   /* how often join addresses that we lost sight of are asked again */
-#define EXPIRE_US (5 * SECOND_US)    /* how often stores are cleared of what is over */
-#define PING_EVERY_US 20000          /* newcomers are pinged at this rate, */
-#define PING_BURST 32                /* and so many at once */
-#define LOST_US (60 * SECOND_US)     /* when within this time */
-#define LOST_MIN 8                   /* so many nodes of our table, */
-#define LOST_SHARE 16                /* and one of so many, turn bad, then what we published has lost holders, too */
-#define BACK_MIN 4                   /* bad nodes that answer again within LOST_US: the swarm was parted from us */
-#define BACK_PINGS 8                 /* for each that does so many others are asked at once */
-#define MOVE_VOTES 3                 /* that say our id does not fit our address, before we take another */
+#define BUCKET_US (300 * SECOND_US)    /* a range without a lookup for so long gets one */
+#define BUCKETS_US SECOND_US           /* after a new node we look whether one is due now */
+#define NEIGHBOUR_US (4 * SECOND_US)   /* least pause between two looks at our neighbourhood because somebody is new there */
+#define AGAIN_US (300 * SECOND_US)     /* how often join addresses that we lost sight of are asked again */
+#define EXPIRE_US (5 * SECOND_US)      /* how often stores are cleared of what is over */
+#define PING_EVERY_US 20000            /* newcomers are pinged at this rate, */
+#define PING_BURST 32                  /* and so many at once */
+#define LOST_US (60 * SECOND_US)       /* when within this time */
+#define LOST_MIN 8                     /* so many nodes of our table, */
+#define LOST_SHARE 16                  /* and one of so many, turn bad, then what we published has lost holders, too */
+#define BACK_MIN 4                     /* bad nodes that answer again within LOST_US: the swarm was parted from us */
+#define BACK_PINGS 8                   /* for each that does so many others are asked at once */
+#define MOVE_PAUSE_US (60 * SECOND_US) /* between two such moves: a few liars must not send us to and fro */
+#define MOVE_VOTES 3                   /* that say our id does not fit our address, before we take another */
 
 /* Pauses between attempts to reach those we were told to join.  While nobody is known they stay short: a host that was started
  * first, alone, is to meet the second within seconds. */
@@ -322,8 +323,10 @@ static void set_external(struct dht *dht, uint64_t now_us, struct dht_half *half
     if (n == 0)
         return;
     bool is_new = !half->has_external || !dht_id_same_ip(&half->external, &said);
-    if (is_new && half->has_external && n < MOVE_VOTES)
+    if (is_new && half->has_external && (n < MOVE_VOTES || (half->moved_us != 0 && now_us - half->moved_us < MOVE_PAUSE_US)))
         return;
+    if (is_new && half->has_external)
+        half->moved_us = now_us;
     half->has_external = true;
     half->external = said;
     if (is_new)

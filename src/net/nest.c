@@ -22,7 +22,7 @@
 #define READY_MAX 64 /* places looked after between two looks at the clock's heap */
 #define IN_MAX 32    /* datagrams taken from a socket at once */
 #define OUT_MAX 64   /* datagrams gathered for one call */
-#define OUT_BYTES 1280
+#define OUT_BYTES IO_DATAGRAM_MAX
 #define SOCKET_BYTES (1 << 20) /* a burst of answers to one machine must not overflow */
 #define FOLLOW_US 1000000
 

@@ -15,7 +15,7 @@ static size_t take(enum dht_limit_kind kind, const struct addr *addr, uint64_t n
 {
     size_t n = 0;
     for (size_t i = 0; i < n_tries; i++)
-        n += dht_limits_allow(&limits, kind, addr, now_us);
+        n += dht_limits_allow(&limits, kind, addr, false, now_us);
     return n;
 }
 
@@ -66,8 +66,8 @@ END_TEST
 START_TEST(one_network_of_v6_is_one_asker)
 {
     struct addr one = {.family = 6, .ip = {0x26, 1}, .port = 7}, same = one, other = one;
-    same.ip[15] = 9;
-    other.ip[7] = 9;
+    same.ip[6] = 9;
+    other.ip[5] = 9;
     ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &one, NOW_US, 1000), 500);
     ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &same, NOW_US, 1), 0);
     ck_assert_uint_eq(take(DHT_LIMIT_QUERIES, &other, NOW_US, 1), 1);
@@ -93,7 +93,7 @@ START_TEST(memory_follows_those_who_owe)
     }
     for (unsigned i = 0; i < 200; i++) {
         struct addr one = at(10, 2, 0, (uint8_t)i);
-        ck_assert_uint_eq(take(DHT_LIMIT_SIGNATURES, &one, now_us, 400), 400);
+        ck_assert_uint_eq(take(DHT_LIMIT_SIGNATURES, &one, now_us, 100), 100);
     }
     ck_assert_uint_gt(dht_limits_memory(&limits), 200 * sizeof(struct dht_limit_slot));
     struct addr last = at(80, 2, 0, 8);
@@ -106,6 +106,25 @@ START_TEST(memory_follows_those_who_owe)
 }
 END_TEST
 
+START_TEST(forged_addresses_do_not_silence_who_is_proven)
+{
+    struct addr honest = at(90, 1, 1, 1), neighbour = at(127, 0, 0, 1);
+    for (unsigned i = 0; i < 10000; i++) {
+        struct addr one = at(80, 1, (uint8_t)(i >> 8), (uint8_t)i);
+        take(DHT_LIMIT_QUERIES, &one, NOW_US, 1);
+    }
+    ck_assert(!dht_limits_allow(&limits, DHT_LIMIT_QUERIES, &honest, false, NOW_US));
+    ck_assert(dht_limits_allow(&limits, DHT_LIMIT_QUERIES, &honest, true, NOW_US));
+    ck_assert(dht_limits_allow(&limits, DHT_LIMIT_QUERIES, &neighbour, false, NOW_US));
+    for (unsigned i = 0; i < 200000; i++) { /* forged as of our own network */
+        struct addr one = at(10, (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i);
+        take(DHT_LIMIT_QUERIES, &one, NOW_US, 1);
+    }
+    ck_assert(!dht_limits_allow(&limits, DHT_LIMIT_QUERIES, &neighbour, false, NOW_US));
+    ck_assert(dht_limits_allow(&limits, DHT_LIMIT_QUERIES, &honest, true, NOW_US));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-limit");
@@ -114,6 +133,7 @@ int main(void)
     tcase_add_test(all, who_asks_too_much_waits);
     tcase_add_test(all, neighbours_share_a_machine);
     tcase_add_test(all, strangers_together_have_a_limit);
+    tcase_add_test(all, forged_addresses_do_not_silence_who_is_proven);
     tcase_add_test(all, one_network_of_v6_is_one_asker);
     tcase_add_test(all, memory_follows_those_who_owe);
     suite_add_tcase(suite, all);
