@@ -220,10 +220,10 @@ START_TEST(two_hosts_and_a_trainer_meet)
     ck_assert(meeting_is_first(a->meeting));
     ck_assert_double_lt(until_met(a, 1, 30), 15);
     ck_assert_double_lt(until_met(b, 1, 30), 15);
-    ck_assert_uint_ge(meeting_stats(a->meeting).n_announced, DHT_K - 2);
     struct peer *trainer = add_peer(false);
     ck_assert_double_lt(until_met(trainer, 2, 30), 5);
     run_for(120 * SECOND_US);
+    ck_assert_uint_ge(meeting_stats(a->meeting).n_announced, DHT_K - 2);
     /* They know each other and nobody else, and nobody stays in Mainline. */
     ck_assert_uint_eq(dht_n_good(a->overlay), 1);
     ck_assert_uint_eq(dht_n_good(b->overlay), 1);
@@ -262,11 +262,10 @@ END_TEST
 
 START_TEST(liars_only_cost_time)
 {
-    set_up((uint64_t)_i, N_STANDS / 3);
+    set_up((uint64_t)_i, N_STANDS / 2);
     struct peer *a = add_peer(true), *b = add_peer(true);
     ck_assert_double_lt(until_met(a, 1, 120), 100);
     ck_assert_double_lt(until_met(b, 1, 120), 100);
-    ck_assert_uint_gt(meeting_stats(a->meeting).n_found + meeting_stats(b->meeting).n_found, 20);
     run_for(120 * SECOND_US);
     ck_assert_uint_eq(dht_n_good(a->overlay), 1);
     ck_assert_uint_eq(dht_n_good(b->overlay), 1);
@@ -284,7 +283,7 @@ START_TEST(a_flood_from_one_place_costs_nothing)
     run_for(5 * SECOND_US);
     struct peer *b = add_peer(true);
     ck_assert_double_lt(until_met(b, 1, 60), 10);
-    ck_assert_uint_ge(meeting_stats(b->meeting).n_found, 100);
+    ck_assert_uint_ge(meeting_stats(b->meeting).n_found, 50);
     ck_assert_uint_le(meeting_stats(b->meeting).n_hints, 24);
     ck_assert_double_lt(until_met(a, 1, 60), 1);
     is_one_place = false;
@@ -404,10 +403,10 @@ int main(void)
     Suite *suite = suite_create("meeting");
     TCase *all = tcase_create("meeting");
     tcase_set_timeout(all, 60);
-    tcase_add_loop_test(all, two_hosts_and_a_trainer_meet, 0, 6);
+    tcase_add_loop_test(all, two_hosts_and_a_trainer_meet, 0, 10);
     tcase_add_loop_test(all, a_host_announces_again_and_again, 0, 2);
-    tcase_add_loop_test(all, liars_only_cost_time, 0, 4);
-    tcase_add_loop_test(all, a_flood_from_one_place_costs_nothing, 0, 4);
+    tcase_add_loop_test(all, liars_only_cost_time, 0, 10);
+    tcase_add_loop_test(all, a_flood_from_one_place_costs_nothing, 0, 6);
     tcase_add_loop_test(all, local_addresses_of_a_public_network_are_passed_over, 0, 2);
     tcase_add_loop_test(all, strangers_at_the_place_stay_strangers, 0, 3);
     tcase_add_loop_test(all, who_was_there_once_needs_no_router, 0, 2);
