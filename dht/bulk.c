@@ -244,10 +244,11 @@ static void ask(struct dht *dht, const struct dht_bulk_link *link, const struct 
     uint8_t tags[DHT_BULK_TAGS_MAX * DHT_TAG_BYTES];
     struct dht_bulk_read m = {.call = call->call};
     struct dht_operation *op = dht_operation_find(dht, call->operation);
-    if (!op)
+    const struct dht_page *page = op ? dht_read_page(op->read, &link->addr) : NULL;
+    if (!page)
         return; /* its time was over */
     m.key = op->lookup.target;
-    m.tags = (struct dht_span){tags, dht_read_tags(op->read, dht_read_page(op->read, &link->addr), tags, DHT_BULK_TAGS_MAX)};
+    m.tags = (struct dht_span){tags, dht_read_link_tags(op->read, page, tags, DHT_BULK_TAGS_MAX)};
     struct buf message;
     buf_init(&message, 32 + sizeof tags);
     dht_bulk_read_encode(&m, &message);

@@ -210,16 +210,6 @@ static bool make_room(struct dht_directory *directory, const struct dht_record *
     return !is_short || !is_full(directory, &r->key);
 }
 
-/* Two entries with one seq are a writer's mistake; all holders keep the same one, whichever came first. */
-static int compare_seq(const struct dht_record *old, const struct dht_entry *entry, struct dht_span raw)
-{
-    if (old->seq == entry->seq) {
-        int by_bytes = memcmp(old->bytes, raw.bytes, old->n < raw.n ? old->n : raw.n);
-        return by_bytes != 0 ? by_bytes : (int)old->n - (int)raw.n;
-    }
-    return old->seq < entry->seq ? -1 : 1;
-}
-
 static bool is_same_source(const struct dht_record *a, const struct dht_record *b)
 {
     return a->is_own == b->is_own && dht_tally_subnet(&a->source) == dht_tally_subnet(&b->source);
@@ -250,7 +240,7 @@ int dht_directory_store(struct dht_directory *directory, const struct dht_id *ke
     size_t i = find(directory, key, entry->writer.byte);
     bool is_known = i < directory->n && order(directory->record[i], key, entry->writer.byte) == 0;
     struct dht_record *old = is_known ? directory->record[i] : NULL;
-    int newer = old ? compare_seq(old, entry, raw) : -1;
+    int newer = old ? dht_entry_compare(old->seq, (struct dht_span){old->bytes, old->n}, entry->seq, raw) : -1;
     if (newer >= 0)
         return newer == 0 ? 0 : HANSE_EGONE;
     struct dht_record *record = record_new(key, entry, raw, source);

@@ -78,6 +78,14 @@ void dht_entry_digest(const struct dht_entry *entry, struct dht_span raw, uint8_
     memcpy(out + DHT_TAG_BYTES, hash.byte, DHT_DIGEST_BYTES - DHT_TAG_BYTES);
 }
 
+int dht_entry_compare(uint64_t a_seq, struct dht_span a, uint64_t b_seq, struct dht_span b)
+{
+    if (a_seq != b_seq)
+        return a_seq < b_seq ? -1 : 1;
+    int by_bytes = memcmp(a.bytes, b.bytes, a.n < b.n ? a.n : b.n);
+    return by_bytes != 0 ? by_bytes : (a.n > b.n) - (a.n < b.n);
+}
+
 int dht_entry_check_time(const struct dht_entry *entry, uint64_t now_us)
 {
     uint64_t now_s = now_us / 1000000;

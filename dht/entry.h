@@ -26,6 +26,10 @@ HANSE_MUST_USE int dht_entry_decode(struct dht_entry *entry, struct dht_span *ra
 /** What names an entry in lists of digests. */
 void dht_entry_digest(const struct dht_entry *entry, struct dht_span raw, uint8_t out[DHT_DIGEST_BYTES]);
 
+/** Negative when the entry `a` of a writer gives way to its entry `b`, 0 when they are the same.  Two with one seq are a
+ * writer's mistake: everybody takes the one whose bytes compare higher, whichever came first. */
+int dht_entry_compare(uint64_t a_seq, struct dht_span a, uint64_t b_seq, struct dht_span b);
+
 /** HANSE_ETIMEOUT when it is over, HANSE_EINVAL when it claims to live too long. */
 HANSE_MUST_USE int dht_entry_check_time(const struct dht_entry *entry, uint64_t now_us);
 

@@ -345,6 +345,7 @@ static bool run_once(struct dht *dht, uint64_t now_us)
 {
     start_waiting(dht, now_us);
     for (struct dht_operation *op = dht->running.first; op; op = op->next) {
+        dht_read_run(op, now_us);
         if (op->is_due)
             go_on(dht, now_us, op);
         if (is_over(op, now_us)) {
@@ -369,8 +370,10 @@ uint64_t dht_operations_deadline(const struct dht *dht)
 {
     const struct dht_operation *waiting = dht->waiting.first;
     uint64_t first = waiting ? waiting->deadline_us : IO_NEVER, wait_us = dht->upkeep.wait_until_us;
-    for (const struct dht_operation *op = dht->running.first; op; op = op->next)
-        first = op->deadline_us < first ? op->deadline_us : first;
+    for (const struct dht_operation *op = dht->running.first; op; op = op->next) {
+        uint64_t own_us = dht_read_deadline(op) < op->deadline_us ? dht_read_deadline(op) : op->deadline_us;
+        first = own_us < first ? own_us : first;
+    }
     bool is_held = waiting && dht_n_nodes(dht) == 0 && wait_us > dht->now_us; /* until a first node is known, or no longer */
     return is_held && wait_us < first ? wait_us : first;
 }

@@ -14,6 +14,9 @@
  * in one.  So what takes them three rounds is asked for over a link. */
 #define LINK_BYTES (3 * 8 * ANSWER_BYTES)
 
+#define PATIENCE_US 500000 /* for all that is asked for over a link; then others are asked for it by datagrams */
+#define STRIKES 2          /* questions that bring nothing of what a holder named: then it is left */
+
 _Static_assert(DHT_READ_HOLDERS_MAX <= 64, "a bit for each");
 
 void dht_read_free(struct dht_read *read)
@@ -28,11 +31,17 @@ void dht_read_free(struct dht_read *read)
 
 /* -- What we have -------------------------------------------------------------------------------------------------- */
 
+static int compare(const struct dht_found *old, uint64_t seq, struct dht_span raw)
+{
+    return dht_entry_compare(old->seq, (struct dht_span){old->raw, old->n}, seq, raw);
+}
+
 /* Takes a verified entry; of a writer the newest stays.  The other one is remembered, so that nobody is asked for it. */
 static void take_in(struct dht_read *read, uint64_t now_us, struct dht_operation *op, struct dht_found *found)
 {
     struct dht_found *old = found ? dht_found_of(&read->found, &found->writer) : NULL;
-    bool is_news = found && (old ? old->seq < found->seq : read->found.n < DHT_READ_ENTRIES_MAX);
+    bool is_news = found && (old ? compare(old, found->seq, (struct dht_span){found->raw, found->n}) < 0
+                                 : read->found.n < DHT_READ_ENTRIES_MAX);
     if (old)
         memcpy(is_news ? found->older : old->older, is_news ? old->digest : found->digest, DHT_DIGEST_BYTES);
     if (!is_news) {
@@ -87,7 +96,7 @@ static bool take_entry(struct dht *dht, uint64_t now_us, struct dht_operation *o
     if (dht_entry_check_time(entry, now_us) != 0 || is_same(old, raw))
         return true;
     const struct dht_found_list *kept = op->read->kept;
-    bool is_known = (old && old->seq >= entry->seq) || (kept && is_same(dht_found_of(kept, &entry->writer), raw));
+    bool is_known = (old && compare(old, entry->seq, raw) >= 0) || (kept && is_same(dht_found_of(kept, &entry->writer), raw));
     if (!is_known && !dht_entry_verify(&dht->verified, &op->lookup.target, entry, raw)) {
         dht->stats.n_refused++;
         return false;
@@ -136,7 +145,8 @@ static void miss(struct dht_read *read, const uint8_t *digest, uint64_t holder)
 {
     size_t i = missing_index(read, digest);
     if (i < read->n_missing && memcmp(read->missing[i].digest, digest, DHT_DIGEST_BYTES) == 0) {
-        read->missing[i].holders |= holder;
+        read->missing[i].holders |= holder & ~read->missing[i].named; /* it is asked for it once */
+        read->missing[i].named |= holder;
         return;
     }
     if (read->n_missing == read->missing_capacity) {
@@ -148,7 +158,7 @@ static void miss(struct dht_read *read, const uint8_t *digest, uint64_t holder)
         read->missing_capacity = capacity;
     }
     memmove(&read->missing[i + 1], &read->missing[i], (read->n_missing - i) * sizeof *read->missing);
-    read->missing[i] = (struct dht_missing){.page_i = NOBODY, .holders = holder};
+    read->missing[i] = (struct dht_missing){.page_i = NOBODY, .holders = holder, .named = holder};
     memcpy(read->missing[i].digest, digest, DHT_DIGEST_BYTES);
     read->n_missing++;
 }
@@ -180,14 +190,21 @@ void dht_read_later(struct dht_operation *op, struct dht_page *page)
     unchoose(op->read, page);
 }
 
+/* As if it had named nothing. */
+static void forget_holder(struct dht_read *read, struct dht_page *page)
+{
+    unchoose(read, page);
+    for (size_t i = 0; i < read->n_missing; i++) {
+        read->missing[i].holders &= ~bit_of(read, page);
+        read->missing[i].named &= ~bit_of(read, page);
+    }
+    sweep(read);
+}
+
 void dht_read_lost(struct dht_operation *op, struct dht_page *page)
 {
-    struct dht_read *read = op->read;
     page->is_lost = true;
-    unchoose(read, page);
-    for (size_t i = 0; i < read->n_missing; i++)
-        read->missing[i].holders &= ~bit_of(read, page);
-    sweep(read);
+    forget_holder(op->read, page);
     op->is_due = true;
 }
 
@@ -232,21 +249,25 @@ static bool hear_list(uint64_t now_us, struct dht_operation *op, struct dht_page
     return take_digests(now_us, op, page, m->digests);
 }
 
-/* Of what the holder was asked for, that which follows the cursor did not fit and may be asked for again, as long as anything did. */
-static bool hear_fetched(struct dht_read *read, const struct dht_page *page, const struct dht_message *m)
+/* Of what the holder was asked for, that which follows the cursor did not fit and may be asked for again, as long as anything did.
+ * False of who brings nothing at all, and of who does not bring what it named, for the second time. */
+static bool hear_fetched(struct dht_read *read, struct dht_page *page, const struct dht_message *m)
 {
-    size_t n_settled = 0;
+    size_t n_asked = 0, n_brought = 0, n_settled = 0;
     for (size_t i = 0; i < read->n_missing; i++) {
         struct dht_missing *missing = &read->missing[i];
         if (missing->page_i != page - read->page)
             continue;
         missing->page_i = NOBODY;
+        n_asked++;
+        n_brought += dht_found_by_digest(&read->found, missing->digest) != NULL;
         if (m->cursor.bytes && memcmp(missing->digest, m->cursor.bytes, DHT_TAG_BYTES) > 0)
             continue;
         missing->holders &= ~bit_of(read, page);
         n_settled++;
     }
-    return n_settled > 0;
+    page->n_strikes += n_asked > 0 && n_brought == 0;
+    return (n_asked == 0 || n_settled > 0) && page->n_strikes < STRIKES;
 }
 
 struct dht_page *dht_read_page(struct dht_read *read, const struct addr *addr)
@@ -270,11 +291,43 @@ static bool grow_pages(struct dht_read *read)
     return true;
 }
 
-static struct dht_page *new_page(struct dht_read *read, const struct dht_candidate *c)
+/* The one to make way: a lost one, or else the farthest from the key. */
+static struct dht_page *least_page(struct dht_operation *op)
 {
-    if (!grow_pages(read))
-        return NULL;
-    struct dht_page *page = &read->page[read->n_pages++];
+    struct dht_page *least = NULL;
+    for (size_t i = 0; i < op->read->n_pages; i++) {
+        struct dht_page *page = &op->read->page[i];
+        if (page->state == DHT_PAGE_LINKED)
+            continue; /* its answer would find no place */
+        bool is_farther = !least || dht_id_compare(&op->lookup.target, &least->id, &page->id) < 0;
+        if (!least || (page->is_lost != least->is_lost ? page->is_lost : is_farther))
+            least = page;
+    }
+    return least;
+}
+
+static void let_go(struct dht *dht, struct dht_operation *op, struct dht_page *page)
+{
+    if (page->state != DHT_PAGE_IDLE) {
+        op->n_in_air--;
+        dht_transactions_settle(&dht->transactions, op->number, DHT_ROLE_PAGE, &page->addr);
+    }
+    forget_holder(op->read, page);
+}
+
+/* Strangers on the way may name all sorts of things; those nearest to the key should know. */
+static struct dht_page *new_page(struct dht *dht, struct dht_operation *op, const struct dht_candidate *c)
+{
+    struct dht_read *read = op->read;
+    struct dht_page *page = NULL;
+    if (grow_pages(read)) {
+        page = &read->page[read->n_pages++];
+    } else {
+        page = least_page(op);
+        if (!page || (!page->is_lost && dht_id_compare(&op->lookup.target, &page->id, &c->id) <= 0))
+            return NULL;
+        let_go(dht, op, page);
+    }
     *page = (struct dht_page){.addr = c->addr, .id = c->id, .state = DHT_PAGE_LISTS};
     return page;
 }
@@ -291,7 +344,7 @@ void dht_read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, 
     op->read->kept = dht_routes_kept(&dht->routes, &op->lookup.target);
     bool is_true = take_entries(dht, now_us, op, m->entries, &m->id, c ? &c->addr : &page->addr);
     if (c && is_true && has_list(m) && !dht_read_page(op->read, &c->addr))
-        page = new_page(op->read, c);
+        page = new_page(dht, op, c);
     if (!page)
         return;
     if (m->token.n > 0 && m->token.n <= DHT_TOKEN_MAX) {
@@ -312,24 +365,47 @@ void dht_read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, 
 void dht_read_linked(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_page *page, const struct dht_id *id,
                      const struct dht_bulk_entries *m)
 {
-    if (!page || page->state != DHT_PAGE_LINKED)
+    if (!page)
         return;
-    op->n_in_air--;
+    bool is_waited_for = page->state == DHT_PAGE_LINKED, is_true = true;
     op->is_due = true;
-    if (!m) { /* there are datagrams, and no time to try one link after the other */
-        unchoose(op->read, page);
-        op->read->is_linkless = true;
-        return;
+    if (is_waited_for) {
+        op->n_in_air--;
+        op->read->patience_us = 0;
     }
-    struct dht_message nothing_follows = {0};
-    op->read->kept = dht_routes_kept(&dht->routes, &op->lookup.target);
-    bool is_true = take_entries(dht, now_us, op, m->entries, id, &page->addr);
-    (void)hear_fetched(op->read, page, &nothing_follows);
-    page->state = DHT_PAGE_IDLE;
-    page->has_more = false;
+    if (m) { /* what comes late is welcome, too */
+        op->read->kept = dht_routes_kept(&dht->routes, &op->lookup.target);
+        is_true = take_entries(dht, now_us, op, m->entries, id, &page->addr);
+    }
+    if (m && is_waited_for) {
+        struct dht_message nothing_follows = {0};
+        (void)hear_fetched(op->read, page, &nothing_follows);
+        page->has_more = false;
+    }
+    if (is_waited_for)
+        unchoose(op->read, page);
     sweep(op->read);
     if (!is_true)
         dht_read_lost(op, page);
+}
+
+uint64_t dht_read_deadline(const struct dht_operation *op)
+{
+    return op->read && op->read->patience_us != 0 ? op->read->patience_us : IO_NEVER;
+}
+
+/* Its holder goes on by datagrams like the others. */
+void dht_read_run(struct dht_operation *op, uint64_t now_us)
+{
+    if (now_us < dht_read_deadline(op))
+        return;
+    op->read->patience_us = 0;
+    for (size_t i = 0; i < op->read->n_pages; i++)
+        if (op->read->page[i].state == DHT_PAGE_LINKED) {
+            unchoose(op->read, &op->read->page[i]);
+            op->n_in_air--;
+        }
+    op->is_due = true;
 }
 
 /* -- What we ask --------------------------------------------------------------------------------------------------- */
@@ -347,14 +423,23 @@ static size_t n_fitting(const struct dht_read *read)
     return n < DHT_READ_TAGS_MAX ? n : DHT_READ_TAGS_MAX;
 }
 
-/* Marks up to `max` that the holder is to be asked for; returns how many. */
+static bool is_shared(const struct dht_missing *missing)
+{
+    return (missing->named & (missing->named - 1)) != 0;
+}
+
+/* Marks up to `max` that the holder is to be asked for, first those that others name, too; returns how many. */
 static size_t choose(struct dht_read *read, const struct dht_page *page, size_t max)
 {
     size_t n = 0;
-    for (size_t i = 0; i < read->n_missing && n < max; i++)
-        if (read->missing[i].page_i == NOBODY && (read->missing[i].holders & bit_of(read, page))) {
-            read->missing[i].page_i = (uint8_t)(page - read->page);
-            n++;
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < read->n_missing && n < max; i++) {
+            struct dht_missing *missing = &read->missing[i];
+            bool is_free = missing->page_i == NOBODY && (missing->holders & bit_of(read, page));
+            if (is_free && is_shared(missing) == (pass == 0)) {
+                missing->page_i = (uint8_t)(page - read->page);
+                n++;
+            }
         }
     return n;
 }
@@ -368,25 +453,31 @@ static size_t n_left(const struct dht_read *read, const struct dht_page *page)
     return n > n_more ? n : n_more;
 }
 
-static bool is_any_linked(const struct dht_read *read)
+/* Who alone names most of its list may be inventing it; unless there is nobody else who could say. */
+static bool is_confirmed(const struct dht_operation *op, const struct dht_page *page)
 {
+    const struct dht_read *read = op->read;
+    size_t n_alone = 0, n_others = 0;
+    for (size_t i = 0; i < read->n_missing; i++)
+        n_alone += read->missing[i].named == bit_of(read, page);
     for (size_t i = 0; i < read->n_pages; i++)
-        if (read->page[i].state == DHT_PAGE_LINKED)
-            return true;
-    return false;
+        n_others += &read->page[i] != page && !read->page[i].is_lost;
+    return 2 * n_alone <= page->n_listed || (n_others == 0 && op->phase == DHT_PHASE_STORING);
 }
 
-/* Over one link at a time: most likely nothing is missing then. */
+/* Most likely nothing is missing then. */
 static bool asks_over_link(struct dht *dht, uint64_t now_us, const struct dht_operation *op, struct dht_page *page)
 {
     struct dht_read *read = op->read;
-    if (read->is_linkless || page->is_linkless || is_any_linked(read) || n_left(read, page) * entry_bytes(read) < LINK_BYTES)
+    if (read->has_asked_link || n_left(read, page) * entry_bytes(read) < LINK_BYTES || !is_confirmed(op, page))
         return false;
-    page->is_linkless = true; /* once is enough */
+    read->has_asked_link = true;
     page->state = DHT_PAGE_LINKED;
     choose(read, page, SIZE_MAX);
-    if (dht_bulk_ask(dht, now_us, op->number, page))
+    if (dht_bulk_ask(dht, now_us, op->number, page)) {
+        read->patience_us = now_us + PATIENCE_US;
         return true;
+    }
     unchoose(read, page);
     return false;
 }
@@ -426,8 +517,6 @@ struct dht_page *dht_read_next(struct dht *dht, uint64_t now_us, struct dht_oper
 size_t dht_read_tags(const struct dht_read *read, const struct dht_page *page, uint8_t *out, size_t n_max)
 {
     size_t n = 0;
-    if (page->state == DHT_PAGE_LINKED && page->has_more)
-        return 0; /* all, listed or not */
     for (size_t i = 0; i < read->n_missing && n < n_max * DHT_TAG_BYTES; i++) {
         const uint8_t *tag = read->missing[i].digest;
         bool is_new = n == 0 || memcmp(out + n - DHT_TAG_BYTES, tag, DHT_TAG_BYTES) != 0;
@@ -437,6 +526,13 @@ size_t dht_read_tags(const struct dht_read *read, const struct dht_page *page, u
         }
     }
     return n;
+}
+
+size_t dht_read_link_tags(const struct dht_read *read, const struct dht_page *page, uint8_t *out, size_t n_max)
+{
+    if (page->state != DHT_PAGE_LINKED || page->has_more)
+        return 0; /* all, listed or not; also when the link comes up late */
+    return dht_read_tags(read, page, out, n_max);
 }
 
 void dht_read_question(const struct dht_operation *op, const struct dht_page *page, struct dht_message *m)

@@ -3,8 +3,9 @@
  *
  * A holder that cannot give all entries in one answer lists digests.  What we have already, from another holder or from the last
  * read, is not asked for; the rest is fetched, from whichever holder that named it is free: by tags, in datagrams, or over a
- * link where that would take many.  A holder is asked for an entry once: whoever names what it does not have
- * costs a question for each few digests, and at most DHT_DIRECTORY_KEY_MAX digests are heard of each.
+ * link where that would take many.  A holder is asked for an entry once, first for those that others name, too: whoever
+ * names what it does not have costs two questions.  A read opens one link at most, and waits for it as long as for a
+ * datagram or two before it goes on without.
  */
 #ifndef DHT_READ_H
 #define DHT_READ_H
@@ -30,12 +31,12 @@ struct dht_page {
     uint8_t n_token;
     uint8_t token[DHT_TOKEN_MAX];
     uint8_t state;
-    bool is_lost;     /* it answers no more, or lied */
-    bool is_linkless; /* it was asked over a link */
-    bool has_more;    /* digests, after `cursor` */
-    uint16_t n_live;  /* entries, as it says */
+    bool is_lost;    /* it answers no more, or lied */
+    bool has_more;   /* digests, after `cursor` */
+    uint16_t n_live; /* entries, as it says */
     uint16_t n_listed;
-    uint8_t n_lists; /* pages of digests that we heard */
+    uint8_t n_lists;   /* pages of digests that we heard */
+    uint8_t n_strikes; /* questions that brought nothing of what it had named */
     uint8_t cursor[DHT_CURSOR_BYTES];
 };
 
@@ -44,12 +45,14 @@ struct dht_missing {
     uint8_t digest[DHT_DIGEST_BYTES];
     uint8_t page_i;   /* who is being asked for it, or none */
     uint64_t holders; /* bit i: page i named it and was not asked yet */
+    uint64_t named;   /* bit i: page i named it */
 };
 
 struct dht_read {
     struct dht_found_list found;
     const struct dht_found_list *kept; /* by the last read, or NULL; while an answer is heard */
-    bool is_linkless;                  /* a link failed */
+    bool has_asked_link;               /* once is enough, whatever becomes of it */
+    uint64_t patience_us;              /* until when a link is waited for; 0: none is */
     size_t n_missing, missing_capacity;
     struct dht_missing *missing; /* by digest */
     size_t n_pages, pages_capacity;
@@ -76,8 +79,10 @@ struct dht_page *dht_read_next(struct dht *dht, uint64_t now_us, struct dht_oper
 /** What to ask the holder; the same again until it was heard or lost. */
 void dht_read_question(const struct dht_operation *op, const struct dht_page *page, struct dht_message *m);
 
-/** Writes the tags that the holder is to be asked for now; none when it is to give all.  Returns their bytes. */
+/** Writes the tags that the holder is to be asked for now.  Returns their bytes. */
 size_t dht_read_tags(const struct dht_read *read, const struct dht_page *page, uint8_t *out, size_t n_max);
+/** Likewise over a link; none when it is to give all. */
+size_t dht_read_link_tags(const struct dht_read *read, const struct dht_page *page, uint8_t *out, size_t n_max);
 
 /** What a holder gave over a link; or with `m` NULL nothing.  `id` is its node's, `page` is NULL when it is not asked any more. */
 void dht_read_linked(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_page *page, const struct dht_id *id,
@@ -85,6 +90,10 @@ void dht_read_linked(struct dht *dht, uint64_t now_us, struct dht_operation *op,
 
 /** The holder could not be asked now. */
 void dht_read_later(struct dht_operation *op, struct dht_page *page);
+
+/** Ends what took too long. */
+void dht_read_run(struct dht_operation *op, uint64_t now_us);
+uint64_t dht_read_deadline(const struct dht_operation *op);
 
 /** The holder does not answer: others are asked for what it has. */
 void dht_read_lost(struct dht_operation *op, struct dht_page *page);

@@ -189,8 +189,8 @@ START_TEST(a_link_that_gives_nothing_is_done_without)
     start();
     uint64_t took_us = read_all();
     ck_assert_uint_gt(n_links_taken(), 0);
-    ck_assert_uint_ge(took_us, DHT_BULK_CALL_US);
-    ck_assert_uint_le(took_us, DHT_BULK_CALL_US + 2 * SECOND_US);
+    ck_assert_uint_le(n_links_taken(), 1);
+    ck_assert_uint_le(took_us, SECOND_US); /* nobody waits for the end of the call */
 }
 END_TEST
 

@@ -24,7 +24,17 @@ static void no_datagram(void *ctx, const struct addr *to, const void *bytes, siz
     (void)n;
 }
 
-static const struct io_ops ops = {.datagram = no_datagram};
+static size_t n_opened;
+
+static io_link on_open(void *ctx, const struct addr *to, const struct peer_id *expect)
+{
+    (void)ctx;
+    (void)to;
+    (void)expect;
+    return ++n_opened;
+}
+
+static const struct io_ops ops = {.datagram = no_datagram, .link_open = on_open};
 
 static void setup(void)
 {
@@ -76,7 +86,7 @@ static void begin(void)
     struct dht_candidate *c = dht_lookup_start(&op->lookup, &target, &addr, 0);
     ck_assert_ptr_nonnull(c);
     c->step = DHT_STEP_ANSWERED;
-    n_some = 0;
+    n_some = n_opened = 0;
 }
 
 static void end(void)
@@ -324,9 +334,144 @@ START_TEST(what_a_liar_invents_is_asked_of_it_once)
     end();
     ck_assert_uint_eq(n_given, 1);
     ck_assert_uint_eq(both[1].n_tags, 1);
-    ck_assert_uint_le(both[0].n_tags, DHT_DIRECTORY_KEY_MAX);
-    ck_assert_uint_le(both[0].n_asked, DHT_DIRECTORY_KEY_MAX / 6);
+    ck_assert_uint_eq(both[0].n_asked, 2);
     dht_directory_fini(&honest.store);
+}
+END_TEST
+
+/* Who mixes true and invented names is asked for those first that others name. */
+START_TEST(what_several_name_is_asked_for_first)
+{
+    uint8_t digests[60 * DHT_DIGEST_BYTES] = {0};
+    struct holder h;
+    struct dht_candidate liar = {.addr = {.family = 4, .ip = {10, 0, 0, 2}, .port = 4100}};
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .digests = {digests, sizeof digests}}, q = {0};
+    holder_init(&h, 1);
+    for (size_t w = 0; w < 20; w++)
+        hold(&h, w, 5, 20);
+    for (size_t i = 0; i < 40; i++)
+        digests[i * DHT_DIGEST_BYTES + 7] = (uint8_t)(i + 1); /* before all others */
+    for (size_t i = 0; i < 20; i++)
+        memcpy(digests + (40 + i) * DHT_DIGEST_BYTES, h.store.record[i]->digest, DHT_DIGEST_BYTES);
+    begin();
+    dht_read_heard(dht, NOW_US, op, &liar, NULL, &m);
+    lists(&h);
+    struct dht_page *page = dht_read_next(dht, NOW_US, op);
+    ck_assert(page && addr_equal(&page->addr, &liar.addr));
+    dht_read_question(op, page, &q);
+    for (size_t at = 0; at < q.tags.n; at += DHT_TAG_BYTES)
+        ck_assert_ptr_nonnull(dht_directory_tagged(&h.store, &target, q.tags.bytes + at, NOW_US));
+    ck_assert_uint_gt(q.tags.n, DHT_TAG_BYTES);
+    end();
+    dht_directory_fini(&h.store);
+}
+END_TEST
+
+START_TEST(of_two_entries_with_one_seq_all_take_the_same)
+{
+    struct holder h[2];
+    begin();
+    for (uint8_t i = 0; i < 2; i++) {
+        holder_init(&h[i], i);
+        hold(&h[i], 3, 9, _i == (int)i ? 30 : 20);
+        lists(&h[i]);
+        go(h, (size_t)i + 1, 8); /* each is heard before the other is */
+    }
+    end();
+    ck_assert_uint_eq(n_given, 1);
+    ck_assert_uint_eq(given[0].n_bytes, 30);
+    for (size_t i = 0; i < 2; i++)
+        dht_directory_fini(&h[i].store);
+}
+END_TEST
+
+START_TEST(the_farthest_of_too_many_holders_gives_way)
+{
+    struct holder h;
+    struct dht_candidate c = {.id = {{200}}};
+    static const struct addr farthest = {.family = 4, .ip = {10, 2, 0, 0}, .port = 4100};
+    begin();
+    for (uint8_t i = 0; i < DHT_READ_HOLDERS_MAX; i++) {
+        c.addr = (struct addr){.family = 4, .ip = {10, 2, 0, i}, .port = 4100};
+        c.id.byte[1] = (uint8_t)(DHT_READ_HOLDERS_MAX - i);
+        invents(&c, 3);
+        if (i == 0)
+            ck_assert_ptr_nonnull(dht_read_next(dht, NOW_US, op));
+    }
+    op->n_in_air = 1; /* it is being asked */
+    holder_init(&h, 1);
+    h.c.id = target;
+    hold(&h, 0, 5, 20);
+    lists(&h);
+    ck_assert_uint_eq(op->n_in_air, 0);
+    ck_assert_ptr_nonnull(dht_read_page(op->read, &h.c.addr));
+    ck_assert_ptr_null(dht_read_page(op->read, &farthest));
+    c.addr.ip[1] = 3;
+    c.id.byte[1] = 255;
+    invents(&c, 3);
+    ck_assert_ptr_null(dht_read_page(op->read, &c.addr)); /* nor comes a farther one in */
+    for (size_t i = 0; i < op->read->n_pages; i++)
+        if (!addr_equal(&op->read->page[i].addr, &h.c.addr))
+            dht_read_lost(op, &op->read->page[i]);
+    go(&h, 1, 8);
+    end();
+    ck_assert_uint_eq(n_given, 1);
+    dht_directory_fini(&h.store);
+}
+END_TEST
+
+/* -- Links ------------------------------------------------------------------------------------------------ */
+
+static bool is_any_linked(void)
+{
+    for (size_t i = 0; i < op->read->n_pages; i++)
+        if (op->read->page[i].state == DHT_PAGE_LINKED)
+            return true;
+    return false;
+}
+
+/* `c` names so many, the same as everybody else who does, and says that it has `n_live`. */
+static void names(struct dht_candidate *c, uint8_t what, size_t n, unsigned n_live)
+{
+    static uint8_t digests[DHT_DIRECTORY_KEY_MAX * DHT_DIGEST_BYTES], cursor[DHT_CURSOR_BYTES] = {254};
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .id = c->id, .has_n = true, .n = n_live};
+    memset(digests, 0, sizeof digests);
+    for (size_t i = 0; i < n; i++) {
+        digests[i * DHT_DIGEST_BYTES] = (uint8_t)i;
+        digests[i * DHT_DIGEST_BYTES + 1] = what;
+    }
+    m.digests = (struct dht_span){digests, n * DHT_DIGEST_BYTES};
+    m.cursor = (struct dht_span){cursor, sizeof cursor};
+    dht_read_heard(dht, NOW_US, op, c, NULL, &m);
+}
+
+START_TEST(a_link_is_for_whom_another_holder_confirms)
+{
+    struct holder h[3];
+    dht->config.has_links = true;
+    begin();
+    op->phase = _i == 2 ? DHT_PHASE_STORING : DHT_PHASE_WALKING;
+    for (uint8_t i = 0; i < 3; i++)
+        holder_init(&h[i], i);
+    names(&h[0].c, 1, 60, 65535);
+    ck_assert_uint_eq(op->read->page[0].n_live, DHT_DIRECTORY_KEY_MAX);
+    if (_i < 2)
+        names(&h[1].c, _i == 0 ? 2 : 1, 60, 200);
+    while (dht_read_next(dht, NOW_US, op))
+        ;
+    ck_assert(is_any_linked() == (_i != 0)); /* 2: nobody else could confirm it */
+    ck_assert_uint_eq(n_opened, _i != 0);
+    if (_i == 0) {
+        end();
+        return;
+    }
+    op->n_in_air = 1;
+    dht_read_linked(dht, NOW_US, op, &op->read->page[op->read->page[0].state != DHT_PAGE_LINKED], &h[0].c.id, NULL);
+    names(&h[2].c, 1, 60, 200);
+    while (dht_read_next(dht, NOW_US, op))
+        ;
+    ck_assert(!is_any_linked() && n_opened == 1 && op->n_in_air == 0); /* it was the only one */
+    end();
 }
 END_TEST
 
@@ -541,6 +686,10 @@ int main(void)
     tcase_add_test(all, a_row_known_already_costs_its_digests_alone);
     tcase_add_test(all, a_silent_holder_gives_way_to_others);
     tcase_add_test(all, what_a_liar_invents_is_asked_of_it_once);
+    tcase_add_test(all, what_several_name_is_asked_for_first);
+    tcase_add_loop_test(all, of_two_entries_with_one_seq_all_take_the_same, 0, 2);
+    tcase_add_test(all, the_farthest_of_too_many_holders_gives_way);
+    tcase_add_loop_test(all, a_link_is_for_whom_another_holder_confirms, 0, 3);
     tcase_add_test(all, who_lists_more_than_any_may_hold_is_left);
     tcase_add_loop_test(all, a_list_of_nobody_does_not_go_on, 0, 2);
     tcase_add_test(all, a_list_has_so_many_pages);
