@@ -6,6 +6,7 @@
 #include "dht/id.h"
 
 #define COLD_STARTS ((size_t)DHT_PATHS_MAX * DHT_K / 2) /* nodes of our table that the paths begin with */
+#define AGAIN_MAX 2                                     /* walks after a first one that found nothing */
 #define MANY_NODES 32                                   /* with fewer nodes known, disjoint paths would all be the same few */
 
 /* What the task cannot do without. */
@@ -124,7 +125,7 @@ static struct dht_transaction *ask_store(struct dht *dht, uint64_t now_us, struc
 /* From the nearest of our table, but for the first few. */
 static void start_at_table(struct dht *dht, struct dht_operation *op, size_t first, size_t n_max)
 {
-    struct dht_node node[2 * COLD_STARTS];
+    struct dht_node node[(1 + AGAIN_MAX) * COLD_STARTS];
     for (int i = 0; i < 2; i++) {
         size_t n = dht_table_closest(&dht->half[i].table, &op->lookup.target, node, n_max);
         for (size_t j = first; j < n; j++) {
@@ -189,17 +190,18 @@ static bool found_nothing(const struct dht_operation *op)
     return (op->task == DHT_TASK_GET && !op->has_item) || (op->task == DHT_TASK_PEERS && op->n_peers == 0);
 }
 
-/* Who comes back from a first walk with empty hands may have met liars on every path.  Once more, then, from those of our table
- * that come next, and farther: what little chance liars have is squared.  False when there is nobody left to begin with. */
+/* Who comes back from a first walk with empty hands may have met liars on every path.  Once more, then, and again, from those of our
+ * table that come next, and farther: each time what little chance liars have is multiplied.  False when there is nobody left to begin with. */
 static bool start_elsewhere(struct dht *dht, struct dht_operation *op)
 {
-    if (op->is_second || op->is_warm || op->lookup.n_paths == 1 || !found_nothing(op) || dht_n_nodes(dht) <= COLD_STARTS)
+    if (op->n_again == AGAIN_MAX || op->is_warm || op->lookup.n_paths == 1 || !found_nothing(op) ||
+        dht_n_nodes(dht) <= (op->n_again + 1u) * COLD_STARTS)
         return false;
-    op->is_second = true;
+    op->n_again++;
     op->phase = DHT_PHASE_WALKING;
     op->is_due = true;
     dht_lookup_restart(&op->lookup, DHT_K, DHT_PATHS_MAX);
-    start_at_table(dht, op, COLD_STARTS, 2 * COLD_STARTS);
+    start_at_table(dht, op, op->n_again * COLD_STARTS, (op->n_again + 1) * COLD_STARTS);
     return true;
 }
 

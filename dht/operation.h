@@ -36,9 +36,9 @@ struct dht_operation {
     uint64_t number;
     enum dht_task task;
     enum dht_phase phase;
-    bool is_due;    /* something happened: look whether it can go on */
-    bool is_warm;   /* walks a route that was kept */
-    bool is_second; /* walks once more, having found nothing */
+    bool is_due;     /* something happened: look whether it can go on */
+    bool is_warm;    /* walks a route that was kept */
+    uint8_t n_again; /* walks after the first, having found nothing */
     uint64_t deadline_us;
     struct dht_lookup lookup;
     unsigned n_questions; /* sent, of all kinds */

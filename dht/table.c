@@ -185,7 +185,7 @@ static uint64_t due(const struct dht_node *node)
 {
     uint64_t pause = DHT_SILENT_US;
     if (node->n_failures == 1)
-        pause = DHT_SILENT_US / 8;
+        pause = DHT_SILENT_US / 24;
     else if (node->n_failures > DHT_FAILURES_MAX)
         pause = DHT_SILENT_US * (node->n_failures < 16 ? node->n_failures : 16);
     uint64_t last = node->asked_us > node->reply_us ? node->asked_us : node->reply_us;

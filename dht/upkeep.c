@@ -17,7 +17,8 @@
 #define LOST_MIN 8                     /* so many nodes of our table, */
 #define LOST_SHARE 16                  /* and one of so many, turn bad, then what we published has lost holders, too */
 #define BACK_MIN 4                     /* bad nodes that answer again within LOST_US: the swarm was parted from us */
-#define BACK_PINGS 8                   /* for each that does so many others are asked at once */
+#define OTHERS 4                       /* asked when one falls silent or is back: where half are gone, two of them are */
+#define OTHERS_US (10 * SECOND_US)     /* unless they were heard of, or asked, since */
 #define MOVE_PAUSE_US (60 * SECOND_US) /* between two such moves: a few liars must not send us to and fro */
 #define MOVE_VOTES 3                   /* that say our id does not fit our address, before we take another */
 
@@ -289,6 +290,25 @@ void dht_upkeep_asked(struct dht *dht, uint64_t now_us, const struct addr *from,
     ping(dht, now_us, from, DHT_ROLE_UPKEEP);
 }
 
+/* What befell one may have befallen others: a few of those that are bad, or of those that are not, are asked now. */
+static void ping_others(struct dht *dht, uint64_t now_us, struct dht_half *half, bool is_bad)
+{
+    size_t n = 0;
+    for (size_t b = 0; b < DHT_BUCKETS && n < OTHERS; b++) {
+        size_t n_row;
+        const struct dht_node *row = dht_table_row(&half->table, b, &n_row);
+        for (size_t i = 0; i < n_row && n < OTHERS; i++) {
+            uint64_t last_us = row[i].asked_us > row[i].reply_us ? row[i].asked_us : row[i].reply_us;
+            if (dht_table_is_bad(&row[i]) != is_bad || now_us - last_us < OTHERS_US)
+                continue;
+            struct addr other = row[i].addr;
+            dht_table_asked(&half->table, &other, now_us);
+            ping(dht, now_us, &other, DHT_ROLE_UPKEEP);
+            n++;
+        }
+    }
+}
+
 static bool is_known_good(const struct dht_table *table, const struct addr *addr)
 {
     const struct dht_node *node = dht_table_find(table, addr);
@@ -300,10 +320,12 @@ static bool is_known_good(const struct dht_table *table, const struct addr *addr
 void dht_upkeep_failed(struct dht *dht, uint64_t now_us, const struct addr *addr)
 {
     struct dht_upkeep *u = &dht->upkeep;
-    struct dht_table *table = &dht_half_of(dht, addr)->table;
-    bool was_good = is_known_good(table, addr);
-    dht_table_failed(table, addr);
-    if (!was_good || is_known_good(table, addr))
+    struct dht_half *half = dht_half_of(dht, addr);
+    bool was_good = is_known_good(&half->table, addr);
+    dht_table_failed(&half->table, addr);
+    if (was_good)
+        ping_others(dht, now_us, half, false);
+    if (!was_good || is_known_good(&half->table, addr))
         return;
     if (now_us - u->lost_us > LOST_US) {
         u->lost_us = now_us;
@@ -371,19 +393,7 @@ static void came_back(struct dht *dht, uint64_t now_us, struct dht_half *half, c
         u->back_us = now_us;
         u->n_back = 0;
     }
-    size_t n = 0;
-    for (size_t b = 0; b < DHT_BUCKETS && n < BACK_PINGS; b++) {
-        size_t n_row;
-        const struct dht_node *row = dht_table_row(&half->table, b, &n_row);
-        for (size_t i = 0; i < n_row && n < BACK_PINGS; i++) {
-            if (!dht_table_is_bad(&row[i]) || now_us - row[i].asked_us < SECOND_US)
-                continue;
-            struct addr other = row[i].addr;
-            dht_table_asked(&half->table, &other, now_us);
-            ping(dht, now_us, &other, DHT_ROLE_UPKEEP);
-            n++;
-        }
-    }
+    ping_others(dht, now_us, half, true);
     if (++u->n_back == BACK_MIN)
         joined(dht, now_us, addr, id, true);
 }

@@ -62,6 +62,19 @@ static void drop_line(void *arg, enum log_level level, const char *line)
         printf("             %s\n", line);
 }
 
+static void print_again(const struct sim_scenario *s, const struct sim_run *run)
+{
+    const struct sim_dht_options *o = &run->dht;
+    printf("to see it again: hanse sim --scenario %s --seed %llu", s->name, (unsigned long long)run->seed);
+    if (s->play == sim_play_dht)
+        printf(" --nodes %llu --lookups %llu --stale %llu --adversaries %llu --leave %llu --partition %llu --median-rtt %llu "
+               "--loss %g",
+               (unsigned long long)o->n_nodes, (unsigned long long)o->n_lookups, (unsigned long long)o->stale_percent,
+               (unsigned long long)o->adversary_percent, (unsigned long long)o->leave_percent, (unsigned long long)o->partition_s,
+               (unsigned long long)o->rtt_median_ms, o->loss_percent);
+    putchar('\n');
+}
+
 static void print_verdict(const struct sim_scenario *s, const struct sim_run *run, int err)
 {
     char trace[2 * HASH_BYTES + 1];
@@ -70,7 +83,7 @@ static void print_verdict(const struct sim_scenario *s, const struct sim_run *ru
            err == 0 ? "holds" : (err == SIM_REFUTED ? "REFUTED" : hanse_strerror(err)), (double)run->n_us / 1e6,
            (unsigned long long)run->n_events, trace);
     if (err)
-        printf("to see it again: hanse sim --scenario %s --seed %llu\n", s->name, (unsigned long long)run->seed);
+        print_again(s, run);
 }
 
 /* Plays once, or twice to see that the same happens. */
@@ -81,6 +94,7 @@ static int play(const struct sim_scenario *s, struct sim_run *run, bool is_twice
     if (err || !is_twice)
         return err;
     struct sim_run again = {.seed = run->seed, .kernels = run->kernels, .dht = run->dht, .beam = run->beam, .is_quiet = true};
+    again.dht.plot = NULL; /* once is enough */
     err = s->play(&again);
     if (!err && hash_equal(&run->trace, &again.trace)) {
         printf("the second run was the same\n");

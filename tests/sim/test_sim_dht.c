@@ -65,7 +65,7 @@ START_TEST(two_halves_that_were_parted_become_one)
     ck_assert_uint_lt(figures.parted.n_found, figures.parted.n); /* parted they were */
     ck_assert_uint_eq(figures.heal.n, 50);
     ck_assert_uint_eq(figures.heal.n_found, 50);
-    ck_assert_uint_le(figures.heal.last_us, 300000000);
+    ck_assert_uint_le(figures.heal.last_us, 30000000);
 }
 END_TEST
 

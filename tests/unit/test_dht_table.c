@@ -67,7 +67,7 @@ static void hold_invariants(const struct dht_table *table)
 static uint64_t due(const struct dht_node *node)
 {
     uint64_t last = node->asked_us > node->reply_us ? node->asked_us : node->reply_us, n = node->n_failures;
-    return last + (n == 1 ? DHT_SILENT_US / 8 : DHT_SILENT_US * (n <= DHT_FAILURES_MAX ? 1 : n < 16 ? n : 16));
+    return last + (n == 1 ? DHT_SILENT_US / 24 : DHT_SILENT_US * (n <= DHT_FAILURES_MAX ? 1 : n < 16 ? n : 16));
 }
 
 static void hold_deadline(const struct dht_table *table)
