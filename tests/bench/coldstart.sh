@@ -47,6 +47,7 @@ experts() { # of host number $1
 experts 0 >/dev/null
 pids=
 trap 'kill $pids 2>/dev/null || true; wait' EXIT
+trap 'exit 1' INT TERM
 address() { # of host number $1, once it is ready
     sed -n 's/.* ready on \([0-9.]*:[0-9]*\).*/\1/p' "$dir/$1.log"
 }
