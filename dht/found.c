@@ -13,6 +13,7 @@ struct dht_found *dht_found_new(const struct dht_entry *entry, struct dht_span r
     found->addr = entry->addr;
     found->seq = entry->seq;
     found->expiry_s = entry->expiry_s;
+    found->is_named = true;
     dht_entry_digest(entry, raw, found->digest);
     found->n = (uint16_t)raw.n;
     memcpy(found->raw, raw.bytes, raw.n);
@@ -100,6 +101,16 @@ int dht_found_put(struct dht_found_list *list, struct dht_found *found)
     list->found[i] = found;
     list->n_bytes += sizeof *found + found->n;
     return 0;
+}
+
+void dht_found_remove(struct dht_found_list *list, struct dht_found *found)
+{
+    size_t i = index_of(list, found->writer.byte, sizeof found->writer.byte);
+    assert(i < list->n && list->found[i] == found);
+    list->n_bytes -= sizeof *found + found->n;
+    list->n--;
+    memmove(&list->found[i], &list->found[i + 1], (list->n - i) * sizeof *list->found);
+    free(found);
 }
 
 void dht_found_clear(struct dht_found_list *list)

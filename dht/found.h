@@ -15,6 +15,7 @@ struct dht_found {
     uint32_t expiry_s;
     uint8_t digest[DHT_DIGEST_BYTES];
     uint8_t older[DHT_DIGEST_BYTES]; /* the latest one that turned out to be older than this: not worth asking for again */
+    bool is_named;                   /* by somebody in this read; else it is there from the last one */
     uint16_t n;
     uint8_t raw[];
 };
@@ -39,6 +40,9 @@ struct dht_found *dht_found_by_digest(const struct dht_found_list *list, const u
 
 /** Takes `found` in place of what its writer had.  HANSE_ENOMEM, with `found` freed. */
 HANSE_MUST_USE int dht_found_put(struct dht_found_list *list, struct dht_found *found);
+
+/** Frees `found`, which is in the list. */
+void dht_found_remove(struct dht_found_list *list, struct dht_found *found);
 
 void dht_found_clear(struct dht_found_list *list);
 

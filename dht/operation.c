@@ -186,7 +186,7 @@ static void start_cold(struct dht *dht, struct dht_operation *op)
 static bool found_nothing(const struct dht_operation *op)
 {
     if (op->task == DHT_TASK_READ)
-        return op->read->found.n == 0;
+        return dht_read_n_named(op->read) == 0;
     return (op->task == DHT_TASK_GET && !op->has_item) || (op->task == DHT_TASK_PEERS && op->n_peers == 0);
 }
 
@@ -202,6 +202,17 @@ static bool start_elsewhere(struct dht *dht, struct dht_operation *op)
     op->is_due = true;
     dht_lookup_restart(&op->lookup, DHT_K, DHT_PATHS_MAX);
     start_at_table(dht, op, op->n_again * COLD_STARTS, (op->n_again + 1) * COLD_STARTS);
+    return true;
+}
+
+/* Those few whom we knew from the last time name little of what was there then: they may be liars, and others know better. */
+static bool start_anew(struct dht *dht, struct dht_operation *op)
+{
+    if (!op->is_warm || op->task != DHT_TASK_READ || !dht_read_is_poor(op->read))
+        return false;
+    op->phase = DHT_PHASE_WALKING;
+    op->is_due = true;
+    start_cold(dht, op);
     return true;
 }
 
@@ -351,7 +362,7 @@ static bool run_once(struct dht *dht, uint64_t now_us)
         if (op->is_due)
             go_on(dht, now_us, op);
         if (is_over(op, now_us)) {
-            if (now_us >= op->deadline_us || !start_elsewhere(dht, op))
+            if (now_us >= op->deadline_us || (!start_anew(dht, op) && !start_elsewhere(dht, op)))
                 end(dht, now_us, op);
             return true;
         }
@@ -443,7 +454,7 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
     }
     struct dht_candidate heard = *c;
     dht_task_heard(dht, now_us, op, c, m);
-    if (op->n_hops == 0 && op->read && (op->read->found.n > 0 || op->read->n_missing > 0))
+    if (op->n_hops == 0 && op->read && dht_read_n_named(op->read) > 0)
         op->n_hops = heard.depth;
     if (op->phase == DHT_PHASE_WALKING && op->task != DHT_TASK_HANDOVER) {
         learn_from(dht, op, m->nodes, 4, &heard);

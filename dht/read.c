@@ -42,8 +42,10 @@ static void take_in(struct dht_read *read, uint64_t now_us, struct dht_operation
     struct dht_found *old = found ? dht_found_of(&read->found, &found->writer) : NULL;
     bool is_news = found && (old ? compare(old, found->seq, (struct dht_span){found->raw, found->n}) < 0
                                  : read->found.n < DHT_READ_ENTRIES_MAX);
-    if (old)
+    if (old) {
         memcpy(is_news ? found->older : old->older, is_news ? old->digest : found->digest, DHT_DIGEST_BYTES);
+        found->is_named = old->is_named = old->is_named || found->is_named;
+    }
     if (!is_news) {
         free(found);
         return;
@@ -54,7 +56,22 @@ static void take_in(struct dht_read *read, uint64_t now_us, struct dht_operation
         read->some(op->arg, now_us, &entry, 1);
 }
 
-void dht_read_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+/* An entry counts until it is over, whoever withholds it: its writer said so, and withdraws it by a newer one. */
+static void take_kept(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    const struct dht_found_list *kept = dht_routes_kept(&dht->routes, &op->lookup.target);
+    for (size_t i = 0; kept && i < kept->n; i++) {
+        if (kept->found[i]->expiry_s <= now_us / 1000000)
+            continue;
+        struct dht_found *found = dht_found_copy(kept->found[i]);
+        if (found)
+            found->is_named = false;
+        take_in(op->read, now_us, op, found);
+    }
+    op->read->n_kept = op->read->found.n;
+}
+
+static void take_own(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     const uint8_t *after = NULL;
     const struct dht_record *record;
@@ -67,6 +84,30 @@ void dht_read_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op)
             take_in(op->read, now_us, op, dht_found_new(&entry, raw));
         after = record->writer.byte;
     }
+}
+
+void dht_read_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    take_kept(dht, now_us, op);
+    take_own(dht, now_us, op);
+}
+
+static size_t n_unnamed(const struct dht_read *read)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < read->found.n; i++)
+        n += !read->found.found[i]->is_named;
+    return n;
+}
+
+size_t dht_read_n_named(const struct dht_read *read)
+{
+    return read->found.n - n_unnamed(read) + read->n_missing;
+}
+
+bool dht_read_is_poor(const struct dht_read *read)
+{
+    return 2 * n_unnamed(read) > read->n_kept;
 }
 
 /* A writer that does not know its own address yet leaves it open; only its own node may fill in where it answered from. */
@@ -92,11 +133,14 @@ static bool is_same(const struct dht_found *found, struct dht_span raw)
 static bool take_entry(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_entry *entry, struct dht_span raw,
                        const struct dht_id *node, const struct addr *from)
 {
-    const struct dht_found *old = dht_found_of(&op->read->found, &entry->writer);
-    if (dht_entry_check_time(entry, now_us) != 0 || is_same(old, raw))
+    struct dht_found *old = dht_found_of(&op->read->found, &entry->writer);
+    if (dht_entry_check_time(entry, now_us) != 0)
         return true;
-    const struct dht_found_list *kept = op->read->kept;
-    bool is_known = (old && compare(old, entry->seq, raw) >= 0) || (kept && is_same(dht_found_of(kept, &entry->writer), raw));
+    if (is_same(old, raw)) {
+        old->is_named = true;
+        return true;
+    }
+    bool is_known = old && compare(old, entry->seq, raw) >= 0;
     if (!is_known && !dht_entry_verify(&dht->verified, &op->lookup.target, entry, raw)) {
         dht->stats.n_refused++;
         return false;
@@ -210,33 +254,25 @@ void dht_read_lost(struct dht_operation *op, struct dht_page *page)
 
 /* -- What holders say ---------------------------------------------------------------------------------------------- */
 
-/* What the last read left is as good as fetched, when a holder still has it, or something older. */
-static bool take_kept(uint64_t now_us, struct dht_operation *op, const uint8_t *digest)
-{
-    const struct dht_found_list *kept = op->read->kept;
-    const struct dht_found *found = kept ? dht_found_by_digest(kept, digest) : NULL;
-    if (!found || found->expiry_s <= now_us / 1000000)
-        return false;
-    take_in(op->read, now_us, op, dht_found_copy(found));
-    return true;
-}
-
 /* False when the holder lists more than any may hold. */
-static bool take_digests(uint64_t now_us, struct dht_operation *op, struct dht_page *page, struct dht_span digests)
+static bool take_digests(struct dht_read *read, struct dht_page *page, struct dht_span digests)
 {
     for (size_t at = 0; at < digests.n; at += DHT_DIGEST_BYTES) {
         const uint8_t *digest = digests.bytes + at;
         if (++page->n_listed > DHT_DIRECTORY_KEY_MAX)
             return false;
-        if (!dht_found_by_digest(&op->read->found, digest) && !take_kept(now_us, op, digest))
-            miss(op->read, digest, bit_of(op->read, page));
+        struct dht_found *found = dht_found_by_digest(&read->found, digest);
+        if (found)
+            found->is_named = true;
+        else
+            miss(read, digest, bit_of(read, page));
     }
     return true;
 }
 
 /* A page of the list.  The cursor must go forward, and name somebody: a list of nobody that goes on is a liar's.  Only the first answer,
  * which tells the way besides, may have had no room for any. */
-static bool hear_list(uint64_t now_us, struct dht_operation *op, struct dht_page *page, const struct dht_message *m)
+static bool hear_list(struct dht_read *read, struct dht_page *page, const struct dht_message *m)
 {
     bool is_first = page->n_lists++ == 0, is_empty = m->digests.n == 0;
     bool is_forward = m->cursor.bytes && memcmp(page->cursor, m->cursor.bytes, sizeof page->cursor) < 0;
@@ -246,7 +282,7 @@ static bool hear_list(uint64_t now_us, struct dht_operation *op, struct dht_page
     if (is_forward)
         memcpy(page->cursor, m->cursor.bytes, sizeof page->cursor);
     page->has_more = (is_forward || (is_empty && is_first && page->n_live > 0)) && page->n_lists < DHT_READ_PAGES_MAX;
-    return take_digests(now_us, op, page, m->digests);
+    return take_digests(read, page, m->digests);
 }
 
 /* Of what the holder was asked for, that which follows the cursor did not fit and may be asked for again, as long as anything did.
@@ -341,7 +377,6 @@ static bool has_list(const struct dht_message *m)
 void dht_read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
                     struct dht_page *page, const struct dht_message *m)
 {
-    op->read->kept = dht_routes_kept(&dht->routes, &op->lookup.target);
     bool is_true = take_entries(dht, now_us, op, m->entries, &m->id, c ? &c->addr : &page->addr);
     if (c && is_true && has_list(m) && !dht_read_page(op->read, &c->addr))
         page = new_page(dht, op, c);
@@ -352,7 +387,7 @@ void dht_read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, 
         memcpy(page->token, m->token.bytes, m->token.n);
     }
     if (page->state == DHT_PAGE_LISTS)
-        is_true = hear_list(now_us, op, page, m) && is_true;
+        is_true = hear_list(op->read, page, m) && is_true;
     else
         is_true = hear_fetched(op->read, page, m) && is_true;
     page->state = DHT_PAGE_IDLE;
@@ -374,7 +409,6 @@ void dht_read_linked(struct dht *dht, uint64_t now_us, struct dht_operation *op,
         op->read->patience_us = 0;
     }
     if (m) { /* what comes late is welcome, too */
-        op->read->kept = dht_routes_kept(&dht->routes, &op->lookup.target);
         is_true = take_entries(dht, now_us, op, m->entries, id, &page->addr);
     }
     if (m && is_waited_for) {
@@ -557,7 +591,7 @@ void dht_read_end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     struct dht_found_list *found = &op->read->found;
     size_t n = 0, n_asked = dht_lookup_n_answered(&op->lookup);
-    dht_read_begin(dht, now_us, op); /* what came to our own store meanwhile */
+    take_own(dht, now_us, op); /* what came to our own store meanwhile */
     struct dht_entry *entry = malloc((found->n > 0 ? found->n : 1) * sizeof *entry);
     for (size_t i = 0; entry && i < found->n; i++) {
         dht_found_entry(found->found[i], &entry[n]);

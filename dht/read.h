@@ -50,9 +50,9 @@ struct dht_missing {
 
 struct dht_read {
     struct dht_found_list found;
-    const struct dht_found_list *kept; /* by the last read, or NULL; while an answer is heard */
-    bool has_asked_link;               /* once is enough, whatever becomes of it */
-    uint64_t patience_us;              /* until when a link is waited for; 0: none is */
+    size_t n_kept;        /* of those, left by the last read */
+    bool has_asked_link;  /* once is enough, whatever becomes of it */
+    uint64_t patience_us; /* until when a link is waited for; 0: none is */
     size_t n_missing, missing_capacity;
     struct dht_missing *missing; /* by digest */
     size_t n_pages, pages_capacity;
@@ -63,8 +63,14 @@ struct dht_read {
 
 void dht_read_free(struct dht_read *read);
 
-/** The read begins: with what our own store has. */
+/** The read begins: with what the last one left and is not over, and what our own store has. */
 void dht_read_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op);
+
+/** Entries that somebody named or gave in this read, whether we have them yet or not. */
+size_t dht_read_n_named(const struct dht_read *read);
+
+/** True when nobody named most of what the last read left: whoever was asked may be hiding it. */
+bool dht_read_is_poor(const struct dht_read *read);
 
 /** Where we are with the holder at an address, or NULL. */
 struct dht_page *dht_read_page(struct dht_read *read, const struct addr *addr);

@@ -109,16 +109,18 @@ static void start(void)
 
 struct result {
     bool is_done;
-    size_t n;
+    size_t n, n_asked;
     uint64_t us;
 };
 
-static void on_read(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+static size_t n_asked; /* by the last read */
+
+static void on_read(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked_now)
 {
     struct result *out = arg;
     (void)entry;
-    ck_assert_uint_gt(n_asked, 0);
-    *out = (struct result){true, n, now_us};
+    ck_assert_uint_gt(n_asked_now, 0);
+    *out = (struct result){true, n, n_asked_now, now_us};
 }
 
 static void read_now(void *arg, uint64_t now_us)
@@ -136,6 +138,7 @@ static uint64_t read_all(void)
     world_run(world, start_us + 9 * SECOND_US);
     ck_assert(result.is_done);
     ck_assert_uint_eq(result.n, WRITERS);
+    n_asked = result.n_asked;
     return result.us - start_us;
 }
 
@@ -203,6 +206,21 @@ START_TEST(a_node_without_links_reads_all_the_same)
 }
 END_TEST
 
+/* Those whom we know from the last read hide everything: it is signed, and counts until it is over; but others are asked, too. */
+START_TEST(who_hides_what_was_there_is_not_asked_alone)
+{
+    start();
+    (void)read_all();
+    ck_assert_uint_ge(n_asked, 8);
+    (void)read_all();
+    ck_assert_uint_le(n_asked, 6);
+    for (size_t i = 0; i < HOLDERS; i++)
+        dht_directory_fini(&peer[i].dht->directory);
+    (void)read_all();
+    ck_assert_uint_ge(n_asked, 8);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-bulk-sim");
@@ -213,6 +231,7 @@ int main(void)
     tcase_add_test(all, who_is_not_the_node_that_was_asked_is_not_believed);
     tcase_add_test(all, a_link_that_gives_nothing_is_done_without);
     tcase_add_test(all, a_node_without_links_reads_all_the_same);
+    tcase_add_test(all, who_hides_what_was_there_is_not_asked_alone);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }

@@ -86,6 +86,7 @@ static void begin(void)
     struct dht_candidate *c = dht_lookup_start(&op->lookup, &target, &addr, 0);
     ck_assert_ptr_nonnull(c);
     c->step = DHT_STEP_ANSWERED;
+    dht_read_begin(dht, NOW_US, op);
     n_some = n_opened = 0;
 }
 
@@ -271,12 +272,39 @@ START_TEST(a_row_known_already_costs_its_digests_alone)
     end();
     ck_assert_uint_eq(n_given, WRITERS - 1);
     ck_assert_uint_eq(h.n_tags, 2);
-    h.store.n = 0; /* it holds nothing any more */
+    h.store.n = 0; /* it says that it holds nothing any more: what was signed counts until it is over */
     begin();
     lists(&h);
+    ck_assert(dht_read_is_poor(op->read) && dht_read_n_named(op->read) == 0);
     end();
-    ck_assert_uint_eq(n_given, 0);
+    ck_assert_uint_eq(n_given, WRITERS - 1);
     h.store.n = WRITERS;
+    dht_directory_fini(&h.store);
+}
+END_TEST
+
+START_TEST(what_is_kept_counts_until_it_is_over)
+{
+    struct holder h;
+    holder_init(&h, 1);
+    for (size_t w = 0; w < 10; w++)
+        hold(&h, w, 5, 20);
+    begin();
+    lists(&h);
+    go(&h, 1, 8);
+    end();
+    begin();
+    ck_assert(op->read->n_kept == 10 && op->read->found.n == 10 && dht_read_n_named(op->read) == 0);
+    h.store.n = 5; /* half of them are enough for who was asked to be believed */
+    lists(&h);
+    ck_assert(!dht_read_is_poor(op->read) && dht_read_n_named(op->read) == 5);
+    end();
+    h.store.n = 10;
+    begin();
+    dht_found_clear(&op->read->found);
+    dht_read_begin(dht, NOW_US + 301 * UINT64_C(1000000), op);
+    ck_assert(op->read->found.n == 0 && op->read->n_kept == 0 && !dht_read_is_poor(op->read));
+    end();
     dht_directory_fini(&h.store);
 }
 END_TEST
@@ -684,6 +712,7 @@ int main(void)
     tcase_add_test(all, free_holders_share_the_work);
     tcase_add_loop_test(all, the_newest_of_a_writer_wins_whoever_lists_it, 0, 2);
     tcase_add_test(all, a_row_known_already_costs_its_digests_alone);
+    tcase_add_test(all, what_is_kept_counts_until_it_is_over);
     tcase_add_test(all, a_silent_holder_gives_way_to_others);
     tcase_add_test(all, what_a_liar_invents_is_asked_of_it_once);
     tcase_add_test(all, what_several_name_is_asked_for_first);
