@@ -15,6 +15,8 @@
 #define LINK_BYTES (3 * 8 * ANSWER_BYTES)
 
 #define PATIENCE_US 500000 /* for all that is asked for over a link; then others are asked for it by datagrams */
+#define UNASKED_MAX 16     /* entries that a holder may give of itself in datagrams: newer ones than it listed */
+#define CHECKS_MAX 4096    /* signatures, of 0.1 ms each, verified in one read */
 #define STRIKES 2          /* questions that bring nothing of what a holder named: then it is left */
 
 _Static_assert(DHT_READ_HOLDERS_MAX <= 64, "a bit for each");
@@ -36,12 +38,20 @@ static int compare(const struct dht_found *old, uint64_t seq, struct dht_span ra
     return dht_entry_compare(old->seq, (struct dht_span){old->raw, old->n}, seq, raw);
 }
 
+/* True when there is room for one more; what was kept and nobody names gives way. */
+static bool make_room(struct dht_read *read)
+{
+    for (size_t i = 0; read->found.n >= DHT_READ_ENTRIES_MAX && i < read->found.n; i++)
+        if (!read->found.found[i]->is_named)
+            dht_found_remove(&read->found, read->found.found[i]);
+    return read->found.n < DHT_READ_ENTRIES_MAX;
+}
+
 /* Takes a verified entry; of a writer the newest stays.  The other one is remembered, so that nobody is asked for it. */
 static void take_in(struct dht_read *read, uint64_t now_us, struct dht_operation *op, struct dht_found *found)
 {
     struct dht_found *old = found ? dht_found_of(&read->found, &found->writer) : NULL;
-    bool is_news = found && (old ? compare(old, found->seq, (struct dht_span){found->raw, found->n}) < 0
-                                 : read->found.n < DHT_READ_ENTRIES_MAX);
+    bool is_news = found && (old ? compare(old, found->seq, (struct dht_span){found->raw, found->n}) < 0 : make_room(read));
     if (old) {
         memcpy(is_news ? found->older : old->older, is_news ? old->digest : found->digest, DHT_DIGEST_BYTES);
         found->is_named = old->is_named = old->is_named || found->is_named;
@@ -129,48 +139,6 @@ static bool is_same(const struct dht_found *found, struct dht_span raw)
     return found && found->n == raw.n && memcmp(found->raw, raw.bytes, raw.n) == 0;
 }
 
-/* An entry as it came.  False when it is not true. */
-static bool take_entry(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_entry *entry, struct dht_span raw,
-                       const struct dht_id *node, const struct addr *from)
-{
-    struct dht_found *old = dht_found_of(&op->read->found, &entry->writer);
-    if (dht_entry_check_time(entry, now_us) != 0)
-        return true;
-    if (is_same(old, raw)) {
-        old->is_named = true;
-        return true;
-    }
-    bool is_known = old && compare(old, entry->seq, raw) >= 0;
-    if (!is_known && !dht_entry_verify(&dht->verified, &op->lookup.target, entry, raw)) {
-        dht->stats.n_refused++;
-        return false;
-    }
-    if (complete_addr(entry, node, from))
-        take_in(op->read, now_us, op, dht_found_new(entry, raw));
-    return true;
-}
-
-static bool take_entries(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_span entries,
-                         const struct dht_id *node, const struct addr *from)
-{
-    struct wire_reader r;
-    wire_reader_init(&r, entries.bytes, entries.n);
-    while (wire_left(&r) > 0) {
-        struct dht_entry entry;
-        struct dht_span raw;
-        if (dht_entry_decode(&entry, &raw, &r) != 0 || !take_entry(dht, now_us, op, &entry, raw, node, from))
-            return false;
-    }
-    return true;
-}
-
-/* -- What we miss -------------------------------------------------------------------------------------------------- */
-
-static uint64_t bit_of(const struct dht_read *read, const struct dht_page *page)
-{
-    return UINT64_C(1) << (page - read->page);
-}
-
 /* Index of the first missing one that is not before `digest`. */
 static size_t missing_index(const struct dht_read *read, const uint8_t *digest)
 {
@@ -183,6 +151,96 @@ static size_t missing_index(const struct dht_read *read, const uint8_t *digest)
             high = middle;
     }
     return low;
+}
+
+/* What is missing under this digest, or NULL. */
+static struct dht_missing *missing_of(const struct dht_read *read, const uint8_t digest[DHT_DIGEST_BYTES])
+{
+    size_t i = missing_index(read, digest);
+    bool is_there = i < read->n_missing && memcmp(read->missing[i].digest, digest, DHT_DIGEST_BYTES) == 0;
+    return is_there ? &read->missing[i] : NULL;
+}
+
+static bool is_shared(const struct dht_missing *missing)
+{
+    return (missing->named & (missing->named - 1)) != 0;
+}
+
+/* Strangers must not have us verify without end.  What one alone speaks of leaves something for what several name. */
+static bool may_verify(struct dht_read *read, const struct dht_found *old, const struct dht_missing *missing)
+{
+    size_t reserved = missing && is_shared(missing) ? 0 : DHT_DIRECTORY_KEY_MAX;
+    size_t n_room = read->found.n + reserved < DHT_READ_ENTRIES_MAX ? 1 : n_unnamed(read);
+    if (read->n_checks + reserved >= CHECKS_MAX || (!old && n_room == 0))
+        return false;
+    read->n_checks++;
+    return true;
+}
+
+/* Who gives. */
+struct giver {
+    const struct dht_id *id;
+    const struct addr *addr;
+    struct dht_page *page; /* NULL: it lists nothing */
+    size_t unasked_max;    /* entries that it may give of itself */
+};
+
+/* An entry that is new to us.  False when it is not true, or one too many of those that nobody asked for. */
+static bool verify(struct dht *dht, struct dht_operation *op, const struct dht_found *old, const struct dht_entry *entry,
+                   struct dht_span raw, const struct giver *giver, bool *is_taken)
+{
+    uint8_t digest[DHT_DIGEST_BYTES];
+    dht_entry_digest(entry, raw, digest);
+    const struct dht_missing *missing = missing_of(op->read, digest);
+    bool is_unasked = !missing && giver->page;
+    if (is_unasked && ++giver->page->n_unasked > giver->unasked_max)
+        return false;
+    *is_taken = may_verify(op->read, old, missing);
+    if (!*is_taken || dht_entry_verify(&dht->verified, &op->lookup.target, entry, raw))
+        return true;
+    dht->stats.n_refused++;
+    return false;
+}
+
+/* An entry as it came.  False when its giver is to be left. */
+static bool take_entry(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_entry *entry, struct dht_span raw,
+                       const struct giver *giver)
+{
+    struct dht_found *old = dht_found_of(&op->read->found, &entry->writer);
+    bool is_taken = true;
+    if (dht_entry_check_time(entry, now_us) != 0)
+        return true;
+    if (is_same(old, raw)) {
+        old->is_named = true;
+        return true;
+    }
+    bool is_known = old && compare(old, entry->seq, raw) >= 0;
+    if (!is_known && !verify(dht, op, old, entry, raw, giver, &is_taken))
+        return false;
+    if (is_taken && complete_addr(entry, giver->id, giver->addr))
+        take_in(op->read, now_us, op, dht_found_new(entry, raw));
+    return true;
+}
+
+static bool take_entries(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_span entries,
+                         const struct giver *giver)
+{
+    struct wire_reader r;
+    wire_reader_init(&r, entries.bytes, entries.n);
+    while (wire_left(&r) > 0) {
+        struct dht_entry entry;
+        struct dht_span raw;
+        if (dht_entry_decode(&entry, &raw, &r) != 0 || !take_entry(dht, now_us, op, &entry, raw, giver))
+            return false;
+    }
+    return true;
+}
+
+/* -- What we miss -------------------------------------------------------------------------------------------------- */
+
+static uint64_t bit_of(const struct dht_read *read, const struct dht_page *page)
+{
+    return UINT64_C(1) << (page - read->page);
 }
 
 static void miss(struct dht_read *read, const uint8_t *digest, uint64_t holder)
@@ -377,7 +435,8 @@ static bool has_list(const struct dht_message *m)
 void dht_read_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
                     struct dht_page *page, const struct dht_message *m)
 {
-    bool is_true = take_entries(dht, now_us, op, m->entries, &m->id, c ? &c->addr : &page->addr);
+    const struct giver giver = {&m->id, c ? &c->addr : &page->addr, page, UNASKED_MAX};
+    bool is_true = take_entries(dht, now_us, op, m->entries, &giver);
     if (c && is_true && has_list(m) && !dht_read_page(op->read, &c->addr))
         page = new_page(dht, op, c);
     if (!page)
@@ -408,9 +467,9 @@ void dht_read_linked(struct dht *dht, uint64_t now_us, struct dht_operation *op,
         op->n_in_air--;
         op->read->patience_us = 0;
     }
-    if (m) { /* what comes late is welcome, too */
-        is_true = take_entries(dht, now_us, op, m->entries, id, &page->addr);
-    }
+    const struct giver giver = {id, &page->addr, page, UNASKED_MAX + DHT_DIRECTORY_KEY_MAX};
+    if (m && !page->is_lost) /* what comes late is welcome, too */
+        is_true = take_entries(dht, now_us, op, m->entries, &giver);
     if (m && is_waited_for) {
         struct dht_message nothing_follows = {0};
         (void)hear_fetched(op->read, page, &nothing_follows);
@@ -455,11 +514,6 @@ static size_t n_fitting(const struct dht_read *read)
 {
     size_t n = ANSWER_BYTES / entry_bytes(read) + 1;
     return n < DHT_READ_TAGS_MAX ? n : DHT_READ_TAGS_MAX;
-}
-
-static bool is_shared(const struct dht_missing *missing)
-{
-    return (missing->named & (missing->named - 1)) != 0;
 }
 
 /* Marks up to `max` that the holder is to be asked for, first those that others name, too; returns how many. */

@@ -35,8 +35,9 @@ struct dht_page {
     bool has_more;   /* digests, after `cursor` */
     uint16_t n_live; /* entries, as it says */
     uint16_t n_listed;
-    uint8_t n_lists;   /* pages of digests that we heard */
-    uint8_t n_strikes; /* questions that brought nothing of what it had named */
+    uint8_t n_lists;    /* pages of digests that we heard */
+    uint16_t n_unasked; /* entries that it gave and nobody had asked for */
+    uint8_t n_strikes;  /* questions that brought nothing of what it had named */
     uint8_t cursor[DHT_CURSOR_BYTES];
 };
 
@@ -51,6 +52,7 @@ struct dht_missing {
 struct dht_read {
     struct dht_found_list found;
     size_t n_kept;        /* of those, left by the last read */
+    size_t n_checks;      /* signatures that were verified */
     bool has_asked_link;  /* once is enough, whatever becomes of it */
     uint64_t patience_us; /* until when a link is waited for; 0: none is */
     size_t n_missing, missing_capacity;

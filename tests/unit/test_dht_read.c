@@ -662,6 +662,97 @@ START_TEST(an_entry_with_a_false_signature_costs_its_holder_the_rest)
 }
 END_TEST
 
+/* Gives `n` entries of seq `seq` by writers from `first` on, asked for or not, as the answer to a question for a page. */
+static void gives(struct holder *h, struct dht_page *page, size_t first, size_t n)
+{
+    uint8_t entries[WRITERS * DHT_ENTRY_MAX];
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .id = h->c.id, .entries = {entries, 0}};
+    for (size_t i = first; i < first + n; i++) {
+        memcpy(entries + m.entries.n, h->store.record[i]->bytes, h->store.record[i]->n);
+        m.entries.n += h->store.record[i]->n;
+    }
+    dht_read_heard(dht, NOW_US, op, page ? NULL : &h->c, page, &m);
+}
+
+START_TEST(what_nobody_asked_for_is_verified_a_few_times)
+{
+    struct holder liar, junk;
+    holder_init(&liar, 1);
+    holder_init(&junk, 1);
+    for (size_t w = 0; w < WRITERS; w++)
+        hold(&junk, w, 5, 20);
+    begin();
+    invents(&liar.c, 3);
+    struct dht_page *page = dht_read_next(dht, NOW_US, op);
+    ck_assert_ptr_nonnull(page);
+    for (size_t first = 0; first < 40; first += 10)
+        gives(&junk, page, first, 10); /* not what it named */
+    ck_assert(page->is_lost);
+    ck_assert_uint_le(op->read->n_checks, 16);
+    end();
+    dht_directory_fini(&junk.store);
+}
+END_TEST
+
+/* Of two with one seq the one that would win must be true as well. */
+START_TEST(a_false_twin_is_refused)
+{
+    struct holder h, liar;
+    holder_init(&h, 1);
+    holder_init(&liar, 2);
+    hold(&h, 3, 9, 20);
+    hold(&liar, 3, 9, 30);
+    liar.store.record[0]->bytes[70] ^= 1;
+    begin();
+    gives(&h, NULL, 0, 1);
+    gives(&liar, NULL, 0, 1);
+    end();
+    ck_assert(n_given == 1 && given[0].n_bytes == 20);
+    ck_assert_uint_eq(dht_stats(dht).n_refused, 1);
+    dht_directory_fini(&h.store);
+    dht_directory_fini(&liar.store);
+}
+END_TEST
+
+/* A read full of what one alone speaks of verifies no more of it, but what two name, and lets go what nobody names any more. */
+START_TEST(a_full_read_has_room_for_what_several_name)
+{
+    struct holder h[2];
+    holder_init(&h[0], 1);
+    holder_init(&h[1], 2);
+    hold(&h[0], 0, 5, 20);
+    hold(&h[1], 0, 5, 20);
+    begin();
+    for (uint32_t i = 0; i < DHT_READ_ENTRIES_MAX - (_i == 2 ? 0 : DHT_DIRECTORY_KEY_MAX); i++) {
+        uint8_t raw[DHT_ENTRY_MAX] = {0};
+        struct dht_entry entry = {.seq = 1, .expiry_s = (uint32_t)SIM_EPOCH_S + 300};
+        memcpy(entry.writer.byte, &i, sizeof i);
+        struct dht_span span = {raw, 117};
+        raw[2] = 4;
+        memcpy(raw + 3, entry.writer.byte, sizeof entry.writer.byte);
+        struct dht_found *found = dht_found_new(&entry, span);
+        ck_assert_ptr_nonnull(found);
+        found->is_named = _i != 2 || i != 7; /* but for that one */
+        ck_assert_int_eq(dht_found_put(&op->read->found, found), 0);
+    }
+    if (_i != 1) {
+        gives(&h[0], NULL, 0, 1);
+        ck_assert_uint_eq(op->read->n_checks, _i == 2);
+    } else {
+        lists(&h[0]);
+        lists(&h[1]);
+        go(h, 2, 8);
+        ck_assert_uint_eq(op->read->n_checks, 1);
+    }
+    bool is_found = dht_found_of(&op->read->found, &h[0].store.record[0]->writer) != NULL;
+    ck_assert(is_found == (_i != 0) && op->read->found.n <= DHT_READ_ENTRIES_MAX);
+    dht_operation_free(op);
+    op = NULL;
+    for (size_t i = 0; i < 2; i++)
+        dht_directory_fini(&h[i].store);
+}
+END_TEST
+
 /* What is kept of a key outlives another walk to it; of too many keys those walked longest ago lose what is kept. */
 START_TEST(what_is_kept_has_a_ceiling)
 {
@@ -726,6 +817,9 @@ int main(void)
     tcase_add_test(all, a_list_that_goes_in_circles_ends);
     tcase_add_test(all, who_never_gives_what_it_lists_is_left);
     tcase_add_test(all, an_entry_with_a_false_signature_costs_its_holder_the_rest);
+    tcase_add_test(all, what_nobody_asked_for_is_verified_a_few_times);
+    tcase_add_test(all, a_false_twin_is_refused);
+    tcase_add_loop_test(all, a_full_read_has_room_for_what_several_name, 0, 3);
     tcase_add_test(all, what_is_kept_has_a_ceiling);
     suite_add_tcase(suite, all);
     return unit_run(suite);
