@@ -45,8 +45,9 @@ struct dht_publication {
     size_t n_bytes;
     uint8_t bytes[DHT_DIRECTORY_BYTES_MAX];
     bool is_withdrawn;
-    bool is_storing; /* an operation is under way */
-    bool is_changed; /* since that operation began */
+    uint64_t until_us; /* withdrawn: when the last entry that may stand somewhere is over */
+    bool is_storing;   /* an operation is under way */
+    bool is_changed;   /* since that operation began */
     uint64_t seq;
     uint64_t stored_us; /* when it was last stored; 0: never */
     uint64_t next_us;   /* when it is stored again */

@@ -120,6 +120,7 @@ void dht_withdraw(struct dht *dht, uint64_t now_us, const struct dht_id *key)
     if (!p)
         return;
     p->is_withdrawn = true;
+    p->until_us = now_us + (uint64_t)DHT_DIRECTORY_TTL_S * 1000000;
     p->n_bytes = 0;
     store_soon(dht, now_us, p);
 }
@@ -287,7 +288,11 @@ void dht_publication_stored(struct dht *dht, uint64_t now_us, const struct dht_i
         dht->wake_us = now_us;
         return;
     }
-    if (p->is_withdrawn) {
+    if (p->is_withdrawn && n_stored == 0 && now_us < p->until_us) {
+        p->done = NULL;
+        plan(dht, p, now_us + p->gap_us); /* nobody heard of it, and what stands there would be believed to its end */
+        p->gap_us = 2 * p->gap_us < GAP_MAX_US ? 2 * p->gap_us : GAP_MAX_US;
+    } else if (p->is_withdrawn) {
         forget(dht, p);
     } else {
         plan(dht, p, now_us + next_pause(dht, p, lookup ? remember_nearest(p, lookup) : 0));

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "dht/id.h"
-#include "dht/node.h"
+#include "dht/operation.h"
 #include "dht_swarm.h"
 
 #ifndef LIAR_SEEDS
@@ -346,6 +346,40 @@ START_TEST(a_withdrawn_entry_is_gone_at_once)
 }
 END_TEST
 
+static void on_item(void *arg, uint64_t now_us, const struct dht_item *item)
+{
+    (void)now_us;
+    (void)item;
+    ++*(size_t *)arg;
+}
+
+START_TEST(a_withdrawal_that_finds_the_line_full_is_tried_again)
+{
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm *s = swarm_new(&config);
+    struct swarm_read read;
+    struct dht_id key = key_of(7);
+    size_t n_done = 0;
+    swarm_grow(s, 20, 20000);
+    swarm_run(s, 10 * SECOND_US);
+    struct swarm_node *node = swarm_node(s, 5);
+    swarm_publish(node, &key, "here");
+    swarm_run(s, 3 * SECOND_US);
+    for (uint32_t i = 0; i < DHT_OPERATIONS_MAX; i++) {
+        struct dht_id other = key_of(1000 + i);
+        dht_get(node->dht, swarm_now(s), &other, NULL, 0, on_item, &n_done);
+    }
+    dht_withdraw(node->dht, swarm_now(s), &key);
+    swarm_touch(node);
+    swarm_run(s, 40 * SECOND_US);
+    ck_assert_uint_eq(n_done, DHT_OPERATIONS_MAX);
+    ck_assert_uint_eq(node->dht->n_publications, 0);
+    swarm_read(swarm_node(s, 9), &key, &read);
+    ck_assert(read.n == 0 && read.n_asked > 0);
+    swarm_free(s);
+}
+END_TEST
+
 /* Twenty nodes each, the second twenty from node 20 on; one of these then joins one of those. */
 START_TEST(two_swarms_joined_by_one_address_become_one)
 {
@@ -599,6 +633,7 @@ int main(void)
     tcase_add_loop_test(swarm, liars_hide_hardly_anything, 0, LIAR_SEEDS);
     tcase_add_loop_test(swarm, what_is_not_renewed_is_gone_after_its_time, 0, 3);
     tcase_add_loop_test(swarm, a_withdrawn_entry_is_gone_at_once, 0, 3);
+    tcase_add_test(swarm, a_withdrawal_that_finds_the_line_full_is_tried_again);
     tcase_add_loop_test(swarm, two_swarms_joined_by_one_address_become_one, 0, 3);
     tcase_add_loop_test(swarm, a_node_that_lost_everybody_joins_again, 0, 3);
     tcase_add_loop_test(swarm, readers_are_in_no_table, 0, 2);
