@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "cmd/cmd.h"
 #include "cmd/session.h"
+#include "dht/directory.h"
 #include "dht/probe.h"
 #include "router/message.h"
 
@@ -18,7 +19,7 @@
 #define PING_US 1000000u        /* for hosts to show how far away they are */
 #define ROUNDS_MAX 3
 #define HOSTS_MAX 4096
-#define RUNS_MAX 64
+#define RUNS_MAX DHT_DIRECTORY_KEY_MAX /* all that a key may hold: one subnet's share hides no others */
 
 /* One host's claim to one expert. */
 struct claim {
@@ -402,8 +403,8 @@ static void hear_run(struct discovery *x, const struct dht_entry *entry)
 {
     struct message_run m;
     size_t i = 0;
-    if (message_run_decode(&m, entry->bytes, entry->n_bytes) != 0)
-        return;
+    if (message_run_decode(&m, entry->bytes, entry->n_bytes) != 0 || m.n_moe > RUN_LAYERS_MAX)
+        return; /* no run of ours: a stranger's word must not cost gigabytes */
     while (i < x->n_runs && !hash_equal(&x->run[i].id, &m.run))
         i++;
     if (i < x->n_runs || i == RUNS_MAX)
