@@ -126,6 +126,7 @@ static int keep_experts(struct session *session, const char *experts, const stru
     struct hosting hosting = {.session = session, .experts = experts, .lonely_us = IO_NEVER, .line_us = IO_NEVER};
     struct host_config config = {.run = &session->run,
                                  .kernels = session->compute,
+                                 .hardware = host_hardware(session->compute),
                                  .key = session->key,
                                  .listen = reached_at(session, announce),
                                  .mainline = session_mainline(session),

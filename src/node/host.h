@@ -22,6 +22,7 @@
 #include "kernels/kernels.h"
 #include "model/run.h"
 #include "node/meeting.h"
+#include "router/message.h"
 
 struct host;
 
@@ -41,6 +42,7 @@ struct host_config {
     size_t n_join;
     const struct meeting_routers *mainline; /* where to meet others in public; kept; NULL: nowhere */
     const char *experts;                    /* "auto", or "L0.0-7,L1.3"; borrowed by host_new() */
+    enum message_hardware hardware;         /* what others are told that we compute with */
     uint64_t seed;
     size_t works_max;         /* pieces of work handed out at once; best as many as workers, since what waits can still join a
                                  batch; 0: the default */
@@ -51,6 +53,9 @@ struct host_config {
     void (*ready)(void *arg); /* called once: listening, joined (or alone), announced */
     void *ready_arg;
 };
+
+/** The class of hardware that a set of kernels runs on. */
+enum message_hardware host_hardware(const struct kernels *kernels);
 
 /** The settings of every expert of a run. */
 struct expert_config host_expert_config(const struct run *run);

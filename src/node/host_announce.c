@@ -61,7 +61,7 @@ static void published(void *arg, uint64_t now_us, size_t n_stored)
     }
 }
 
-static enum message_hardware hardware_of(const struct kernels *kernels)
+enum message_hardware host_hardware(const struct kernels *kernels)
 {
     static const char *const int8[] = {"avxvnni", "vnni", "amx", "dotprod"};
     if (kernels->is_device)
@@ -84,7 +84,7 @@ static void announce_row(struct host *host, struct host_row *row)
         return;
     }
     size_t n_bytes = message_claims_encode(claim, n, bytes);
-    message_claims_set_hardware(bytes, hardware_of(host->config.kernels));
+    message_claims_set_hardware(bytes, host->config.hardware);
     if (row->is_published && n_bytes == row->n_bytes && memcmp(bytes, row->bytes, n_bytes) == 0)
         return;
     if (host->phase == HOST_PUBLISHING && !row->is_first) {

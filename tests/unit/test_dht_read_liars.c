@@ -1,0 +1,329 @@
+/* What a reader makes of holders who lie, or hold it up: they cost it little, and hide nothing. */
+#include "unit.h"
+
+#include "dht_reading.h"
+
+/* -- Links ------------------------------------------------------------------------------------------------ */
+
+static bool is_any_linked(void)
+{
+    for (size_t i = 0; i < op->read->n_pages; i++)
+        if (op->read->page[i].state == DHT_PAGE_LINKED)
+            return true;
+    return false;
+}
+
+/* `c` names so many, the same as everybody else who does, and says that it has `n_live`. */
+static void names(struct dht_candidate *c, uint8_t what, size_t n, unsigned n_live)
+{
+    static uint8_t digests[DHT_DIRECTORY_KEY_MAX * DHT_DIGEST_BYTES], cursor[DHT_CURSOR_BYTES] = {254};
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .id = c->id, .has_n = true, .n = n_live};
+    memset(digests, 0, sizeof digests);
+    for (size_t i = 0; i < n; i++) {
+        digests[i * DHT_DIGEST_BYTES] = (uint8_t)i;
+        digests[i * DHT_DIGEST_BYTES + 1] = what;
+    }
+    m.digests = (struct dht_span){digests, n * DHT_DIGEST_BYTES};
+    m.cursor = (struct dht_span){cursor, sizeof cursor};
+    dht_read_heard(dht, NOW_US, op, c, NULL, &m);
+}
+
+START_TEST(a_link_is_for_whom_another_holder_confirms)
+{
+    struct holder h[3];
+    dht->config.has_links = true;
+    begin();
+    op->phase = _i == 2 ? DHT_PHASE_STORING : DHT_PHASE_WALKING;
+    for (uint8_t i = 0; i < 3; i++)
+        holder_init(&h[i], i);
+    names(&h[0].c, 1, 60, 65535);
+    ck_assert_uint_eq(op->read->page[0].n_live, DHT_DIRECTORY_KEY_MAX);
+    if (_i < 2)
+        names(&h[1].c, _i == 0 ? 2 : 1, 60, 200);
+    while (dht_read_next(dht, NOW_US, op))
+        ;
+    ck_assert(is_any_linked() == (_i != 0)); /* 2: nobody else could confirm it */
+    ck_assert_uint_eq(n_opened, _i != 0);
+    if (_i == 0) {
+        end();
+        return;
+    }
+    op->n_in_air = 1;
+    dht_read_linked(dht, NOW_US, op, &op->read->page[op->read->page[0].state != DHT_PAGE_LINKED], &h[0].c.id, NULL);
+    names(&h[2].c, 1, 60, 200);
+    while (dht_read_next(dht, NOW_US, op))
+        ;
+    ck_assert(!is_any_linked() && n_opened == 1 && op->n_in_air == 0); /* it was the only one */
+    end();
+}
+END_TEST
+
+START_TEST(who_lists_more_than_any_may_hold_is_left)
+{
+    struct holder liar;
+    holder_init(&liar, 1);
+    begin();
+    invents(&liar.c, DHT_DIRECTORY_KEY_MAX + 1);
+    ck_assert_ptr_null(dht_read_next(dht, NOW_US, op));
+    ck_assert_uint_eq(op->read->n_missing, 0);
+    end();
+}
+END_TEST
+
+/* What the liar says to every question: `n` inventions, and that more follows. */
+static void goes_on(struct dht_candidate *c, struct dht_page *page, uint8_t round, size_t n)
+{
+    uint8_t cursor[DHT_CURSOR_BYTES] = {round, 1}, digests[8 * DHT_DIGEST_BYTES] = {0};
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .id = c->id, .cursor = {cursor, sizeof cursor}};
+    for (size_t i = 0; i < n; i++) {
+        digests[i * DHT_DIGEST_BYTES] = round;
+        digests[i * DHT_DIGEST_BYTES + 1] = (uint8_t)i;
+    }
+    m.digests = (struct dht_span){digests, n * DHT_DIGEST_BYTES};
+    m.has_n = true;
+    m.n = 100;
+    dht_read_heard(dht, NOW_US, op, page ? NULL : c, page, &m);
+}
+
+START_TEST(a_list_of_nobody_does_not_go_on)
+{
+    struct holder liar;
+    struct dht_page *page;
+    size_t n = 0;
+    holder_init(&liar, 1);
+    begin();
+    goes_on(&liar.c, NULL, 0, _i == 0 ? 0 : 1);
+    for (uint8_t round = 1; (page = dht_read_next(dht, NOW_US, op)) && round < 100; round++, n++)
+        goes_on(&liar.c, page, round, 0);
+    ck_assert_uint_eq(n, _i == 0 ? 0 : 2); /* fetches, then the list */
+    ck_assert(op->read->n_pages == 1 && op->read->page[0].is_lost);
+    end();
+}
+END_TEST
+
+START_TEST(a_list_has_so_many_pages)
+{
+    struct holder liar;
+    struct dht_page *page;
+    size_t n = 1;
+    holder_init(&liar, 1);
+    begin();
+    hold(&liar, 0, 5, 20);
+    lists(&liar);
+    page = dht_read_next(dht, NOW_US, op);
+    answers(&liar, page, 8); /* one, so that lists come first from now on */
+    page->has_more = true;
+    while ((page = dht_read_next(dht, NOW_US, op)) && page->state == DHT_PAGE_LISTS && n < 100)
+        goes_on(&liar.c, page, (uint8_t)++n, 1);
+    ck_assert_uint_eq(n, DHT_READ_PAGES_MAX);
+    end();
+    dht_directory_fini(&liar.store);
+}
+END_TEST
+
+/* The way took all the room of its first answer: it has something nevertheless, and is asked once more. */
+START_TEST(who_had_no_room_for_digests_is_asked_again)
+{
+    static const uint8_t nobody[DHT_CURSOR_BYTES];
+    struct holder h;
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .has_n = true, .n = 3};
+    struct dht_message q = {0};
+    holder_init(&h, 1);
+    for (size_t w = 0; w < 3; w++)
+        hold(&h, w, 5, 20);
+    if (_i == 1) {
+        m.digests = (struct dht_span){nobody, 0};
+        m.cursor = (struct dht_span){nobody, sizeof nobody};
+    }
+    begin();
+    dht_read_heard(dht, NOW_US, op, &h.c, NULL, &m);
+    struct dht_page *page = dht_read_next(dht, NOW_US, op);
+    ck_assert_ptr_nonnull(page);
+    dht_read_question(op, page, &q);
+    ck_assert(q.is_digest && page->state == DHT_PAGE_LISTS);
+    if (_i == 2) {
+        dht_read_heard(dht, NOW_US, op, NULL, page, &m); /* again nothing */
+        ck_assert_ptr_null(dht_read_next(dht, NOW_US, op));
+    } else {
+        uint8_t digests[3 * DHT_DIGEST_BYTES];
+        for (size_t i = 0; i < 3; i++)
+            memcpy(digests + i * DHT_DIGEST_BYTES, h.store.record[i]->digest, DHT_DIGEST_BYTES);
+        m.digests = (struct dht_span){digests, sizeof digests};
+        m.cursor.bytes = NULL;
+        dht_read_heard(dht, NOW_US, op, NULL, page, &m);
+        go(&h, 1, 8);
+    }
+    end();
+    ck_assert_uint_eq(n_given, _i == 2 ? 0 : 3);
+    dht_directory_fini(&h.store);
+}
+END_TEST
+
+START_TEST(a_list_that_goes_in_circles_ends)
+{
+    struct holder liar;
+    uint8_t cursor[DHT_CURSOR_BYTES] = {5}, digest[DHT_DIGEST_BYTES] = {5};
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .cursor = {cursor, sizeof cursor}};
+    m.digests = (struct dht_span){digest, sizeof digest}; /* names the same one again and again */
+    holder_init(&liar, 1);
+    begin();
+    dht_read_heard(dht, NOW_US, op, &liar.c, NULL, &m);
+    struct dht_page *page;
+    size_t n = 0;
+    while ((page = dht_read_next(dht, NOW_US, op)) && n++ < 100)
+        dht_read_heard(dht, NOW_US, op, NULL, page, &m);
+    ck_assert_uint_le(n, 3); /* what it named is fetched besides */
+    end();
+}
+END_TEST
+
+START_TEST(who_never_gives_what_it_lists_is_left)
+{
+    struct holder liar;
+    uint8_t cursor[DHT_CURSOR_BYTES] = {0};
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .cursor = {cursor, sizeof cursor}};
+    holder_init(&liar, 1);
+    for (size_t w = 0; w < 20; w++)
+        hold(&liar, w, 5, 20);
+    begin();
+    lists(&liar);
+    struct dht_page *page;
+    size_t n = 0;
+    while ((page = dht_read_next(dht, NOW_US, op)) && n++ < 100)
+        dht_read_heard(dht, NOW_US, op, NULL, page, &m); /* "none of it fits" */
+    ck_assert_uint_eq(n, 1);
+    ck_assert_uint_eq(op->read->n_missing, 0);
+    end();
+    dht_directory_fini(&liar.store);
+}
+END_TEST
+
+START_TEST(an_entry_with_a_false_signature_costs_its_holder_the_rest)
+{
+    struct holder liar;
+    holder_init(&liar, 1);
+    for (size_t w = 0; w < 20; w++)
+        hold(&liar, w, 5, 20);
+    for (size_t w = 0; w < 20; w++)
+        liar.store.record[w]->bytes[60] ^= 1;
+    begin();
+    lists(&liar);
+    go(&liar, 1, 8);
+    end();
+    ck_assert_uint_eq(n_given, 0);
+    ck_assert_uint_eq(liar.n_asked, 1);
+    ck_assert_uint_eq(dht_stats(dht).n_refused, 1);
+    dht_directory_fini(&liar.store);
+}
+END_TEST
+
+/* Gives `n` entries of seq `seq` by writers from `first` on, asked for or not, as the answer to a question for a page. */
+static void gives(struct holder *h, struct dht_page *page, size_t first, size_t n)
+{
+    uint8_t entries[WRITERS * DHT_ENTRY_MAX];
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .id = h->c.id, .entries = {entries, 0}};
+    for (size_t i = first; i < first + n; i++) {
+        memcpy(entries + m.entries.n, h->store.record[i]->bytes, h->store.record[i]->n);
+        m.entries.n += h->store.record[i]->n;
+    }
+    dht_read_heard(dht, NOW_US, op, page ? NULL : &h->c, page, &m);
+}
+
+START_TEST(what_nobody_asked_for_is_verified_a_few_times)
+{
+    struct holder liar, junk;
+    holder_init(&liar, 1);
+    holder_init(&junk, 1);
+    for (size_t w = 0; w < WRITERS; w++)
+        hold(&junk, w, 5, 20);
+    begin();
+    invents(&liar.c, 3);
+    struct dht_page *page = dht_read_next(dht, NOW_US, op);
+    ck_assert_ptr_nonnull(page);
+    for (size_t first = 0; first < 40; first += 10)
+        gives(&junk, page, first, 10); /* not what it named */
+    ck_assert(page->is_lost);
+    ck_assert_uint_le(op->read->n_checks, 16);
+    end();
+    dht_directory_fini(&junk.store);
+}
+END_TEST
+
+/* Of two with one seq the one that would win must be true as well. */
+START_TEST(a_false_twin_is_refused)
+{
+    struct holder h, liar;
+    holder_init(&h, 1);
+    holder_init(&liar, 2);
+    hold(&h, 3, 9, 20);
+    hold(&liar, 3, 9, 30);
+    liar.store.record[0]->bytes[70] ^= 1;
+    begin();
+    gives(&h, NULL, 0, 1);
+    gives(&liar, NULL, 0, 1);
+    end();
+    ck_assert(n_given == 1 && given[0].n_bytes == 20);
+    ck_assert_uint_eq(dht_stats(dht).n_refused, 1);
+    dht_directory_fini(&h.store);
+    dht_directory_fini(&liar.store);
+}
+END_TEST
+
+/* A read full of what one alone speaks of verifies no more of it, but what two name, and lets go what nobody names any more. */
+START_TEST(a_full_read_has_room_for_what_several_name)
+{
+    struct holder h[2];
+    holder_init(&h[0], 1);
+    holder_init(&h[1], 2);
+    hold(&h[0], 0, 5, 20);
+    hold(&h[1], 0, 5, 20);
+    begin();
+    for (uint32_t i = 0; i < DHT_READ_ENTRIES_MAX - (_i == 2 ? 0 : DHT_DIRECTORY_KEY_MAX); i++) {
+        uint8_t raw[DHT_ENTRY_MAX] = {0};
+        struct dht_entry entry = {.seq = 1, .expiry_s = (uint32_t)SIM_EPOCH_S + 300};
+        memcpy(entry.writer.byte, &i, sizeof i);
+        struct dht_span span = {raw, 117};
+        raw[2] = 4;
+        memcpy(raw + 3, entry.writer.byte, sizeof entry.writer.byte);
+        struct dht_found *found = dht_found_new(&entry, span);
+        ck_assert_ptr_nonnull(found);
+        found->is_named = _i != 2 || i != 7; /* but for that one */
+        ck_assert_int_eq(dht_found_put(&op->read->found, found), 0);
+    }
+    if (_i != 1) {
+        gives(&h[0], NULL, 0, 1);
+        ck_assert_uint_eq(op->read->n_checks, _i == 2);
+    } else {
+        lists(&h[0]);
+        lists(&h[1]);
+        go(h, 2, 8);
+        ck_assert_uint_eq(op->read->n_checks, 1);
+    }
+    bool is_found = dht_found_of(&op->read->found, &h[0].store.record[0]->writer) != NULL;
+    ck_assert(is_found == (_i != 0) && op->read->found.n <= DHT_READ_ENTRIES_MAX);
+    dht_operation_free(op);
+    op = NULL;
+    for (size_t i = 0; i < 2; i++)
+        dht_directory_fini(&h[i].store);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dht-read-liars");
+    TCase *all = tcase_create("read");
+    tcase_add_checked_fixture(all, setup, teardown);
+    tcase_add_loop_test(all, a_link_is_for_whom_another_holder_confirms, 0, 3);
+    tcase_add_test(all, who_lists_more_than_any_may_hold_is_left);
+    tcase_add_loop_test(all, a_list_of_nobody_does_not_go_on, 0, 2);
+    tcase_add_test(all, a_list_has_so_many_pages);
+    tcase_add_loop_test(all, who_had_no_room_for_digests_is_asked_again, 0, 3);
+    tcase_add_test(all, a_list_that_goes_in_circles_ends);
+    tcase_add_test(all, who_never_gives_what_it_lists_is_left);
+    tcase_add_test(all, an_entry_with_a_false_signature_costs_its_holder_the_rest);
+    tcase_add_test(all, what_nobody_asked_for_is_verified_a_few_times);
+    tcase_add_test(all, a_false_twin_is_refused);
+    tcase_add_loop_test(all, a_full_read_has_room_for_what_several_name, 0, 3);
+    suite_add_tcase(suite, all);
+    return unit_run(suite);
+}
