@@ -381,6 +381,7 @@ static inline struct host_config stage_config(struct stage_node *node, const str
 {
     struct host_config config = {
         .run = run, .key = node->key, .listen = node->addr, .experts = experts, .seed = node->addr.port, .quiet = true};
+    config.hardware = HARDWARE_CPU;
     ck_assert_int_eq(kernels_choose("ref", &config.kernels), 0);
     for (struct stage_node *other = node->stage->node; other < node; other++)
         config.join[config.n_join++] = other->addr;
