@@ -12,7 +12,8 @@
 
 #define REFRESH_MISSING_US ROUTER_REFRESH_US /* an expert has no host: look again soon, */
 #define REFRESH_TIRED_US 4000000u            /* and less and less often down to this */
-#define REFRESH_CALM_US 20000000u
+#define REFRESH_CALM_US 20000000u            /* every row once in so long, in turn, */
+#define REFRESH_ROW_US 500000u               /* but however many there are not more than two a second */
 
 /* A claim lives as long as its entry, or as whoever made it goes on talking to us, though we cannot read the directory. */
 static bool is_over(const struct router *router, const struct claim *claim)
@@ -203,28 +204,47 @@ static bool is_row_missing(const struct router *router, const struct row_read *r
     return memchr(&router->allowed[(size_t)read->moe * E + first], 0, n) != NULL;
 }
 
+static void read_row(struct router *router, struct row_read *read)
+{
+    struct dht_id key = dht_directory_key(&router->config.run, "experts", read->moe, read->row);
+    router->n_reads_open++;
+    dht_read(router->dht, router->now_us, &key, row_done, read);
+}
+
+/* All at once would be a gust of questions from every trainer, again and again, for nothing that is waited for. */
+static void read_in_turn(struct router *router)
+{
+    uint64_t pause_us = REFRESH_CALM_US / router->n_rows;
+    router->refresh_us = router->now_us + (pause_us > REFRESH_ROW_US ? pause_us : REFRESH_ROW_US);
+    router->read_all_us = router->now_us; /* or not much longer ago */
+    router->next_row = (router->next_row + 1) % router->n_rows;
+    read_row(router, &router->row_read[router->next_row]);
+}
+
+static void read_missing(struct router *router)
+{
+    bool is_all = router->read_all_us == 0 || router->now_us >= router->read_all_us + REFRESH_CALM_US;
+    router->refresh_us = router->now_us + router->missing_us;
+    if (router->n_live > 0)
+        router->missing_us = router->missing_us * 2 < REFRESH_TIRED_US ? router->missing_us * 2 : REFRESH_TIRED_US;
+    if (is_all)
+        router->read_all_us = router->now_us;
+    router->n_reads_open = 1; /* held until all are begun */
+    for (uint32_t i = 0; i < router->n_rows; i++)
+        if (is_all || is_row_missing(router, &router->row_read[i]))
+            read_row(router, &router->row_read[i]);
+    router->n_reads_open--;
+}
+
 void router_directory_tick(struct router *router)
 {
     if (!router->dht || router->n_reads_open > 0 || router->refresh_us > router->now_us)
         return;
-    bool is_calm = router->n_live == (size_t)router->config.n_moe * router->config.E;
-    bool is_all = router->read_all_us == 0 || router->now_us >= router->read_all_us + REFRESH_CALM_US || is_calm;
-    router->refresh_us = router->now_us + (is_calm ? REFRESH_CALM_US : router->missing_us);
-    if (router->n_live > 0)
-        router->missing_us = router->missing_us * 2 < REFRESH_TIRED_US ? router->missing_us * 2 : REFRESH_TIRED_US;
     router->read_us = router->now_us;
-    if (is_all)
-        router->read_all_us = router->now_us;
-    router->n_reads_open = 1; /* held until all are begun */
-    for (uint32_t i = 0; i < router->n_rows; i++) {
-        struct row_read *read = &router->row_read[i];
-        if (!is_all && !is_row_missing(router, read))
-            continue;
-        router->n_reads_open++;
-        struct dht_id key = dht_directory_key(&router->config.run, "experts", read->moe, read->row);
-        dht_read(router->dht, router->now_us, &key, row_done, read);
-    }
-    router->n_reads_open--;
+    if (router->n_live == (size_t)router->config.n_moe * router->config.E)
+        read_in_turn(router);
+    else
+        read_missing(router);
 }
 
 void router_refresh(struct router *router, uint64_t now_us)

@@ -74,7 +74,8 @@ struct router {
     float *bias;           /* (n_moe, E) */
     size_t n_live;
 
-    uint32_t n_rows; /* directory rows of all layers */
+    uint32_t n_rows;   /* directory rows of all layers */
+    uint32_t next_row; /* the one read last while every expert had a host */
     uint32_t n_reads_open;
     uint64_t refresh_us;  /* next directory read */
     uint64_t read_us;     /* the last one */

@@ -11,6 +11,7 @@
 
 #define READ_CALM_US 25000000u
 #define READ_CALM_JITTER_US 10000000u
+#define READ_ROW_US 500000u   /* and never more than two rows a second, however many there are */
 #define READ_FREE_US 2000000u /* while experts are free that nobody takes */
 #define READ_QUICK_US 250000u
 #define READ_SECOND_US 1000000u
@@ -71,9 +72,17 @@ static void was_row_read(void *arg, uint64_t now_us, const struct dht_entry *ent
         host_was_read(host);
 }
 
+/* Whoever waits for nothing reads its rows one after the other, each in its turn: all at once would be a gust of questions
+ * from every host of a swarm, again and again. */
+static bool is_calm(const struct host *host)
+{
+    return host->phase == HOST_READY && !host->has_free && host->n_quick_reads == 0;
+}
+
 static void plan_next_read(struct host *host)
 {
-    uint64_t pause_us = READ_CALM_US + rng_below(&host->rng, READ_CALM_JITTER_US);
+    uint64_t calm_us = (READ_CALM_US + rng_below(&host->rng, READ_CALM_JITTER_US)) / host->n_rows;
+    uint64_t pause_us = calm_us > READ_ROW_US ? calm_us : READ_ROW_US;
     if (host->has_free)
         pause_us = READ_FREE_US;
     if (host->n_quick_reads > 0 && --host->n_quick_reads > 0)
@@ -81,14 +90,25 @@ static void plan_next_read(struct host *host)
     host->read_us = host->now_us + pause_us;
 }
 
+static void read_row(struct host *host, struct host_row *row)
+{
+    host->n_reads++;
+    dht_read(host->dht, host->now_us, &row->key, was_row_read, row);
+}
+
 void host_claims_read(struct host *host)
 {
+    bool is_one = is_calm(host);
     plan_next_read(host);
-    if (host->n_reads > 0)
+    if (host->n_reads > !is_one) /* one may still be out whose turn it was */
         return;
-    host->n_reads = host->n_rows;
+    if (is_one) {
+        host->next_row = (host->next_row + 1) % host->n_rows;
+        read_row(host, &host->row[host->next_row]);
+        return;
+    }
     for (size_t i = 0; i < host->n_rows; i++)
-        dht_read(host->dht, host->now_us, &host->row[i].key, was_row_read, &host->row[i]);
+        read_row(host, &host->row[i]);
 }
 
 void host_claims_hurry(struct host *host)

@@ -166,7 +166,8 @@ struct host {
 
     size_t n_rows;
     struct host_row *row;
-    size_t n_reads; /* rows being read */
+    size_t n_reads;  /* rows being read */
+    size_t next_row; /* the one read last while all was calm */
     bool is_run_published;
     size_t n_publishes;     /* rows whose first store is under way */
     bool has_nodes;         /* somebody answered in the DHT */
@@ -244,7 +245,7 @@ uint64_t host_links_deadline(const struct host *host);
 void host_links_free(struct host *host);
 
 /* host_claim.c */
-/** Reads all rows of the directory. */
+/** Reads all rows of the directory; once all is calm, the one whose turn it is. */
 void host_claims_read(struct host *host);
 /** Gives way to better claims, and takes what this host should have and nobody has. */
 void host_claims_choose(struct host *host);

@@ -397,15 +397,54 @@ START_TEST(what_is_missing_is_looked_for)
     answer_reads(1);
     stage_greet(8);
     ck_assert_uint_eq(router_stats(stage_router).n_live, 128);
-    before = dht.n_reads_ever;
-    stage_wait(21000 * MS);
+    stage_wait(4000 * MS); /* what was planned when it was missing */
     answer_reads(1);
+    before = dht.n_reads_ever;
+    for (int i = 0; i < 2; i++) {
+        stage_wait(9900 * MS);
+        ck_assert_uint_eq(dht.n_reads, 0); /* calm */
+        stage_wait(100 * MS);
+        ck_assert_uint_eq(dht.n_reads, 1);
+        answer_reads(1);
+    }
     ck_assert_uint_eq(dht.n_reads_ever, before + 2);
-    stage_wait(19000 * MS);
-    ck_assert_uint_eq(dht.n_reads_ever, before + 2); /* calm */
     stage_down(8);
     stage_wait(500 * MS);
     ck_assert_uint_eq(dht.n_reads_ever, before + 3); /* hurry */
+    tear_down();
+}
+END_TEST
+
+/* Nothing is missing: one row at a time, each in its turn, and with many no more than two a second. */
+START_TEST(while_all_is_well_rows_are_read_in_turn)
+{
+    uint32_t n_moe = _i ? 4 : 1, n_each = _i ? 15 : 5, n_rows = n_moe * n_each;
+    uint64_t step_us = (_i ? 500 : 4000) * MS;
+    size_t n_of_row[4][15] = {0};
+    struct message_claim all[MESSAGE_ROW_EXPERTS];
+    set_up(n_moe, n_each * MESSAGE_ROW_EXPERTS);
+    for (uint8_t i = 0; i < MESSAGE_ROW_EXPERTS; i++)
+        all[i] = (struct message_claim){.index = i};
+    for (uint32_t row = 0; row < n_rows; row++)
+        say(7, row / n_each, row % n_each, all, MESSAGE_ROW_EXPERTS);
+    stage_tick();
+    ck_assert_uint_eq(dht.n_reads, n_rows); /* the first time */
+    answer_reads(1);
+    stage_tick();
+    stage_greet(7);
+    stage_wait(step_us);
+    answer_reads(1);
+    for (uint32_t i = 0; i < 3 * n_rows; i++) {
+        stage_wait(step_us - 1);
+        ck_assert_uint_eq(dht.n_reads, 0);
+        ck_assert_uint_le(router_deadline(stage_router), stage_now + 1);
+        stage_wait(1);
+        ck_assert_uint_eq(dht.n_reads, 1);
+        n_of_row[dht.read[0].moe][dht.read[0].row]++;
+        answer_reads(1);
+    }
+    for (uint32_t row = 0; row < n_rows; row++)
+        ck_assert_uint_eq(n_of_row[row / n_each][row % n_each], 3);
     tear_down();
 }
 END_TEST
@@ -567,6 +606,7 @@ int main(void)
     tcase_add_test(tcase, a_dial_that_hangs_gives_way_to_news);
     tcase_add_test(tcase, every_row_of_every_layer_is_read);
     tcase_add_test(tcase, what_is_missing_is_looked_for);
+    tcase_add_loop_test(tcase, while_all_is_well_rows_are_read_in_turn, 0, 2);
     tcase_add_test(tcase, denials_are_looked_up_at_a_bounded_rate);
     tcase_add_test(tcase, nonsense_in_the_directory_is_passed_over);
     tcase_add_test(tcase, the_view_tells_what_is_known_of_each_live_expert);
