@@ -6,7 +6,7 @@
 #include "dht/id.h"
 
 #define COLD_STARTS ((size_t)DHT_PATHS_MAX * DHT_K / 2) /* nodes of our table that the paths begin with */
-#define AGAIN_MAX 2                                     /* walks after a first one that found nothing */
+#define AGAIN_MAX 4                                     /* walks after a first one that found nothing */
 #define MANY_NODES 32                                   /* with fewer nodes known, disjoint paths would all be the same few */
 
 /* What the task cannot do without. */

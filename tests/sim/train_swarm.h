@@ -108,6 +108,7 @@ static inline int swarm_try_host(struct swarm *s, size_t h, const struct run *ru
 {
     struct host_config config = {.run = run,
                                  .kernels = swarm_kernels,
+                                 .hardware = HARDWARE_CPU,
                                  .key = world_key(s->node[h]),
                                  .listen = world_addr(s->node[h]),
                                  .join = {s->join, world_addr(s->node[s->n_hosts - 1])},
