@@ -75,9 +75,20 @@ static void on_item(void *arg, struct dht_walk_node *node, const struct dht_mess
 
 /* -- Showing ------------------------------------------------------------------------------------------- */
 
+/* False when the value is no string. */
+static bool string_of(const struct dht_item *item, struct dht_span *out)
+{
+    struct dht_bencode doc;
+    if (dht_bencode_read(&doc, item->v, item->n_v) != 0 || doc.token[0].type != DHT_BENCODE_STRING)
+        return false;
+    *out = doc.token[0].string;
+    return true;
+}
+
 static void print_item(const struct get *get)
 {
     char key[2 * sizeof get->item.key + 1], signature[2 * sizeof get->item.signature + 1];
+    struct dht_span string;
     struct buf text;
     buf_init(&text, 1 << 20);
     dht_text_value(&text, get->item.v, get->item.n_v);
@@ -89,24 +100,42 @@ static void print_item(const struct get *get)
         printf("mutable, seq %" PRIu64 "\nkey       %s\nsignature %s (good)\n", get->item.seq, key, signature);
     else
         printf("immutable\n");
+    if (string_of(&get->item, &string) && !dht_text_is_readable(string.bytes, string.n))
+        printf("%zu bytes that are no text, shown in hex; --output FILE writes them as they are\n", string.n);
     printf("held by %zu node%s", get->n_holders, get->n_holders == 1 ? "" : "s");
     if (get->n_older > 0)
         printf(", an older one by %zu", get->n_older);
     printf("\n");
 }
 
+/* A string of UTF-8 is "text", any other one "hex"; what is no string is "shown" as people see it. */
+static void value_json(json_t *item, const struct dht_item *from)
+{
+    char hex[2 * DHT_VALUE_MAX + 1];
+    struct dht_span string;
+    if (string_of(from, &string)) {
+        json_t *text = json_stringn((const char *)string.bytes, string.n); /* NULL for what is no UTF-8 */
+        text_hex(hex, string.bytes, string.n);
+        json_object_set_new(item, text ? "text" : "hex", text ? text : json_string(hex));
+        return;
+    }
+    struct buf shown;
+    buf_init(&shown, 1 << 20);
+    dht_text_value(&shown, from->v, from->n_v);
+    json_object_set_new(item, "shown", json_stringn(shown.n ? (const char *)shown.bytes : "", shown.n));
+    buf_fini(&shown);
+}
+
 static json_t *item_json(const struct get *get)
 {
     char key[2 * sizeof get->item.key + 1], signature[2 * sizeof get->item.signature + 1], raw[2 * DHT_VALUE_MAX + 1];
-    struct buf text;
     if (!get->has_item)
         return json_null();
-    buf_init(&text, 1 << 20);
-    dht_text_value(&text, get->item.v, get->item.n_v);
+    json_t *item = json_object();
+    value_json(item, &get->item);
     text_hex(raw, get->item.v, get->item.n_v);
-    json_t *item = json_pack("{s:s%, s:s, s:b}", "text", text.n ? (const char *)text.bytes : "", text.n, "bencoded_hex", raw,
-                             "mutable", get->item.is_mutable);
-    buf_fini(&text);
+    json_object_set_new(item, "bencoded_hex", json_string(raw));
+    json_object_set_new(item, "mutable", json_boolean(get->item.is_mutable));
     if (!get->item.is_mutable)
         return item;
     text_hex(key, get->item.key, sizeof get->item.key);
@@ -120,10 +149,9 @@ static json_t *item_json(const struct get *get)
 /* The bytes of a string, or the bencoded form of anything else. */
 static int write_output(const struct get *get)
 {
-    struct dht_bencode doc;
-    struct dht_span bytes = {get->item.v, get->item.n_v};
-    if (dht_bencode_read(&doc, get->item.v, get->item.n_v) == 0 && doc.token[0].type == DHT_BENCODE_STRING)
-        bytes = doc.token[0].string;
+    struct dht_span bytes;
+    if (!string_of(&get->item, &bytes))
+        bytes = (struct dht_span){get->item.v, get->item.n_v};
     FILE *file = fopen(get->output, "wb");
     bool is_written = file && fwrite(bytes.bytes, 1, bytes.n, file) == bytes.n;
     if (file && fclose(file) != 0)

@@ -16,24 +16,44 @@ static bool is_plain(uint8_t byte)
     return byte >= ' ' && byte <= '~';
 }
 
-bool dht_text_is_printable(const uint8_t *bytes, size_t n)
+/* As printable ASCII; what has no name of its own as \xNN.  Returns the length. */
+static size_t escape(char out[ESCAPED_BYTES + 1], uint8_t byte)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!is_plain(bytes[i]))
-            return false;
-    return true;
+    if (is_plain(byte) && byte != '\\')
+        return (size_t)snprintf(out, ESCAPED_BYTES + 1, "%c", byte);
+    if (byte == '\\' || byte == '\n')
+        return (size_t)snprintf(out, ESCAPED_BYTES + 1, "\\%c", byte == '\n' ? 'n' : '\\');
+    return (size_t)snprintf(out, ESCAPED_BYTES + 1, "\\x%02x", byte);
+}
+
+/* How many bytes the letter of UTF-8 has that begins here; 0 for what is none beyond ASCII. */
+static size_t letter_bytes(const uint8_t *bytes, size_t n)
+{
+    size_t size = bytes[0] >= 0xf0 ? 4 : bytes[0] >= 0xe0 ? 3 : 2;
+    if (bytes[0] < 0xc2 || bytes[0] > 0xf4 || size > n)
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((bytes[i] & 0xc0) != 0x80)
+            return 0;
+    return size;
+}
+
+bool dht_text_is_readable(const uint8_t *bytes, size_t n)
+{
+    size_t n_binary = 0;
+    for (size_t i = 0, size; i < n; i += size ? size : 1) {
+        size = letter_bytes(bytes + i, n - i);
+        n_binary += size == 0 && !is_plain(bytes[i]) && bytes[i] != '\n' && bytes[i] != '\t';
+    }
+    return n_binary * 4 <= n;
 }
 
 const char *dht_text_escape(char *out, size_t out_bytes, const void *bytes, size_t n)
 {
     const uint8_t *at = bytes;
     size_t used = 0;
-    for (size_t i = 0; i < n && used + ESCAPED_BYTES < out_bytes; i++) {
-        if (is_plain(at[i]) && at[i] != '\\')
-            out[used++] = (char)at[i];
-        else
-            used += (size_t)snprintf(out + used, out_bytes - used, at[i] == '\\' ? "\\\\" : "\\x%02x", at[i]);
-    }
+    for (size_t i = 0; i < n && used + ESCAPED_BYTES < out_bytes; i++)
+        used += escape(out + used, at[i]);
     out[used] = 0;
     return out;
 }
@@ -96,12 +116,22 @@ static void put_hex(struct buf *out, const uint8_t *bytes, size_t n)
         buf_printf(out, "%02x", bytes[i]);
 }
 
+static void put_text(struct buf *out, struct dht_span span)
+{
+    char escaped[ESCAPED_BYTES + 1];
+    for (size_t i = 0; i < span.n; i++)
+        buf_append(out, escaped, escape(escaped, span.bytes[i]));
+}
+
 static void put_string(struct buf *out, struct dht_span span)
 {
-    if (dht_text_is_printable(span.bytes, span.n))
-        buf_printf(out, "\"%.*s\"", (int)span.n, (const char *)span.bytes);
-    else
+    if (!dht_text_is_readable(span.bytes, span.n)) {
         put_hex(out, span.bytes, span.n);
+        return;
+    }
+    buf_printf(out, "\"");
+    put_text(out, span);
+    buf_printf(out, "\"");
 }
 
 /* NOLINTNEXTLINE(misc-no-recursion): as deep as the decoder allows */
@@ -142,8 +172,8 @@ void dht_text_value(struct buf *out, const uint8_t *bytes, size_t n)
     }
     struct dht_span text = dht_bencode_string(&doc.token[0]);
     struct printer p = {out, &doc};
-    if (text.bytes && dht_text_is_printable(text.bytes, text.n))
-        buf_append(out, text.bytes, text.n);
+    if (text.bytes && dht_text_is_readable(text.bytes, text.n))
+        put_text(out, text);
     else
         put_token(&p, &doc.token[0], 0);
 }

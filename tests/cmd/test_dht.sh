@@ -143,6 +143,15 @@ check is_json 'x["write"] == {"stored": 8, "silent": 0, "without_token": 0, "err
 target=$(printf '6:\033[2J\000\377' | sha1sum | cut -c1-40)
 expect 0 "0x1b5b324a00ff" dht get "$target" --join "$first" --output "$tmp/got"
 check cmp "$tmp/binary" "$tmp/got"
+check grep -q '^6 bytes that are no text, shown in hex' "$out"
+expect 0 '"hex": "1b5b324a00ff"' dht get "$target" --join "$first" --json
+check is_json '"text" not in x["item"] and x["item"]["bencoded_hex"] == "363a1b5b324a00ff"'
+printf 'gr\303\266\303\237e\n0x00\n' >"$tmp/text"
+expect 0 "8 nodes stored it" dht put "@$tmp/text" --join "$first"
+target=$(sed -n 's/^target //p' "$out")
+expect 0 'gr\xc3\xb6\xc3\x9fe\n0x00\n' dht get "$target" --join "$first"
+expect 0 '"text": "' dht get "$target" --join "$first" --json
+check is_json 'x["item"]["text"] == "gr\xf6\xdfe\n0x00\n" and "hex" not in x["item"]'
 expect 0 "8 nodes stored it" dht put --bencoded 'd4:listli1e2:abee' --join "$first"
 target=$(sed -n 's/^target //p' "$out")
 expect 0 '"list": [' dht get "$target" --join "$first"

@@ -10,7 +10,7 @@ START_TEST(only_printable_ascii_is_shown_as_it_is)
 {
     char out[64];
     ck_assert_str_eq(dht_text_escape(out, sizeof out, "a b~", 4), "a b~");
-    ck_assert_str_eq(dht_text_escape(out, sizeof out, "\x1b[2J\n\0\x7f\xc3\xa4", 9), "\\x1b[2J\\x0a\\x00\\x7f\\xc3\\xa4");
+    ck_assert_str_eq(dht_text_escape(out, sizeof out, "\x1b[2J\n\0\x7f\xc3\xa4", 9), "\\x1b[2J\\n\\x00\\x7f\\xc3\\xa4");
     ck_assert_str_eq(dht_text_escape(out, sizeof out, "\\x1b", 4), "\\\\x1b");
     ck_assert_str_eq(dht_text_escape(out, 8, "\1\2\3", 3), "\\x01");
     ck_assert_str_eq(dht_text_escape(out, 8, "abcdefgh", 8), "abcd");
@@ -58,6 +58,14 @@ START_TEST(values_are_laid_out)
 {
     check_value("5:hello", 7, "hello");
     check_value("3:\x1b[m", 5, "0x1b5b6d");
+    check_value("8:a\nb\tc\\\"d", 10, "a\\nb\\x09c\\\\\"d");
+    check_value("7:gr\xc3\xb6\xc3\x9f"
+                "e",
+                9, "gr\\xc3\\xb6\\xc3\\x9fe");
+    check_value("4:\xc3\xc3\xc3\xc3", 6, "0xc3c3c3c3"); /* no letters of UTF-8 */
+    check_value("l4:a\n\x1b"
+                "be",
+                8, "[\n  \"a\\n\\x1bb\"\n]");
     check_value("i-7e", 4, "-7");
     check_value("le", 2, "[]");
     check_value("de", 2, "{}");
