@@ -33,7 +33,8 @@ struct seen_host {
     uint64_t seq;
     uint32_t expiry_s; /* the latest */
     enum message_hardware hardware;
-    uint64_t rtt_us; /* of a ping; 0: it did not answer */
+    bool is_pinged, has_answered;
+    uint64_t rtt_us; /* of a ping that was answered */
     struct status *status;
 };
 
@@ -163,7 +164,8 @@ static size_t n_hosted(const struct status *status)
 static void on_ping(void *arg, uint64_t now_us, const struct dht_probe_answer *answer)
 {
     struct seen_host *host = arg;
-    host->rtt_us = answer->message ? answer->rtt_us : 0;
+    host->has_answered = answer->message != NULL;
+    host->rtt_us = answer->rtt_us;
     host->status->n_pings--;
     host->status->next_us = now_us;
 }
@@ -176,8 +178,8 @@ static void ping_all(struct status *status, uint64_t now_us)
     for (size_t i = 0; i < status->n_hosts; i++) {
         struct dht_message question = {.method = DHT_PING};
         struct seen_host *host = &status->host[i];
-        if (dht_probe(status->dht, now_us, &host->addr, &question, PING_US, on_ping, host) == 0)
-            status->n_pings++;
+        host->is_pinged = dht_probe(status->dht, now_us, &host->addr, &question, PING_US, on_ping, host) == 0;
+        status->n_pings += host->is_pinged;
     }
     status->n_pings--;
     status->next_us = now_us;
@@ -279,6 +281,17 @@ static bool is_contested(const struct expert_seen *expert, size_t arg)
     return expert->n_claims > 1;
 }
 
+/* Hosts that found no room among the pings are given the benefit of the doubt. */
+static bool is_silent(const struct seen_host *host)
+{
+    return host->is_pinged && !host->has_answered;
+}
+
+/* Experts and hosts, apart from those of hosts that do not answer. */
+struct reach {
+    size_t n, n_hosts, n_silent, n_silent_hosts;
+};
+
 static long age_s(const struct status *status, const struct seen_host *host)
 {
     return (long)(status->end_us / 1000000) - ((long)host->expiry_s - DHT_DIRECTORY_TTL_S);
@@ -287,7 +300,7 @@ static long age_s(const struct status *status, const struct seen_host *host)
 static void print_host(const struct status *status, size_t i)
 {
     const struct seen_host *host = &status->host[i];
-    char name[9], at[ADDR_TEXT_BYTES], versions[32] = "-", away[32] = "-";
+    char name[9], at[ADDR_TEXT_BYTES], versions[32] = "-", away[32];
     uint64_t load = 0;
     uint32_t low = UINT32_MAX, high = 0;
     struct buf list;
@@ -302,8 +315,10 @@ static void print_host(const struct status *status, size_t i)
     }
     if (low <= high)
         snprintf(versions, sizeof versions, low == high ? "%u" : "%u-%u", low, high);
-    if (host->rtt_us)
+    if (host->has_answered)
         snprintf(away, sizeof away, "%.1f ms", (double)host->rtt_us / 1e3);
+    else
+        snprintf(away, sizeof away, host->is_pinged ? "no answer" : "not asked");
     print_experts(status, is_hosted_by, i, &list);
     printf("  %-8s  %-21s  %-8s  %9s  %4ld s  %-13s  %12llu  %.*s\n", peer_id_short(&host->id, name), addr_text(&host->addr, at),
            message_hardware_name[host->hardware], away, age_s(status, host), versions, (unsigned long long)load, (int)list.n,
@@ -321,13 +336,35 @@ static void print_list(const struct status *status, const char *label, bool (*ho
     buf_fini(&list);
 }
 
+/* What is vouched for: a host may be gone long before its entry is over. */
+static struct reach reach_of(const struct status *status)
+{
+    struct reach reach = {.n_hosts = 0};
+    for (size_t i = 0; i < status->n_hosts; i++)
+        reach.n_silent_hosts += is_silent(&status->host[i]);
+    for (size_t i = 0; i < (size_t)status->run->n_moe * status->run->experts; i++) {
+        const struct expert_seen *expert = &status->expert[i];
+        if (expert->n_claims > 0 && is_silent(&status->host[expert->best.host]))
+            reach.n_silent++;
+        else
+            reach.n += expert->n_claims > 0;
+    }
+    reach.n_hosts = status->n_hosts - reach.n_silent_hosts;
+    return reach;
+}
+
 static void print_table(const struct status *status)
 {
     char id[17];
     size_t n_all = (size_t)status->run->n_moe * status->run->experts;
+    struct reach reach = reach_of(status);
     run_short_id(status->run, id);
-    printf("run %s %s: %zu of %zu experts on %zu host%s; %zu DHT node%s answered\n", status->run->name, id, n_hosted(status),
-           n_all, status->n_hosts, status->n_hosts == 1 ? "" : "s", status->n_asked, status->n_asked == 1 ? "" : "s");
+    printf("run %s %s: %zu of %zu experts on %zu host%s", status->run->name, id, reach.n, n_all, reach.n_hosts,
+           reach.n_hosts == 1 ? "" : "s");
+    if (reach.n_silent_hosts > 0)
+        printf(" that answer%s; %zu on %zu that do%s not", reach.n_hosts == 1 ? "s" : "", reach.n_silent, reach.n_silent_hosts,
+               reach.n_silent_hosts == 1 ? "es" : "");
+    printf("; %zu DHT node%s answered\n", status->n_asked, status->n_asked == 1 ? "" : "s");
     if (status->n_hosts)
         printf("  %-8s  %-21s  %-8s  %9s  %6s  %-13s  %12s  %s\n", "host", "address", "hardware", "away", "heard", "versions",
                "token-slots", "experts");
@@ -363,14 +400,16 @@ static int print_json(const struct status *status)
         const struct seen_host *host = &status->host[i];
         text_hex(peer, host->id.byte, sizeof host->id.byte);
         json_array_append_new(hosts,
-                              json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "peer", peer, "address", addr_text(&host->addr, at),
-                                        "hardware", message_hardware_name[host->hardware], "rtt_us", (json_int_t)host->rtt_us,
-                                        "age_s", (json_int_t)age_s(status, host), "experts", experts_json(status, i)));
+                              json_pack("{s:s, s:s, s:s, s:o, s:I, s:o}", "peer", peer, "address", addr_text(&host->addr, at),
+                                        "hardware", message_hardware_name[host->hardware], "rtt_us",
+                                        host->has_answered ? json_integer((json_int_t)host->rtt_us) : json_null(), "age_s",
+                                        (json_int_t)age_s(status, host), "experts", experts_json(status, i)));
     }
     text_hex(id, status->run->id.byte, HASH_BYTES);
-    json_t *all = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o}", "run", status->run->name, "run_id", id, "experts",
+    json_t *all = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "run", status->run->name, "run_id", id, "experts",
                             (json_int_t)status->run->n_moe * status->run->experts, "hosted", (json_int_t)n_hosted(status),
-                            "dht_nodes", (json_int_t)status->n_asked, "hosts", hosts);
+                            "hosted_by_silent", (json_int_t)reach_of(status).n_silent, "dht_nodes", (json_int_t)status->n_asked,
+                            "hosts", hosts);
     if (!all)
         return HANSE_ENOMEM;
     json_dumpf(all, stdout, JSON_INDENT(2));
@@ -567,9 +606,11 @@ int cmd_status(int argc, char **argv)
     };
     const struct options_usage usage = {
         .command = "hanse status",
-        .about = "Shows who hosts which experts of each run: address, how long ago it was heard of, versions, and the "
-                 "token-slots that "
-                 "its experts have learned from.",
+        .about = "Shows who hosts which experts of each run: address; hardware (cpu, cpu-int8, gpu or unknown); how far away "
+                 "(the round "
+                 "trip of a ping, 'no answer', or 'not asked' where hosts are too many to ask each); how long ago it was heard "
+                 "of; versions; and the token-slots that its experts have learned from. What a host that died said of itself "
+                 "stays known for some minutes.",
         .example = "hanse status --join 192.0.2.7:4100",
         .row = row,
         .n_rows = sizeof row / sizeof row[0],

@@ -216,6 +216,15 @@ run=$(sed -n 's/.*run tiny //p' "$out")
 expect 0 '"expert": "L0.0"' dht get --directory "$run" 0 0 --join "$first" --json
 check is_json 'len(x["entries"]) == 1 and x["entries"][0]["left_s"] > 100 and len(x["entries"][0]["claims"]) == 2'
 
+# -- who died is told apart before its entry is over
+expect 0 "2 of 4 experts on 1 host; " status --run "$top/examples/tiny.yaml" --join "$first"
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null
+expect 0 "0 of 4 experts on 0 hosts that answer; 2 on 1 that does not; " status --run "$top/examples/tiny.yaml" --join "$first"
+check grep -q "$host  *cpu[-int8]*  *no answer  " "$out"
+expect 0 '"hosted_by_silent": 2' status --run "$top/examples/tiny.yaml" --join "$first" --json
+check is_json 'x["hosted"] == 2 and x["hosts"][0]["rtt_us"] is None'
+
 # -- Ctrl-C ends a node with what it saw, and a crawl with what it knows so far
 "$hanse" dht crawl --join "$first" --rate 1 --json >"$tmp/crawl" 2>/dev/null </dev/null &
 pid=$!
