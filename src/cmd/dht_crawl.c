@@ -212,9 +212,13 @@ static void print_programs(const struct dht_map *map, size_t n_answered)
 static void print_map(const struct dht_map *map, const char *family)
 {
     struct dht_map_stats stats = dht_map_stats(map);
-    printf("%s: %zu nodes found, %zu answered (%.0f %%); %.1f %% of the ids searched", family, stats.n_nodes, stats.n_answered,
-           percent(stats.n_answered, stats.n_nodes), 100 * stats.swept);
-    if (stats.estimate > 0)
+    printf("%s: %zu nodes found, %zu answered (%.0f %%); ", family, stats.n_nodes, stats.n_answered,
+           percent(stats.n_answered, stats.n_nodes));
+    if (stats.n_left_out > 0)
+        printf("stopped at --max, so that the size of the network stays open");
+    else
+        printf("%.1f %% of the ids searched", 100 * stats.swept);
+    if (stats.n_left_out == 0 && stats.estimate > 0)
         printf(", so that about %.0f answer in the whole network", stats.estimate);
     printf("\n  ids fit the address (BEP 42) at %.1f %% of those that answered", percent(stats.n_fit, stats.n_answered));
     if (stats.n_renamed > 0)

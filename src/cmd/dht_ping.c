@@ -130,7 +130,7 @@ static double loss_percent(const struct target *t)
 static const char *fit_text(const struct target *t)
 {
     if (addr_is_local(&t->addr))
-        return "any will do at a local address";
+        return "is as good as any at a local address";
     return dht_id_fits(&t->id, &t->addr) ? "fits the address (BEP 42)" : "does not fit the address (BEP 42)";
 }
 

@@ -139,9 +139,7 @@ int dht_tool_serve(int argc, char **argv)
          "where to listen; 0.0.0.0:4100 for all interfaces (default 127.0.0.1:4100)", 0, 0, false},
         {"join", "HOST:PORT", OPTIONS_TEXTS, &o.join, "a node to meet others through; may be repeated (default: none)", 0, 0,
          false},
-        DHT_TOOL_ROW_KEY(o,
-                         "directory of the key that the node's id follows from, so that it comes back under the same (default: a "
-                         "new one)"),
+        DHT_TOOL_ROW_KEY(o, "directory of the key that the node's id follows from (default: a new one)"),
     };
     const struct options_usage usage = {
         .command = "hanse dht serve",

@@ -103,7 +103,7 @@ check is_json 'x["complete"] and len(x["nodes"]) == 8 and all(n["answered"] for 
 expect 0 "8 nodes found" dht crawl --join "$first" --rate 20 # in the pace of 20 a second it takes a while
 check awk '/ questions, / { exit !($3 >= 0.3) }' "$out"
 expect 0 "left out (--max)" dht crawl --join "$first" --max 3
-check grep -q 'IPv4: 3 nodes found' "$out"
+check grep -q 'IPv4: 3 nodes found, .* stopped at --max' "$out"
 
 expect 0 "$first_id" dht ping "$first"
 check grep -q 'hanse, wire revision .* (HN' "$out"
