@@ -1,9 +1,11 @@
 /* cmd/sim.c - hanse sim: plays a scenario in virtual time. */
 #include "cmd/sim.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -172,6 +174,9 @@ int cmd_sim(int argc, char **argv)
     const struct sim_scenario *s = find(name);
     if (!s)
         return refuse_name(&usage, name);
+    if (dht->plot && access(dht->plot, W_OK | X_OK) != 0) /* not after minutes of play */
+        return options_refuse(&usage, "cannot write into '%s' (%s); --plot needs a directory that is there", dht->plot,
+                              strerror(errno));
     run.seed = seed;
     int err = kernels_choose(isa && *isa ? isa : NULL, &run.kernels);
     if (err)

@@ -9,6 +9,7 @@ done
 expect 0 'the second run was the same' sim --scenario dht --nodes 200 --lookups 100 --seed 1 --quiet --twice
 expect 0 'beam with seed' sim --scenario beam --searches 10 --seed 2 --quiet
 expect 0 'the second run was the same' sim --scenario beam --grid 1000x1000 --occupancy 100 --dense --in-memory --searches 5 --quiet --twice
+expect 64 "cannot write into '$tmp/nowhere'" sim --scenario dht --plot "$tmp/nowhere"
 expect 64 "sizes with an x" sim --scenario beam --grid 10x
 
 # The same seed: the same story.  Another: another.
