@@ -46,12 +46,12 @@ check() {
     "$@" >>"$out" 2>&1 || fail "$*"
 }
 
-# start_host LOG WORDS...: starts "hanse host WORDS..." and waits for its line; sets pid and address.
-start_host() {
+# start_ready LOG COMMAND...: starts "hanse COMMAND..." and waits until it says "ready on"; sets pid.
+start_ready() {
     log=$1
     shift
-    : >"$log" # what an earlier host of this name said is not this one's line
-    "$hanse" host "$@" >>"$log" 2>&1 </dev/null &
+    : >"$log" # what an earlier one of this name said is not this one's line
+    "$hanse" "$@" >>"$log" 2>&1 </dev/null &
     pid=$!
     hosts="$hosts $pid"
     tries=0
@@ -59,11 +59,18 @@ start_host() {
         tries=$((tries + 1))
         if [ $tries -gt 300 ] || ! kill -0 "$pid" 2>/dev/null; then
             cp "$log" "$out"
-            fail "hanse host $*: not ready"
+            fail "hanse $*: not ready"
             verdict
         fi
         sleep 0.1
     done
+}
+
+# start_host LOG WORDS...: starts "hanse host WORDS..." and waits for its line; sets pid and address.
+start_host() {
+    log=$1
+    shift
+    start_ready "$log" host "$@"
     address=$(sed -n 's/.* ready on \([^ ]*\): .*/\1/p' "$log")
 }
 

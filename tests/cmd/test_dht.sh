@@ -6,20 +6,7 @@
 start_node() {
     log=$1
     shift
-    : >"$log"
-    "$hanse" dht serve "$@" >"$log" 2>&1 </dev/null &
-    pid=$!
-    hosts="$hosts $pid"
-    tries=0
-    while ! grep -q ' ready on ' "$log"; do
-        tries=$((tries + 1))
-        if [ $tries -gt 300 ] || ! kill -0 "$pid" 2>/dev/null; then
-            cp "$log" "$out"
-            fail "hanse dht serve $*: not ready"
-            verdict
-        fi
-        sleep 0.1
-    done
+    start_ready "$log" dht serve "$@"
     address=$(sed -n 's/.* ready on //p' "$log")
     id=$(sed -n 's/^node \([0-9a-f]*\) ready on .*/\1/p' "$log")
 }

@@ -137,4 +137,22 @@ static inline void fuzz_stage_read_back(struct fuzz_stage *stage, const struct d
         fuzz_stage_check(answer.entries, key, stage->now_us);
 }
 
+/* Hands on an input's messages, each behind a byte of choices and two of length, and lets a little time pass after each. */
+static inline void fuzz_stage_play(struct fuzz_stage *stage, const uint8_t *data, size_t n,
+                                   void (*message)(uint8_t choices, const uint8_t *bytes, size_t n))
+{
+    for (size_t i = 0; n >= 3 && i < 64; i++) {
+        uint8_t choices = data[0];
+        size_t size = (size_t)data[1] << 8 | data[2];
+        data += 3;
+        n -= 3;
+        size = size < n ? size : n;
+        message(choices, data, size);
+        data += size;
+        n -= size;
+        stage->now_us += 10000;
+        dht_tick(stage->dht, stage->now_us);
+    }
+}
+
 #endif

@@ -115,18 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     fuzz_stage_init(&stage);
     stage.heard = heard;
     begin();
-    for (size_t i = 0; n >= 3 && i < 64; i++) {
-        uint8_t choices = data[0];
-        size_t size = (size_t)data[1] << 8 | data[2];
-        data += 3;
-        n -= 3;
-        size = size < n ? size : n;
-        answer(choices, data, size);
-        data += size;
-        n -= size;
-        stage.now_us += 10000;
-        dht_tick(stage.dht, stage.now_us);
-    }
+    fuzz_stage_play(&stage, data, n, answer);
     for (size_t i = 0; i < 300; i++) {
         stage.now_us += 100000;
         dht_tick(stage.dht, stage.now_us);
