@@ -6,17 +6,13 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
-#include "cmd/options.h"
+#include "cmd/menu.h"
 #include "base/log.h"
 #include "config.h"
 #include "net/net.h"
 
 /* A subcommand is one line here, its function in cmd.h and its file. */
-static const struct command {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *summary;
-} command[] = {
+static const struct menu_command command[] = {
     {"host", cmd_host, "keep experts of a run for others to train with"},
     {"train", cmd_train, "train a run with the experts of its hosts"},
     {"eval", cmd_eval, "measure how well a trained model predicts a text"},
@@ -31,53 +27,16 @@ static const struct command {
     {"bench", cmd_bench, "time kernels, links and the DHT on this machine"},
 };
 
-#define N_COMMANDS (sizeof command / sizeof command[0])
-
-static void print_overview(FILE *out)
-{
-    fputs("usage: hanse COMMAND [options]\n\n"
-          "Trains mixture-of-experts language models over machines that nobody owns together.\n\n",
-          out);
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        fprintf(out, "  %-12s%s\n", command[i].name, command[i].summary);
-    fputs("\n'hanse COMMAND --help' explains a command, 'man hanse' all of them.\n", out);
-}
-
-static const char *command_at(const void *arg, size_t i)
-{
-    (void)arg;
-    return command[i].name;
-}
-
-static int refuse(const char *word)
-{
-    const char *nearest = options_nearest(word, command_at, NULL, N_COMMANDS);
-    if (nearest)
-        fprintf(stderr, "hanse: there is no command '%s'; did you mean '%s'?\n", word, nearest);
-    else
-        fprintf(stderr, "hanse: there is no command '%s'; 'hanse --help' lists them\n", word);
-    return OPTIONS_STATUS_USAGE;
-}
-
 static int run(int argc, char **argv)
 {
-    if (argc < 2) {
-        print_overview(stderr);
-        return OPTIONS_STATUS_USAGE;
-    }
-    const char *word = argv[1];
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
-        print_overview(stdout);
-        return 0;
-    }
-    if (strcmp(word, "--version") == 0) {
+    static const struct menu menu = {"hanse",
+                                     "Trains mixture-of-experts language models over machines that nobody owns together.",
+                                     ", 'man hanse' all of them", command, sizeof command / sizeof command[0]};
+    if (argc > 1 && strcmp(argv[1], "--version") == 0) {
         printf("hanse %s\n", PACKAGE_VERSION);
         return 0;
     }
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        if (strcmp(word, command[i].name) == 0)
-            return command[i].run(argc - 1, argv + 1);
-    return refuse(word);
+    return menu_run(&menu, argc, argv);
 }
 
 /* Where one of the three is closed, the next file we open takes its number, and what is printed would land in a key or a
