@@ -167,8 +167,19 @@ struct dht_item {
 struct dht_id dht_item_target(const struct dht_item *item);
 /** Signs with `key`, filling key and signature.  The bytes signed are those of BEP 44. */
 void dht_item_sign(struct dht_item *item, const struct key *key);
-void dht_put(struct dht *dht, uint64_t now_us, const struct dht_item *item,
-             void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg);
+
+/** What became of a put: how many took it, and how many refused it for what they hold already. */
+struct dht_put_result {
+    size_t n_stored;
+    size_t n_other;    /* that has not the number `cas` (301) */
+    size_t n_newer;    /* that has a higher number, or this one and another value (302) */
+    bool has_held;     /* somebody says to hold one, */
+    uint64_t held_seq; /* with this number, the highest that was named; nobody proved it */
+};
+
+/** Of a mutable item `cas`, unless NULL, is the number of the one that it replaces: who holds another refuses.  `done` may be NULL. */
+void dht_put(struct dht *dht, uint64_t now_us, const struct dht_item *item, const uint64_t *cas,
+             void (*done)(void *arg, uint64_t now_us, const struct dht_put_result *result), void *arg);
 /** `item` is NULL when none that verifies was found. */
 void dht_get(struct dht *dht, uint64_t now_us, const struct dht_id *target, const void *salt, size_t n_salt,
              void (*done)(void *arg, uint64_t now_us, const struct dht_item *item), void *arg);

@@ -122,17 +122,17 @@ static struct dht_held_item *find(const struct dht_items *items, const struct dh
     return i < items->n && dht_id_equal(&items->held[i]->target, target) ? items->held[i] : NULL;
 }
 
-/* BEP 44: `cas` must name the seq that is held, and a seq never goes back; the same one again needs the same value. */
+/* BEP 44: `cas` must name the seq that is held, and a seq never goes back; the same one again needs the same value.  Who sends again
+ * what arrived, but whose answer was lost, is told that it did. */
 static int check_seq(const struct dht_item *old, const struct dht_item *item, const uint64_t *cas)
 {
     if (!item->is_mutable)
         return 0;
+    if (item->seq == old->seq && item->n_v == old->n_v && memcmp(item->v, old->v, old->n_v) == 0)
+        return 0;
     if (cas && *cas != old->seq)
         return DHT_ERROR_CAS;
-    if (item->seq < old->seq)
-        return DHT_ERROR_SEQ;
-    bool is_same = item->n_v == old->n_v && memcmp(item->v, old->v, old->n_v) == 0;
-    return item->seq == old->seq && !is_same ? DHT_ERROR_SEQ : 0;
+    return item->seq <= old->seq ? DHT_ERROR_SEQ : 0;
 }
 
 static bool grow(struct dht_items *items)

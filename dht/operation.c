@@ -466,6 +466,8 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
 static void store_answered(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_message *m)
 {
     op->n_stored += m->kind == DHT_REPLY;
+    if (m->kind == DHT_ERROR)
+        dht_task_refused(op, m->error);
     bool is_content = m->kind == DHT_REPLY || m->error == DHT_ERROR_SEQ;
     if (op->task == DHT_TASK_HANDOVER && is_content && dht_handover_next(dht, now_us, op)) {
         op->deadline_us = now_us + DHT_OPERATION_US; /* a full key is many round trips */

@@ -55,10 +55,14 @@ struct dht_operation {
     struct peer_id given;  /* handover: writer of the last entry; valid when n_raw > 0 */
     struct dht_item *item; /* put: what; get: its salt, then the best found */
     bool has_item;
+    bool has_cas; /* put: only in the place of the one with this number */
+    uint64_t cas;
+    struct dht_put_result put;
     uint16_t port; /* announce: ours */
 
     union {
         void (*stored)(void *arg, uint64_t now_us, size_t n_stored);
+        void (*put)(void *arg, uint64_t now_us, const struct dht_put_result *result);
         void (*read)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked);
         void (*peers)(void *arg, uint64_t now_us, const struct addr *peer, size_t n);
         void (*item)(void *arg, uint64_t now_us, const struct dht_item *item);
@@ -98,6 +102,8 @@ void dht_task_write(const struct dht_operation *op, const struct dht_candidate *
 /** `c` answered a step. */
 void dht_task_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
                     const struct dht_message *m);
+/** A write was refused. */
+void dht_task_refused(struct dht_operation *op, int error);
 /** The walk is over.  Returns true when the nearest are to be written to. */
 bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op);
 /** True when nothing better can come. */

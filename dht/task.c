@@ -107,17 +107,21 @@ void dht_get_peers(struct dht *dht, uint64_t now_us, const struct dht_id *info_h
     op->arg = arg;
 }
 
-void dht_put(struct dht *dht, uint64_t now_us, const struct dht_item *item,
-             void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg)
+void dht_put(struct dht *dht, uint64_t now_us, const struct dht_item *item, const uint64_t *cas,
+             void (*done)(void *arg, uint64_t now_us, const struct dht_put_result *result), void *arg)
 {
+    static const struct dht_put_result nowhere;
     struct dht_id target = dht_item_target(item);
     struct dht_operation *op = dht_operation_new(dht, now_us, DHT_TASK_PUT, &target);
     if (!op) {
-        stored_nowhere(done, arg, now_us);
+        if (done)
+            done(arg, now_us, &nowhere);
         return;
     }
     *op->item = *item;
-    op->done.stored = done;
+    op->has_cas = cas && item->is_mutable;
+    op->cas = op->has_cas ? *cas : 0;
+    op->done.put = done;
     op->arg = arg;
 }
 
@@ -201,6 +205,8 @@ void dht_task_write(const struct dht_operation *op, const struct dht_candidate *
         m->signature = (struct dht_span){item->signature, sizeof item->signature};
         m->has_seq = true;
         m->seq = item->seq;
+        m->has_cas = op->has_cas;
+        m->cas = op->cas;
         if (item->n_salt > 0)
             m->salt = (struct dht_span){item->salt, item->n_salt};
     }
@@ -243,6 +249,13 @@ static void item_heard(struct dht_operation *op, const struct dht_message *m)
     keep_item(op, &item);
 }
 
+static void note_held(struct dht_operation *op, uint64_t seq)
+{
+    if (!op->put.has_held || seq > op->put.held_seq)
+        op->put.held_seq = seq;
+    op->put.has_held = true;
+}
+
 void dht_task_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_candidate *c,
                     const struct dht_message *m)
 {
@@ -252,6 +265,14 @@ void dht_task_heard(struct dht *dht, uint64_t now_us, struct dht_operation *op, 
         keep_peers(op, m->peer, m->n_peers);
     else if (op->task == DHT_TASK_GET)
         item_heard(op, m);
+    else if (op->task == DHT_TASK_PUT && m->has_seq)
+        note_held(op, m->seq);
+}
+
+void dht_task_refused(struct dht_operation *op, int error)
+{
+    op->put.n_other += error == DHT_ERROR_CAS;
+    op->put.n_newer += error == DHT_ERROR_SEQ;
 }
 
 bool dht_task_is_satisfied(const struct dht_operation *op)
@@ -295,6 +316,20 @@ static void store_own(struct dht *dht, uint64_t now_us, struct dht_operation *op
         op->n_raw = 0; /* nobody else could do anything with it */
 }
 
+/* The same of an item. */
+static void store_own_item(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+{
+    static const struct addr self; /* family 0: ourselves */
+    const struct dht_item *held = dht_items_find(&dht->items, &op->lookup.target, now_us);
+    if (!is_near(dht, op))
+        return;
+    if (held && held->is_mutable)
+        note_held(op, held->seq);
+    int error = dht_items_store(&dht->items, op->item, op->has_cas ? &op->cas : NULL, &self, now_us);
+    op->n_stored += error == 0;
+    dht_task_refused(op, error);
+}
+
 void dht_task_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     if (op->task == DHT_TASK_READ)
@@ -303,7 +338,6 @@ void dht_task_begin(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 
 bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
-    static const struct addr self; /* family 0: ourselves */
     if (op->task == DHT_TASK_PUBLISH)
         op->n_raw = dht_publication_entry(dht, now_us, &op->lookup.target, op->raw);
     if (op->task == DHT_TASK_PUBLISH || op->task == DHT_TASK_STORE) {
@@ -312,8 +346,8 @@ bool dht_task_arrived(struct dht *dht, uint64_t now_us, struct dht_operation *op
     }
     if (op->task == DHT_TASK_HANDOVER)
         return dht_handover_next(dht, now_us, op);
-    if (op->task == DHT_TASK_PUT && is_near(dht, op))
-        op->n_stored += dht_items_store(&dht->items, op->item, NULL, &self, now_us) == 0;
+    if (op->task == DHT_TASK_PUT)
+        store_own_item(dht, now_us, op);
     return dht_task_is_write(op->task);
 }
 
@@ -356,9 +390,13 @@ void dht_task_end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     case DHT_TASK_GET:
         end_get(dht, now_us, op);
         break;
+    case DHT_TASK_PUT:
+        op->put.n_stored = op->n_stored;
+        if (op->done.put)
+            op->done.put(op->arg, now_us, &op->put);
+        break;
     case DHT_TASK_STORE:
     case DHT_TASK_ANNOUNCE:
-    case DHT_TASK_PUT:
         if (op->done.stored)
             op->done.stored(op->arg, now_us, op->n_stored);
         break;

@@ -118,6 +118,20 @@ static bool arrived(void *arg)
 
 /* -- The command --------------------------------------------------------------------------------------- */
 
+/* Who was refused for what is stored (301, 302) is told what that is, and how to go on. */
+static void explain(const struct put *put)
+{
+    uint64_t next = put->seen_seq < INT64_MAX ? put->seen_seq + 1 : INT64_MAX;
+    if (!put->has_seen)
+        return;
+    if (dht_walk_n_refused(&put->walk, DHT_ERROR_CAS) > 0)
+        printf("what is stored has another sequence number: %" PRIu64 "; read it again, then put with --cas %" PRIu64 "\n",
+               put->seen_seq, put->seen_seq);
+    else if (dht_walk_n_refused(&put->walk, DHT_ERROR_SEQ) > 0)
+        printf("what is stored has sequence number %" PRIu64 "; to replace it put with --seq %" PRIu64 ", or without --seq\n",
+               put->seen_seq, next);
+}
+
 static int report(struct put *put)
 {
     char target[DHT_TEXT_HEX_BYTES], key[2 * sizeof put->item.key + 1];
@@ -131,6 +145,7 @@ static int report(struct put *put)
         if (put->item.is_mutable) {
             dht_tool_json_text(all, "key", "%s", key);
             json_object_set_new(all, "seq", json_integer((json_int_t)put->item.seq));
+            json_object_set_new(all, "stored_seq", put->has_seen ? json_integer((json_int_t)put->seen_seq) : json_null());
         }
         return dht_tool_status(dht_tool_print_json(all), is_stored);
     }
@@ -138,6 +153,7 @@ static int report(struct put *put)
     if (put->item.is_mutable)
         printf("key    %s\nseq    %" PRIu64 "\n", key, put->item.seq);
     dht_walk_print_writes(&put->walk);
+    explain(put);
     dht_walk_print_cost(&put->walk);
     return dht_tool_status(0, is_stored);
 }

@@ -194,9 +194,9 @@ const char *dht_text_error(int code)
     case DHT_ERROR_SALT_SIZE:
         return "the salt is too long: 64 bytes is the most";
     case DHT_ERROR_CAS:
-        return "another seq is stored there than --cas names";
+        return "what is stored there has another sequence number than --cas names";
     case DHT_ERROR_SEQ:
-        return "a newer seq, or another value with this one, is stored there; take a higher --seq";
+        return "what is stored there is newer, or has this sequence number and another value";
     default:
         return "the node refuses, for a reason of its own";
     }

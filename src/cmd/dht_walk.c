@@ -353,3 +353,11 @@ size_t dht_walk_n_stored(const struct dht_walk *walk)
         n += walk->node[i].is_stored;
     return n;
 }
+
+size_t dht_walk_n_refused(const struct dht_walk *walk, int error)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < walk->n; i++)
+        n += walk->node[i].write_error == error;
+    return n;
+}

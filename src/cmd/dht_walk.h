@@ -72,8 +72,9 @@ bool dht_walk_step(struct dht_walk *walk, uint64_t now_us);
 /** Points `out` to the up to `max` nearest nodes of a family that answered; returns how many. */
 size_t dht_walk_closest(struct dht_walk *walk, int family, struct dht_walk_node **out, size_t max);
 
-/** Nodes that took what was written. */
+/** Nodes that took what was written, or refused it with this error. */
 size_t dht_walk_n_stored(const struct dht_walk *walk);
+size_t dht_walk_n_refused(const struct dht_walk *walk, int error);
 
 /** Prints what the walk took: "12 nodes answered of 15 asked, 18 questions, at most 3 hops, 0.42 s". */
 void dht_walk_print_cost(const struct dht_walk *walk);

@@ -153,7 +153,10 @@ check grep -q '^signature [0-9a-f]* (good)$' "$out"
 check grep -q 'held by 8 nodes$' "$out"
 expect 1 "8 refused with error 302" dht put three --mutable --seq 1 --key "$tmp/k" --join "$first"
 check grep -q '0 nodes stored it' "$out"
+check grep -q '^what is stored has sequence number 2; to replace it put with --seq 3, or without --seq$' "$out"
 expect 1 "8 refused with error 301" dht put three --mutable --cas 1 --key "$tmp/k" --join "$first"
+check grep -q '^what is stored has another sequence number: 2; read it again, then put with --cas 2$' "$out"
+expect 1 '"stored_seq": 2' dht put three --mutable --cas 1 --key "$tmp/k" --join "$first" --json
 expect 0 "8 nodes stored it" dht put three --mutable --cas 2 --seq 9 --key "$tmp/k" --join "$first"
 expect 0 '"seq": 9' dht get "$key" --join "$first" --json
 check is_json 'x["item"]["text"] == "three" and x["item"]["mutable"] and x["holders"] == 8 and x["false_at"] == 0'

@@ -29,6 +29,15 @@ static void heard(struct fuzz_stage *s, const struct addr *to, const struct dht_
     memcpy(o->tid, m->tid.bytes, m->tid.n);
 }
 
+static void on_put(void *arg, uint64_t now_us, const struct dht_put_result *result)
+{
+    size_t *n = arg;
+    (void)now_us;
+    if (!result->has_held && result->held_seq != 0)
+        abort();
+    ++*n;
+}
+
 static void on_stored(void *arg, uint64_t now_us, size_t n_stored)
 {
     size_t *n = arg;
@@ -68,6 +77,7 @@ static void begin(void)
     static const struct addr self = {.family = 4, .ip = {80, 1, 1, 1}, .port = 4100};
     struct dht_item item = {.is_mutable = true, .seq = 3, .n_v = 4};
     struct dht_id target;
+    uint64_t held = 2;
     memcpy(item.v, "2:vv", 4);
     dht_item_sign(&item, signed_key(1));
     target = dht_item_target(&item);
@@ -77,7 +87,7 @@ static void begin(void)
     }
     dht_publish(stage.dht, stage.now_us, &key, &self, "abc", 3, on_stored, &n_ended[0]);
     dht_read(stage.dht, stage.now_us, &key, on_read, &n_ended[1]);
-    dht_put(stage.dht, stage.now_us, &item, on_stored, &n_ended[2]);
+    dht_put(stage.dht, stage.now_us, &item, &held, on_put, &n_ended[2]);
     dht_get(stage.dht, stage.now_us, &target, NULL, 0, on_item, &n_ended[3]);
     dht_get_peers(stage.dht, stage.now_us, &key, on_peers, &n_ended[4]);
     dht_announce_peer(stage.dht, stage.now_us, &key, on_stored, &n_ended[5]);

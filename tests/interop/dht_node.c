@@ -5,11 +5,13 @@
  *
  * Prints "port N" of the first; then answers each command with one line (put: two):
  *   join ADDR:PORT | good | id | external | private ADDR:PORT | sizes | quit
- *   announce HEX | peers HEX | put_immutable TEXT | put_mutable SEED SALT SEQ TEXT | get HEX SALT | publish HEX TEXT | read HEX
+ *   announce HEX | peers HEX | put_immutable TEXT | put_mutable SEED SALT SEQ TEXT [CAS] | get HEX SALT | publish HEX TEXT | read HEX
+ * A put says how many took it, how many refused it since they hold another than CAS, or a newer one, and the highest SEQ that is held.
  * "private" counts the queries of our own kind that were sent to an address, "sizes" tells the longest transaction id, token and list
  * of nodes that were sent to anybody.
  */
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,14 +212,20 @@ static void set_value(struct dht_item *item, const char *text)
     item->n_v = (size_t)snprintf((char *)item->v, sizeof item->v, "%zu:%s", strlen(text), text);
 }
 
-static void put_item(struct dht_item *item)
+static void say_put(void *arg, uint64_t now_us, const struct dht_put_result *result)
+{
+    (void)arg, (void)now_us;
+    printf("stored %zu %zu %zu %" PRIu64 "\n", result->n_stored, result->n_other, result->n_newer, result->held_seq);
+}
+
+static void put_item(struct dht_item *item, const uint64_t *cas)
 {
     struct dht_id target = dht_item_target(item);
     say_hex("target", &target);
-    dht_put(dht, now(), item, say_stored, NULL);
+    dht_put(dht, now(), item, cas, say_put, NULL);
 }
 
-static void put_mutable(const char *seed_hex, const char *salt, unsigned long long seq, const char *text)
+static void put_mutable(const char *seed_hex, const char *salt, unsigned long long seq, const char *text, const uint64_t *cas)
 {
     struct dht_item item = {.is_mutable = true, .seq = seq, .n_salt = strlen(salt)};
     uint8_t seed[KEY_SEED_BYTES];
@@ -228,7 +236,7 @@ static void put_mutable(const char *seed_hex, const char *salt, unsigned long lo
     set_value(&item, text);
     dht_item_sign(&item, key);
     key_free(key);
-    put_item(&item);
+    put_item(&item, cas);
 }
 
 static struct addr addr_of(const char *text)
@@ -283,6 +291,8 @@ static void obey(const char *line)
 {
     char a[128] = "", b[64] = "", c[512] = "";
     unsigned long long seq;
+    uint64_t cas;
+    int n;
     struct dht_id id;
     if (obey_look(line) || obey_directory(line))
         return;
@@ -297,9 +307,9 @@ static void obey(const char *line)
     } else if (sscanf(line, "put_immutable %511s", c) == 1) {
         struct dht_item item = {0};
         set_value(&item, c);
-        put_item(&item);
-    } else if (sscanf(line, "put_mutable %127s %63s %llu %511s", a, b, &seq, c) == 4) {
-        put_mutable(a, b, seq, c);
+        put_item(&item, NULL);
+    } else if ((n = sscanf(line, "put_mutable %127s %63s %llu %511s %" SCNu64, a, b, &seq, c, &cas)) >= 4) {
+        put_mutable(a, b, seq, c, n == 5 ? &cas : NULL);
     } else if (sscanf(line, "get %127s %63s", a, b) >= 1 && take_id(&id, a)) {
         dht_get(dht, now(), &id, b, strlen(b), say_item, NULL);
     } else {

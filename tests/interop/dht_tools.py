@@ -148,7 +148,10 @@ def main():
         status, x = hanse(*write, "late", "--seq", "1")
         check("an old seq is refused with 302", status == 1 and "%d refused with error 302" % N_SESSIONS in x, x)
         status, x = hanse(*write, "wrong", "--cas", "7")
-        check("a wrong cas with 301", status == 1 and "%d refused with error 301" % N_SESSIONS in x, x)
+        check("a wrong cas with 301", status == 1 and "%d refused with error 301" % N_SESSIONS in x and
+              "another sequence number: 2; read it again, then put with --cas 2" in x, x)
+        status, x = hanse(*write, "right", "--cas", "2", "--json")
+        check("the right one is taken", status == 0 and x["write"]["stored"] == N_SESSIONS and x["seq"] == 3, x)
 
     info_hash = hashlib.sha1(b"a torrent").hexdigest()
     status, x = hanse("dht", "announce", info_hash, "--port", "5000", "--join", join, "--json")

@@ -231,11 +231,13 @@ class Ours:
     def put(self, text):
         """Puts an immutable item; returns its target and how many took it."""
         target = self.ask("put_immutable " + text, "target")
-        return target, int(self.read("stored"))
+        return target, int(self.read("stored").split()[0])
 
-    def put_mutable(self, seed, salt, seq, text):
-        target = self.ask("put_mutable %s %s %d %s" % (seed.hex(), salt, seq, text), "target")
-        return target, int(self.read("stored"))
+    def put_mutable(self, seed, salt, seq, text, cas=None):
+        """Its target, and how many: took it; refused it for `cas`; refused it for `seq`; and the highest seq that is held."""
+        cas = "" if cas is None else " %d" % cas
+        target = self.ask("put_mutable %s %s %d %s%s" % (seed.hex(), salt, seq, text, cas), "target")
+        return target, *(int(n) for n in self.read("stored").split())
 
     def get(self, target, salt=""):
         """(seq, bencoded value), or None."""

@@ -82,6 +82,7 @@ START_TEST(the_rules_of_seq_and_cas_hold)
     ck_assert_int_eq(dht_items_store(&items, &three, &cas, &home, 20), DHT_ERROR_CAS);
     cas = 2;
     ck_assert_int_eq(dht_items_store(&items, &three, &cas, &home, 20), 0);
+    ck_assert_int_eq(dht_items_store(&items, &three, &cas, &home, 20), 0); /* again: its answer was lost */
     ck_assert_uint_eq(dht_items_find(&items, &target, 30)->seq, 3);
     ck_assert_ptr_null(dht_items_find(&items, &target, 20 + DHT_ITEM_US));
     dht_items_expire(&items, 20 + DHT_ITEM_US);
