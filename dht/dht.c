@@ -295,6 +295,11 @@ struct dht_id dht_directory_key(const struct hash *run, const char *kind, uint32
     return key;
 }
 
+size_t dht_read_n_silent(const struct dht *dht)
+{
+    return dht->n_silent;
+}
+
 bool dht_holds(const struct dht *dht, uint64_t now_us, const struct dht_id *key)
 {
     return dht_directory_next(&dht->directory, key, NULL, now_us) != NULL;

@@ -143,6 +143,9 @@ void dht_read_early(struct dht *dht, uint64_t now_us, const struct dht_id *key,
                     void (*some)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n),
                     void (*done)(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked), void *arg);
 
+/** While the `done` of a read is called: how many of those that it asked did not answer, or not in time. */
+size_t dht_read_n_silent(const struct dht *dht);
+
 /** True when our own store has a live entry of `key`. */
 bool dht_holds(const struct dht *dht, uint64_t now_us, const struct dht_id *key);
 

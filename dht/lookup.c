@@ -8,7 +8,10 @@
 
 #define N_PATHS (2 * DHT_PATHS_MAX) /* v4 first, then v6 */
 #define CANDIDATES_MAX (2 * DHT_LOOKUP_MAX)
-#define PER_PATH 2 /* nearest of each path that get a record in any case */
+#define WIDE_NEAREST 4 /* of those who answered are asked again, */
+#define WIDE_MAX 6     /* each so often, */
+#define WIDE_ALL 32    /* and all of them together */
+#define PER_PATH 2     /* nearest of each path that get a record in any case */
 
 void dht_lookup_init(struct dht_lookup *lookup, const struct dht_id *target, size_t n_want, size_t n_paths)
 {
@@ -28,7 +31,7 @@ void dht_lookup_restart(struct dht_lookup *lookup, size_t n_want, size_t n_paths
     assert(n_paths >= 1 && n_paths <= DHT_PATHS_MAX);
     lookup->n_want = n_want;
     lookup->n_paths = n_paths;
-    lookup->n = 0;
+    lookup->n = lookup->n_wide = 0;
 }
 
 struct dht_candidate *dht_lookup_find(struct dht_lookup *lookup, const struct addr *addr)
@@ -160,15 +163,23 @@ struct head {
     size_t n_asked;              /* in the air, among the head */
     size_t n_in_air;             /* on the whole path */
     size_t n_slow, n_overdue;    /* on the whole path */
+    size_t n_lost;               /* likewise */
+    size_t n_eclipsed;           /* silent ones, nearer than all who answered */
 };
 
 static struct head look(const struct dht_lookup *lookup, unsigned path)
 {
     struct head head = {0};
     size_t n = 0;
+    bool has_answer = false;
     for (size_t i = 0; i < lookup->n; i++) {
         const struct dht_candidate *c = &lookup->candidate[i];
-        if (c->path != path || c->step == DHT_STEP_FAILED)
+        if (c->path != path)
+            continue;
+        head.n_lost += c->step == DHT_STEP_FAILED;
+        has_answer = has_answer || c->step == DHT_STEP_ANSWERED;
+        head.n_eclipsed += !has_answer && c->step != DHT_STEP_NEW && c->step != DHT_STEP_ASKED;
+        if (c->step == DHT_STEP_FAILED)
             continue;
         head.n_slow += c->step == DHT_STEP_SLOW;
         head.n_overdue += c->step == DHT_STEP_OVERDUE;
@@ -203,6 +214,70 @@ size_t dht_lookup_n_answered(const struct dht_lookup *lookup)
     for (size_t i = 0; i < lookup->n; i++)
         n += lookup->candidate[i].step == DHT_STEP_ANSWERED;
     return n;
+}
+
+size_t dht_lookup_n_silent(const struct dht_lookup *lookup)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < lookup->n; i++)
+        n += lookup->candidate[i].step != DHT_STEP_NEW && lookup->candidate[i].step != DHT_STEP_ANSWERED;
+    return n;
+}
+
+/* Nobody is left to ask on a path, and too few answered, fewer than are silent; or all of the nearest are silent: then those who
+ * answered may not be the nearest who do. */
+static bool is_stuck(const struct dht_lookup *lookup, unsigned path)
+{
+    struct head head = look(lookup, path);
+    size_t n_silent = head.n_slow + head.n_overdue + head.n_lost;
+    if (head.fresh || head.n_asked > 0)
+        return false;
+    return (head.n_answered < lookup->n_want && n_silent > head.n_answered) || head.n_eclipsed >= lookup->n_want;
+}
+
+bool dht_lookup_is_stuck(const struct dht_lookup *lookup)
+{
+    for (unsigned path = 0; path < N_PATHS; path++)
+        if (is_stuck(lookup, path))
+            return true;
+    return false;
+}
+
+bool dht_lookup_widen(struct dht_lookup *lookup)
+{
+    size_t n_before = lookup->n_wide;
+    for (unsigned path = 0; path < N_PATHS; path++) {
+        size_t n = is_stuck(lookup, path) ? 0 : WIDE_NEAREST;
+        for (size_t i = 0; i < lookup->n && n < WIDE_NEAREST && lookup->n_wide < WIDE_ALL; i++) {
+            struct dht_candidate *c = &lookup->candidate[i];
+            if (c->path != path || c->step != DHT_STEP_ANSWERED)
+                continue;
+            n++;
+            if (c->n_wide == WIDE_MAX)
+                continue;
+            c->step = DHT_STEP_NEW;
+            c->n_wide++;
+            lookup->n_wide++;
+        }
+    }
+    return lookup->n_wide > n_before;
+}
+
+struct dht_id dht_lookup_aside(const struct dht_lookup *lookup, const struct dht_candidate *c)
+{
+    unsigned own = dht_id_shared_bits(&lookup->target, &c->id);
+    const unsigned bit[WIDE_MAX] = {own + 1, own, 0, own + 2, 1, own + 3};
+    unsigned i = bit[c->n_wide - 1];
+    struct dht_id aside = lookup->target;
+    if (i < DHT_ID_BITS)
+        aside.byte[i / 8] ^= (uint8_t)(0x80 >> i % 8);
+    return aside;
+}
+
+void dht_lookup_settle(struct dht_candidate *c)
+{
+    if (c->n_wide > 0)
+        c->step = DHT_STEP_ANSWERED;
 }
 
 bool dht_lookup_is_done(const struct dht_lookup *lookup)

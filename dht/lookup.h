@@ -8,6 +8,8 @@
  * only, so that liars met on one cannot steer the others; v4 and v6 nodes walk apart (BEP 32).
  * The walk is over when on every path the `n_want` nearest that are not lost have answered.  For those that are late it waits only while
  * fewer than that have answered on the path, for those that are late again only while fewer than half have on all together.
+ * Whoever stands beside the key and is silent hides others from it, since who is asked names the nearest alone.  A path that runs out of
+ * candidates that way is widened: those who answered are asked whom they know somewhat aside (dht_lookup_widen).
  * Each path has its share of the candidates, so that a liar who names many nodes fills his own path alone.
  * Candidates are allotted as they are learned of; without memory the farthest make way sooner.
  */
@@ -37,6 +39,7 @@ struct dht_candidate {
     struct addr addr;
     uint8_t step;
     uint8_t path;
+    uint8_t n_wide;  /* times it was asked for others than the nearest, after it had answered */
     uint8_t depth;   /* 1 from our own table; one more than whoever named it */
     bool is_foreign; /* taken not to speak our private queries */
     bool is_ours;    /* it answered as one of ours */
@@ -48,6 +51,7 @@ struct dht_lookup {
     struct dht_id target;
     size_t n_want;  /* nearest to hear from, on each path */
     size_t n_paths; /* per family */
+    size_t n_wide;  /* questions that widened the walk */
     size_t n, capacity;
     struct dht_candidate *candidate; /* nearest first */
 };
@@ -79,6 +83,18 @@ struct dht_candidate *dht_lookup_find(struct dht_lookup *lookup, const struct ad
 /** The node at the candidate's address showed another id than we were told.  NULL when it has no place under that one. */
 struct dht_candidate *dht_lookup_rename(struct dht_lookup *lookup, struct dht_candidate *c, const struct dht_id *id);
 
+/** True when some path has nobody left to ask, and too few of it answered, fewer than are silent; or the nearest are all silent. */
+bool dht_lookup_is_stuck(const struct dht_lookup *lookup);
+
+/** Lets the nearest who answered on a path that is stuck be asked again, for dht_lookup_aside().  False when that was done enough. */
+bool dht_lookup_widen(struct dht_lookup *lookup);
+
+/** What it is asked about then: a place beside the target, another one each time. */
+struct dht_id dht_lookup_aside(const struct dht_lookup *lookup, const struct dht_candidate *c);
+
+/** It answered before, and need not again. */
+void dht_lookup_settle(struct dht_candidate *c);
+
 bool dht_lookup_is_done(const struct dht_lookup *lookup);
 
 /**
@@ -88,5 +104,8 @@ bool dht_lookup_is_done(const struct dht_lookup *lookup);
 size_t dht_lookup_closest(struct dht_lookup *lookup, size_t max, struct dht_candidate **out, size_t out_max);
 
 size_t dht_lookup_n_answered(const struct dht_lookup *lookup);
+
+/** Those that were asked and did not answer, or not yet. */
+size_t dht_lookup_n_silent(const struct dht_lookup *lookup);
 
 #endif

@@ -7,7 +7,8 @@
 
 #define COLD_STARTS ((size_t)DHT_PATHS_MAX * DHT_K / 2) /* nodes of our table that the paths begin with */
 #define AGAIN_MAX 4                                     /* walks after a first one that found nothing */
-#define MANY_NODES 32                                   /* with fewer nodes known, disjoint paths would all be the same few */
+#define STARTS_MAX ((1 + AGAIN_MAX) * COLD_STARTS)
+#define MANY_NODES 32 /* with fewer nodes known, disjoint paths would all be the same few */
 
 /* What the task cannot do without. */
 static bool add_parts(struct dht_operation *op, enum dht_task task)
@@ -125,7 +126,8 @@ static struct dht_transaction *ask_store(struct dht *dht, uint64_t now_us, struc
 /* From the nearest of our table, but for the first few. */
 static void start_at_table(struct dht *dht, struct dht_operation *op, size_t first, size_t n_max)
 {
-    struct dht_node node[(1 + AGAIN_MAX) * COLD_STARTS];
+    struct dht_node node[STARTS_MAX];
+    op->n_starts = n_max;
     for (int i = 0; i < 2; i++) {
         size_t n = dht_table_closest(&dht->half[i].table, &op->lookup.target, node, n_max);
         for (size_t j = first; j < n; j++) {
@@ -265,6 +267,18 @@ static void arrive(struct dht *dht, uint64_t now_us, struct dht_operation *op)
         write_nearest(dht, now_us, op);
 }
 
+/* Where hardly anybody answers, and nobody is left to ask, there are others: the next of our table, and whom those few know who do
+ * answer, but did not name since silent ones stand nearer to the key. */
+static bool widen(struct dht *dht, struct dht_operation *op)
+{
+    if (op->is_warm || op->task == DHT_TASK_HANDOVER || !dht_lookup_is_stuck(&op->lookup))
+        return false;
+    size_t n_before = op->lookup.n, n_max = op->n_starts + COLD_STARTS;
+    if (op->n_starts < dht_n_nodes(dht) && n_max <= STARTS_MAX)
+        start_at_table(dht, op, op->n_starts, n_max);
+    return op->lookup.n > n_before || dht_lookup_widen(&op->lookup);
+}
+
 static void walk(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     struct dht_candidate *c;
@@ -275,6 +289,8 @@ static void walk(struct dht *dht, uint64_t now_us, struct dht_operation *op)
                 op->is_due = true;
                 return;
             }
+        if (widen(dht, op))
+            continue;
         if (!dht_lookup_is_done(&op->lookup))
             return;
         arrive(dht, now_us, op);
@@ -436,6 +452,7 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
         return;
     if (m->kind != DHT_REPLY) {
         step_refused(c, t);
+        dht_lookup_settle(c);
         return;
     }
     if (!dht_id_equal(&c->id, &m->id) && !(c = dht_lookup_rename(&op->lookup, c, &m->id)))
@@ -447,7 +464,7 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
         c->step = DHT_STEP_FAILED;
         return;
     }
-    c->n_token = 0;
+    c->n_token = c->n_wide > 0 ? c->n_token : 0; /* asked for the way alone */
     if (m->token.n > 0 && m->token.n <= DHT_TOKEN_MAX) {
         c->n_token = (uint8_t)m->token.n;
         memcpy(c->token, m->token.bytes, m->token.n);
@@ -527,6 +544,8 @@ void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction
     op->is_due = true;
     if (t->role == DHT_ROLE_STEP && c && (c->step == DHT_STEP_ASKED || c->step == DHT_STEP_SLOW))
         c->step = t->is_repeat ? DHT_STEP_OVERDUE : DHT_STEP_SLOW;
+    if (t->role == DHT_ROLE_STEP && c)
+        dht_lookup_settle(c);
     struct dht_page *page = t->role == DHT_ROLE_PAGE ? dht_read_page(op->read, &t->addr) : NULL;
     if (page && is_needless(op, page)) {
         struct addr addr = t->addr;

@@ -41,6 +41,7 @@ struct dht_operation {
     uint8_t n_again; /* walks after the first, having found nothing */
     uint64_t deadline_us;
     struct dht_lookup lookup;
+    size_t n_starts;      /* nodes of our table that it began with */
     unsigned n_questions; /* sent, of all kinds */
     unsigned n_hops;      /* read: depth of the first who had something; 0: nobody yet */
     size_t n_in_air;      /* stores and pages */

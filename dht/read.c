@@ -653,6 +653,7 @@ void dht_read_end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     }
     if (n_asked > 0)
         dht_routes_keep_found(&dht->routes, &op->lookup.target, found);
+    dht->n_silent = dht_lookup_n_silent(&op->lookup);
     op->done.read(op->arg, now_us, entry, n, entry ? n_asked : 0);
     free(entry);
 }

@@ -73,6 +73,7 @@ void dht_read_early(struct dht *dht, uint64_t now_us, const struct dht_id *key,
     struct dht_operation *op = read ? dht_operation_new(dht, now_us, DHT_TASK_READ, key) : NULL;
     if (!op) {
         free(read);
+        dht->n_silent = 0;
         done(arg, now_us, NULL, 0, 0);
         return;
     }
@@ -158,6 +159,10 @@ void dht_task_question(const struct dht *dht, const struct dht_operation *op, co
     m->method = DHT_FIND_NODE;
     bool is_foreign = c->is_foreign || dht_foreign_has(&dht->foreign, &c->addr);
     m->n_pad = m->want == (DHT_WANT_4 | DHT_WANT_6) ? 128 : 0;
+    if (c->n_wide > 0) {
+        m->target = dht_lookup_aside(&op->lookup, c);
+        return;
+    }
     if (op->task == DHT_TASK_ANNOUNCE || op->task == DHT_TASK_PEERS) {
         m->method = DHT_GET_PEERS;
         m->n_pad += op->task == DHT_TASK_PEERS ? PAD_PEERS : 0;

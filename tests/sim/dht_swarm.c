@@ -296,13 +296,28 @@ static bool lie(struct swarm_node *node, const struct event *event)
     return true;
 }
 
+/* True when the datagram was a question to one who does not say much. */
+static bool keep_silent(struct swarm_node *node, const struct event *event)
+{
+    struct dht_message m, reply = {.kind = DHT_REPLY, .has_id = true, .is_ours = true, .ip = event->from};
+    uint8_t bytes[DHT_DATAGRAM_MAX];
+    if (dht_krpc_decode(&m, event->bytes, event->n) != 0 || m.kind != DHT_QUERY || m.method == DHT_PING)
+        return false;
+    reply.tid = m.tid;
+    reply.id = dht_own_id(node->dht);
+    reply.nodes = (struct dht_span){bytes, 0};
+    if (m.method == DHT_FIND_NODE && node->names_nobody)
+        send_datagram(node, &event->from, bytes, dht_krpc_encode(&reply, bytes, sizeof bytes));
+    return true;
+}
+
 static void deliver(struct swarm_node *node, const struct event *event)
 {
     struct swarm *s = node->swarm;
     note(s, event);
     s->asker = &event->from;
     s->asked_bytes = shows_token(event) ? 0 : event->n;
-    if (!node->is_liar || !lie(node, event))
+    if (!(node->is_liar && lie(node, event)) && !(node->is_mute && keep_silent(node, event)))
         dht_datagram(node->dht, s->now_us, &event->from, event->bytes, event->n);
     s->asker = NULL;
 }
@@ -333,6 +348,12 @@ void swarm_run(struct swarm *s, uint64_t for_us)
 void swarm_corrupt(struct swarm_node *node)
 {
     node->is_liar = true;
+}
+
+void swarm_mute(struct swarm_node *node, bool names_nobody)
+{
+    node->is_mute = true;
+    node->names_nobody = names_nobody;
 }
 
 uint64_t swarm_now(const struct swarm *s)

@@ -29,7 +29,7 @@ struct swarm_node {
     struct key *key;
     struct dht *dht; /* NULL: gone, silently */
     uint64_t tick_us;
-    bool is_liar;
+    bool is_liar, is_mute, names_nobody;
 };
 
 struct swarm *swarm_new(const struct swarm_config *config);
@@ -48,6 +48,9 @@ void swarm_kill(struct swarm_node *node);
  * store it forgets.  It goes on asking and pinging like the others, so that it stays in their tables.
  */
 void swarm_corrupt(struct swarm_node *node);
+
+/** From now on the node answers pings, and find_node when it `names_nobody`, but nothing else; it goes on asking like the others. */
+void swarm_mute(struct swarm_node *node, bool names_nobody);
 
 /** Calls dht_join(). */
 void swarm_join(struct swarm_node *node, const struct addr *addr);

@@ -227,6 +227,51 @@ START_TEST(a_new_id_must_fit_whoever_had_the_old)
 }
 END_TEST
 
+/* Eight silent ones are nearest, and the only one who answered knows others: it is asked for them, each time elsewhere, and gives up
+ * nothing by it. */
+START_TEST(the_silent_are_walked_around)
+{
+    static struct dht_lookup l;
+    start(&l, DHT_K, 1, DHT_K);
+    struct dht_id far = {{0x08}}, before = {{0}}; /* shares four bits with the target */
+    struct addr addr = at(10, 2, 0, 1);
+    struct dht_candidate *c = dht_lookup_start(&l, &far, &addr, 0);
+    mark(&l, 0, DHT_K - 1, DHT_STEP_SLOW);
+    mark(&l, DHT_K - 1, 2, DHT_STEP_ANSWERED);
+    ck_assert(dht_lookup_is_stuck(&l)); /* more are silent than answered */
+    mark(&l, DHT_K - 1, 1, DHT_STEP_FAILED);
+    ck_assert(dht_lookup_is_stuck(&l));
+    for (unsigned n = 1; dht_lookup_widen(&l); n++) {
+        struct dht_id aside = dht_lookup_aside(&l, c);
+        ck_assert_uint_eq(c->n_wide, n);
+        ck_assert(!dht_id_equal(&aside, &before) && !dht_id_equal(&aside, &l.target));
+        before = aside;
+        ck_assert(!dht_lookup_is_stuck(&l));
+        ck_assert_ptr_eq(dht_lookup_next(&l), c);
+        c->step = DHT_STEP_SLOW;
+        dht_lookup_settle(c);
+        ck_assert_int_eq(c->step, DHT_STEP_ANSWERED);
+    }
+    ck_assert_uint_ge(c->n_wide, 4);
+    ck_assert_uint_eq(dht_lookup_n_silent(&l), DHT_K);
+    dht_lookup_fini(&l);
+}
+END_TEST
+
+/* Enough answered, but none of the nearest; as soon as one of those does, the way is clear. */
+START_TEST(one_among_the_nearest_is_enough)
+{
+    static struct dht_lookup l;
+    start(&l, DHT_K, 1, (unsigned)(2 * DHT_K));
+    mark(&l, 0, DHT_K, DHT_STEP_OVERDUE);
+    mark(&l, DHT_K, DHT_K, DHT_STEP_ANSWERED);
+    ck_assert(dht_lookup_is_stuck(&l));
+    mark(&l, DHT_K - 1, 1, DHT_STEP_ANSWERED);
+    ck_assert(!dht_lookup_is_stuck(&l) && !dht_lookup_widen(&l));
+    dht_lookup_fini(&l);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-lookup");
@@ -240,6 +285,8 @@ int main(void)
     tcase_add_test(all, a_walk_keeps_the_nearest_up_to_its_ceiling);
     tcase_add_test(all, a_liar_fills_his_own_path_alone);
     tcase_add_test(all, the_lost_make_way_first);
+    tcase_add_test(all, the_silent_are_walked_around);
+    tcase_add_test(all, one_among_the_nearest_is_enough);
     tcase_add_test(all, a_new_id_must_fit_whoever_had_the_old);
     suite_add_tcase(suite, all);
     return unit_run(suite);
