@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "cmd/dht_text.h"
 #include "model/run.h"
@@ -24,7 +25,7 @@ struct entries {
     struct row row;
     uint64_t read_us; /* when to read; 0: nobody answered yet; IO_NEVER: under way */
     struct dht_entry *entry;
-    size_t n, n_asked;
+    size_t n, n_asked, n_silent; /* entries; nodes that answered, and that did not */
 };
 
 /* -- Reading ------------------------------------------------------------------------------------------- */
@@ -34,6 +35,7 @@ static void on_read(void *arg, uint64_t now_us, const struct dht_entry *entry, s
     struct entries *x = arg;
     (void)now_us;
     x->n_asked = n_asked;
+    x->n_silent = dht_read_n_silent(x->tool.dht);
     x->entry = calloc(n + 1, sizeof *x->entry);
     if (x->entry && n > 0)
         memcpy(x->entry, entry, n * sizeof *entry);
@@ -144,14 +146,28 @@ static int report(const struct entries *x)
         for (size_t i = 0; i < x->n; i++)
             json_array_append_new(list, entry_json(x, &x->entry[i]));
         return dht_tool_status(
-            dht_tool_print_json(json_pack("{s:s, s:I, s:o}", "key", key, "answered", (json_int_t)x->n_asked, "entries", list)),
+            dht_tool_print_json(json_pack("{s:s, s:I, s:I, s:o}", "key", key, "answered", (json_int_t)x->n_asked, "silent",
+                                          (json_int_t)x->n_silent, "entries", list)),
             x->n > 0);
     }
-    printf("key %s: %zu entr%s; %zu node%s answered\n", key, x->n, x->n == 1 ? "y" : "ies", x->n_asked,
-           x->n_asked == 1 ? "" : "s");
+    printf("key %s: %zu entr%s; %zu node%s answered", key, x->n, x->n == 1 ? "y" : "ies", x->n_asked, x->n_asked == 1 ? "" : "s");
+    if (x->n_silent > 0)
+        printf(", %zu did not", x->n_silent);
+    printf("\n");
     for (size_t i = 0; i < x->n; i++)
         print_entry(x, &x->entry[i]);
     return dht_tool_status(0, x->n > 0);
+}
+
+/* Whoever answers the way may be silent to the question itself. */
+static int explain_silence(const struct entries *x)
+{
+    if (x->read_us == 0)
+        return dht_tool_explain_nobody(&x->tool);
+    log_error(
+        "none of the %zu nodes asked for the key answered, though there are some; try again, or begin elsewhere with --join",
+        x->n_silent);
+    return DHT_TOOL_NOTHING;
 }
 
 /* -- The command --------------------------------------------------------------------------------------- */
@@ -196,7 +212,7 @@ int dht_entries_show(const struct options_usage *usage, const struct dht_tool_op
         for (size_t i = 0; i < x.tool.n_join; i++)
             dht_join(x.tool.dht, net_now_us(), &x.tool.join[i]);
         err = dht_tool_run(&x.tool);
-        status = err ? hanse_exit_status(err) : x.n_asked == 0 ? dht_tool_explain_nobody(&x.tool) : report(&x);
+        status = err ? hanse_exit_status(err) : x.n_asked == 0 ? explain_silence(&x) : report(&x);
     }
     dht_tool_close(&x.tool);
     free(x.entry);
