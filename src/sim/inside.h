@@ -110,6 +110,10 @@ struct world_node {
     uint32_t group;      /* of a partition */
     uint8_t *cut;        /* a bit for each node that we are cut off from; NULL while there is none */
     size_t cut_bytes;
+    size_t n_pending; /* events in the queue that name it */
+    bool is_removed;  /* freed as soon as neither an event nor a link names it */
+    bool is_free;     /* that is now */
+    struct world_node *next_free;
 };
 #define SIM_NO_TICK SIZE_MAX
 
@@ -127,10 +131,11 @@ struct world {
     size_t n_told;
     uint8_t told[SIM_TRACE_BYTES];
     bool is_stopped;
-    struct world_node **node;
+    struct world_node **node; /* by number; NULL once it is removed and freed */
     size_t n_nodes, node_capacity;
-    uint32_t *slot; /* public addresses: number + 1 of the node, by a hash of its ip; 0: free */
-    size_t n_slots;
+    struct world_node *free; /* to be freed after the present event */
+    uint32_t *slot;          /* public addresses: number + 1 of the node, by a hash of its ip; 0: free */
+    size_t n_slots, n_addresses;
     bool is_parted; /* nodes of different groups do not reach each other */
     uint64_t path_key;
     uint32_t rtt_us[SIM_RTT_SLOTS]; /* quantiles of a pair's round trip */
@@ -145,11 +150,16 @@ struct sim_event *sim_schedule_datagram(struct world *world, uint64_t time_us, c
 /** As above, for a node as it lives now. */
 struct sim_event *sim_schedule_node(struct world_node *node, uint64_t time_us, enum sim_kind kind);
 
+/** One name less: a removed node may be free to go, after the present event. */
+void sim_let_go(struct world_node *node);
+
 /** Hands an event to the node's machine, if it runs, and asks it when it wants its next tick. */
 void sim_deliver(struct world_node *node, const struct io_event *event);
 
 /** Makes an address of the internet for the node (sim/path.c). */
 void sim_address_draw(struct world *world, struct world_node *node);
+/** The address is nobody's any more. */
+void sim_address_forget(struct world *world, const struct world_node *node);
 /** The node with this ip, whatever the port, or NULL. */
 struct world_node *sim_node_at(const struct world *world, const struct addr *addr);
 bool sim_is_cut(const struct world_node *a, const struct world_node *b);

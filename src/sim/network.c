@@ -84,6 +84,7 @@ static void carry_datagram(struct world_node *from, struct world_node *to, const
     struct sim_event *event = sim_schedule_datagram(world, world->now_us + sim_path_delay(world, from, to), bytes, n);
     event->node = to;
     event->from = from->addr;
+    to->n_pending++;
 }
 
 void sim_datagram(void *ctx, const struct addr *addr, const void *bytes, size_t n)
@@ -160,6 +161,7 @@ static void unregister_end(struct sim_end *end)
         *at = end->next;
     if (end->id)
         end->node->world->end[end->id - 1] = NULL;
+    sim_let_go(end->node);
 }
 
 /* This side knows no more of the link; when neither does, it is gone.  A side that was about to accept has told nobody yet

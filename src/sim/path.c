@@ -9,24 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/draw.h"
 #include "sim/inside.h"
 
 #define NODE_PORT 4100
 
 /* -- Delays ----------------------------------------------------------------------------------------- */
-
-/* -ln of a uniform number in (0, 1]: IEEE additions, products and quotients only, so the same on every machine.
- * ln m = 2 atanh((m - 1) / (m + 1)), whose series needs eight terms for m < 2. */
-static double exponential(struct rng *rng)
-{
-    uint64_t u = (uint64_t)rng_u32(rng) + 1;
-    int k = 63 - __builtin_clzll(u);
-    double m = (double)u / (double)(UINT64_C(1) << k);
-    double s = (m - 1) / (m + 1), power = s, sum = 0;
-    for (int i = 1; i < 17; i += 2, power *= s * s)
-        sum += power / i;
-    return (double)(32 - k) * 0.69314718055994531 - 2 * sum;
-}
 
 #define ONE ((int64_t)1 << 30)
 #define LN2 744261118 /* of ONE */
@@ -95,7 +83,7 @@ uint64_t sim_path_delay(struct world *world, const struct world_node *from, cons
     if (config->rtt_median_us > 0)
         return pair_delay(world, from->number, to ? to->number : UINT32_MAX);
     uint64_t spread = config->delay_mean_us > config->delay_min_us ? config->delay_mean_us - config->delay_min_us : 0;
-    return config->delay_min_us + (spread ? (uint64_t)((double)spread * exponential(&world->network)) : 0);
+    return config->delay_min_us + (spread ? (uint64_t)((double)spread * draw_exponential(&world->network)) : 0);
 }
 
 /* -- Addresses -------------------------------------------------------------------------------------- */
@@ -118,13 +106,14 @@ static uint32_t *slot_of(const struct world *world, const struct addr *addr)
 
 static void grow_slots(struct world *world)
 {
-    if (2 * (world->n_nodes + 1) < world->n_slots)
+    if (2 * (world->n_addresses + 1) < world->n_slots)
         return;
     free(world->slot);
     world->n_slots = world->n_slots ? 2 * world->n_slots : 64;
     world->slot = sim_need(world->n_slots, sizeof *world->slot);
     for (size_t i = 0; i < world->n_nodes; i++)
-        *slot_of(world, &world->node[i]->addr) = (uint32_t)i + 1;
+        if (world->node[i] && !world->node[i]->is_removed)
+            *slot_of(world, &world->node[i]->addr) = (uint32_t)i + 1;
 }
 
 /* 0/8, carriers' 100.64/10 and what is not for single hosts are nobody's public address. */
@@ -146,6 +135,22 @@ void sim_address_draw(struct world *world, struct world_node *node)
         slot = slot_of(world, &node->addr);
     } while (!is_public(&node->addr) || *slot != 0);
     *slot = (uint32_t)node->number + 1;
+    world->n_addresses++;
+}
+
+/* Whoever stood behind the slot because it was taken moves up. */
+void sim_address_forget(struct world *world, const struct world_node *node)
+{
+    if (!world->config.is_public)
+        return;
+    uint32_t *slot = slot_of(world, &node->addr);
+    *slot = 0;
+    world->n_addresses--;
+    for (size_t i = (size_t)(slot - world->slot + 1) % world->n_slots; world->slot[i] != 0; i = (i + 1) % world->n_slots) {
+        uint32_t number = world->slot[i];
+        world->slot[i] = 0;
+        *slot_of(world, &world->node[number - 1]->addr) = number;
+    }
 }
 
 struct world_node *sim_node_at(const struct world *world, const struct addr *addr)
@@ -157,5 +162,6 @@ struct world_node *sim_node_at(const struct world *world, const struct addr *add
         return number ? world->node[number - 1] : NULL;
     }
     size_t host = (size_t)addr->ip[1] << 16 | (size_t)addr->ip[2] << 8 | addr->ip[3];
-    return addr->ip[0] == 10 && host >= 1 && host <= world->n_nodes ? world->node[host - 1] : NULL;
+    struct world_node *node = addr->ip[0] == 10 && host >= 1 && host <= world->n_nodes ? world->node[host - 1] : NULL;
+    return node && !node->is_removed ? node : NULL;
 }

@@ -41,6 +41,7 @@ struct sim_event *sim_schedule_node(struct world_node *node, uint64_t time_us, e
     struct sim_event *event = sim_schedule(node->world, time_us, kind);
     event->node = node;
     event->life = node->life;
+    node->n_pending++;
     return event;
 }
 
@@ -203,16 +204,51 @@ static void happen_to_node(struct world_node *node, const struct sim_event *even
     }
 }
 
+/* A datagram whose sender is gone by now arrives all the same. */
+static bool is_held_back(const struct sim_event *event)
+{
+    const struct world_node *from = event->kind == SIM_DATAGRAM ? sim_node_at(event->node->world, &event->from) : NULL;
+    return from && sim_is_cut(event->node, from);
+}
+
 static void happen(struct world *world, struct sim_event *event)
 {
     if (event->kind == SIM_CALL) {
         trace_add(world, UINT64_MAX, UINT32_MAX, NULL);
         event->run(event->arg, world->now_us);
     } else if (event->node) {
-        if (event->kind != SIM_DATAGRAM || !sim_is_cut(event->node, sim_node_at(world, &event->from)))
+        if (!is_held_back(event))
             happen_to_node(event->node, event);
     } else {
         sim_network_event(world, event);
+    }
+}
+
+static void free_node(struct world_node *node)
+{
+    sim_disk_free(node->files);
+    key_free(node->key);
+    free(node->cut);
+    free(node);
+}
+
+void sim_let_go(struct world_node *node)
+{
+    struct world *world = node->world;
+    if (!node->is_removed || node->is_free || node->n_pending > 0 || node->end)
+        return;
+    node->is_free = true;
+    node->next_free = world->free;
+    world->free = node;
+}
+
+static void free_removed(struct world *world)
+{
+    while (world->free) {
+        struct world_node *node = world->free;
+        world->free = node->next_free;
+        world->node[node->number] = NULL;
+        free_node(node);
     }
 }
 
@@ -232,7 +268,12 @@ static void next_event(struct world *world)
     struct sim_event *event = sim_heap_take(&world->queue, 0).what;
     move_clock(world, event->time_us);
     happen(world, event);
+    if (event->node) {
+        event->node->n_pending--;
+        sim_let_go(event->node);
+    }
     sim_event_free(&world->pool, event);
+    free_removed(world);
 }
 
 /* True when a tick is what comes next. */
@@ -342,14 +383,6 @@ int world_new(const struct world_config *config, struct world **out)
     return 0;
 }
 
-static void free_node(struct world_node *node)
-{
-    sim_disk_free(node->files);
-    key_free(node->key);
-    free(node->cut);
-    free(node);
-}
-
 void world_free(struct world *world)
 {
     if (!world)
@@ -361,7 +394,8 @@ void world_free(struct world *world)
     sim_heap_fini(&world->ticks);
     sim_pool_fini(&world->pool);
     for (size_t i = 0; i < world->n_nodes; i++)
-        free_node(world->node[i]);
+        if (world->node[i])
+            free_node(world->node[i]);
     free(world->node);
     free(world->slot);
     free(world);
@@ -472,6 +506,14 @@ void world_crash(struct world_node *node)
         sim_disk_crash(node->files);
     node->is_running = false;
     forget_tick(node);
+}
+
+void world_remove(struct world_node *node)
+{
+    world_crash(node);
+    sim_address_forget(node->world, node);
+    node->is_removed = true;
+    sim_let_go(node);
 }
 
 void world_disk_fault_rate(struct world_node *node, double rate)

@@ -68,6 +68,13 @@ bool world_disk_spoil(struct world_node *node, const char *name);
  */
 void world_crash(struct world_node *node);
 
+/**
+ * Crashes a node that runs and takes it out of the world for good, disk, key and all: its address is nobody's, its number is given
+ * to no other.  `node` must not be named again; its memory is freed once nothing that is on its way is meant for it.
+ * Not from inside an event of its own machine.
+ */
+void world_remove(struct world_node *node);
+
 /** Cuts (or heals) all traffic between two nodes; links across it go down after the timeout. */
 void world_cut(struct world_node *a, struct world_node *b, bool is_cut);
 
