@@ -1,7 +1,8 @@
 # doc/plots/dht.gp - the figures of doc/benchmarks.md's section on the simulated DHT.
 #
-#   hanse sim --scenario dht ... --plot doc/plots      adds rows to doc/plots/reads.dat and curves.dat
-#   gnuplot doc/plots/dht.gp                           makes doc/dht-hops.svg, doc/dht-latency.svg and doc/dht-liars.svg of them
+#   hanse sim --scenario dht ... --plot doc/plots      adds rows to doc/plots/reads.dat, curves.dat and churn.dat
+#   gnuplot doc/plots/dht.gp                           makes doc/dht-hops.svg, doc/dht-latency.svg, doc/dht-liars.svg and
+#                                                      doc/dht-churn.svg of them
 #
 # reads.dat: nodes, stale %, liars %, reads, found, hops (mean, most), questions, first value and whole read (p50, p90, p99 each, ms)
 # curves.dat: nodes, stale %, liars %, percent of the reads, ms until they had their first value

@@ -69,11 +69,12 @@ static void print_again(const struct sim_scenario *s, const struct sim_run *run)
     const struct sim_dht_options *o = &run->dht;
     printf("to see it again: hanse sim --scenario %s --seed %llu", s->name, (unsigned long long)run->seed);
     if (s->play == sim_play_dht)
-        printf(" --nodes %llu --lookups %llu --stale %llu --adversaries %llu --leave %llu --partition %llu --median-rtt %llu "
-               "--loss %g",
+        printf(" --nodes %llu --lookups %llu --stale %llu --adversaries %llu --leave %llu --partition %llu --churn %llu "
+               "--churn-for %llu --median-rtt %llu --loss %g",
                (unsigned long long)o->n_nodes, (unsigned long long)o->n_lookups, (unsigned long long)o->stale_percent,
                (unsigned long long)o->adversary_percent, (unsigned long long)o->leave_percent, (unsigned long long)o->partition_s,
-               (unsigned long long)o->rtt_median_ms, o->loss_percent);
+               (unsigned long long)o->churn_min, (unsigned long long)o->churn_for_s, (unsigned long long)o->rtt_median_ms,
+               o->loss_percent);
     putchar('\n');
 }
 
@@ -135,6 +136,10 @@ int cmd_sim(int argc, char **argv)
          false},
         {"partition", "SECONDS", OPTIONS_U64, &dht->partition_s,
          "dht: for so long half of the nodes cannot reach the others (default: 0)", 0, 86400, false},
+        {"churn", "MINUTES", OPTIONS_U64, &dht->churn_min,
+         "dht: nodes come and go and live so long on average; what living ones wrote is found (default: 0, they stay)", 0, 100000,
+         false},
+        {"churn-for", "SECONDS", OPTIONS_U64, &dht->churn_for_s, "dht: how long they do (default: 1800)", 60, 86400, false},
         {"median-rtt", "MS", OPTIONS_U64, &dht->rtt_median_ms,
          "dht, beam: median round trip; that of each pair is lognormal, sigma 0.6 (default: 80)", 1, 2000, false},
         {"loss", "PERCENT", OPTIONS_DOUBLE, &dht->loss_percent, "dht, beam: datagrams that get lost (default: 1)", 0, 0, false},

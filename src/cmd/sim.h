@@ -14,6 +14,7 @@
 struct sim_dht_options {
     uint64_t n_nodes, n_lookups;
     uint64_t stale_percent, adversary_percent, leave_percent, partition_s;
+    uint64_t churn_min, churn_for_s; /* mean life of a node, 0: they stay; for so long */
     uint64_t rtt_median_ms;
     double loss_percent;
     const char *plot; /* a directory for what was measured, or NULL */

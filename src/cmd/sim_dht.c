@@ -14,8 +14,13 @@
 #define HEALED_US (600 * SIM_DHT_SECOND_US) /* after a partition */
 #define HONEST_PERMILLE 999                 /* of reads that find their record among liars */
 
-const struct sim_dht_options sim_dht_default = {
-    .n_nodes = 1000, .n_lookups = 400, .stale_percent = 20, .leave_percent = 50, .rtt_median_ms = 80, .loss_percent = 1};
+const struct sim_dht_options sim_dht_default = {.n_nodes = 1000,
+                                                .n_lookups = 400,
+                                                .stale_percent = 20,
+                                                .leave_percent = 50,
+                                                .churn_for_s = 1800,
+                                                .rtt_median_ms = 80,
+                                                .loss_percent = 1};
 
 /* -- What was measured ------------------------------------------------------------------------------ */
 
@@ -33,6 +38,17 @@ static void say_reads(const struct sim_dht_swarm *s, const char *when, const str
             ms(r->residents.p99_us), ms(r->newcomers.p50_us), ms(r->newcomers.p90_us), ms(r->newcomers.p99_us));
     sim_say(s->run, s->world, "   whole read  p50 %.0f p90 %.0f p99 %.0f ms", ms(r->whole.p50_us), ms(r->whole.p90_us),
             ms(r->whole.p99_us));
+}
+
+static void say_churn(const struct sim_dht_swarm *s, const struct sim_dht_churn *c)
+{
+    say_reads(s, "meanwhile", &c->here);
+    sim_say(s->run, s->world, "   of writers that left: %zu of %zu%s; %zu reader%s left during the read", c->left.n_found,
+            c->left.n, c->left.n_lost ? " (others' entries are over)" : "", c->n_broken, c->n_broken == 1 ? "" : "s");
+    sim_say(s->run, s->world, "   %.1f datagrams a node a second, %.0f bytes; %.1f %% of all questions stay unanswered", c->sent,
+            c->sent_bytes, 100 * c->unanswered);
+    sim_say(s->run, s->world, "   a node has %.1f kB when reads begin, %.1f kB at the end", (double)c->bytes_before / 1000,
+            (double)c->bytes_after / 1000);
 }
 
 static FILE *open_table(const char *directory, const char *name)
@@ -63,6 +79,22 @@ static int plot_reads(const struct sim_run *run, uint64_t stale_percent, const s
     return err;
 }
 
+static int plot_churn(const struct sim_run *run, const struct sim_dht_churn *c)
+{
+    const struct sim_dht_reads *r = &c->here;
+    FILE *rows = open_table(run->dht.plot, "churn.dat");
+    if (!rows)
+        return HANSE_EIO;
+    fprintf(rows, "%llu %llu %zu %zu %zu %zu %zu %.2f %u %.1f ", (unsigned long long)run->dht.n_nodes,
+            (unsigned long long)run->dht.churn_min, r->n, r->n_found, c->left.n, c->left.n_found, c->left.n_lost, r->hops_mean,
+            r->hops_max, r->questions);
+    fprintf(rows, "%.0f %.0f %.0f %.0f %.0f %.0f ", ms(r->first.p50_us), ms(r->first.p90_us), ms(r->first.p99_us),
+            ms(r->whole.p50_us), ms(r->whole.p90_us), ms(r->whole.p99_us));
+    fprintf(rows, "%.2f %.0f %.1f %.1f %.1f\n", c->sent, c->sent_bytes, 100 * c->unanswered, (double)c->bytes_before / 1000,
+            (double)c->bytes_after / 1000);
+    return fclose(rows) == 0 ? 0 : HANSE_EIO;
+}
+
 /* -- What is claimed -------------------------------------------------------------------------------- */
 
 static int hold_reads(const struct sim_dht_swarm *s, const struct sim_dht_reads *r)
@@ -74,6 +106,16 @@ static int hold_reads(const struct sim_dht_swarm *s, const struct sim_dht_reads 
     if (!has_liars && r->hops_mean > most)
         return sim_refute(s->world, "%.2f hops are more than 0.7 log10 N + 0.5 = %.2f", r->hops_mean, most);
     return 0;
+}
+
+static int hold_churn(const struct sim_dht_swarm *s, const struct sim_dht_churn *c)
+{
+    int err = hold_reads(s, &c->here);
+    if (!err)
+        err = hold_reads(s, &c->left);
+    if (!err && 2 * c->bytes_after > 3 * c->bytes_before)
+        err = sim_refute(s->world, "a node grew from %zu to %zu bytes", c->bytes_before, c->bytes_after);
+    return err;
 }
 
 static int hold_chase(const struct sim_dht_swarm *s, const struct sim_dht_chase *c, uint64_t limit_us)
@@ -137,6 +179,21 @@ static int vanish_and_read(struct sim_dht_swarm *s, struct sim_dht_figures *out)
     return row(s, when, percent, &out->stale);
 }
 
+static int come_and_go(struct sim_dht_swarm *s, struct sim_dht_figures *out)
+{
+    const struct sim_dht_options *o = &s->run->dht;
+    sim_say(s->run, s->world, "for %llu s nodes come and go, each lives %llu min on average", (unsigned long long)o->churn_for_s,
+            (unsigned long long)o->churn_min);
+    int err = sim_dht_churn(s, &out->churn);
+    if (err)
+        return err;
+    sim_say(s->run, s->world, "%zu left without a word, as many came", out->churn.n_went);
+    say_churn(s, &out->churn);
+    if (o->plot)
+        err = plot_churn(s->run, &out->churn);
+    return err ? err : hold_churn(s, &out->churn);
+}
+
 static int leave(struct sim_dht_swarm *s, struct sim_dht_figures *out)
 {
     size_t n = s->n_alive * s->run->dht.leave_percent / 100;
@@ -178,6 +235,8 @@ static int tell(struct sim_dht_swarm *s, struct sim_dht_figures *out)
     out->heap_bytes = (heap_bytes() - before) / s->n_nodes;
     if (!err)
         err = row(s, "nobody has vanished", 0, &out->fresh);
+    if (!err && o->churn_min > 0)
+        err = come_and_go(s, out);
     if (!err && o->stale_percent > 0)
         err = vanish_and_read(s, out);
     if (!err && o->partition_s > 0)

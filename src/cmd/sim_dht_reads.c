@@ -3,36 +3,18 @@
 
 #include "cmd/sim_dht.h"
 
-#define READ_US (9 * SIM_DHT_SECOND_US) /* longer than any read may take */
-#define POLL_US SIM_DHT_SECOND_US       /* how often what was not found is read again */
+#define POLL_US SIM_DHT_SECOND_US /* how often what was not found is read again */
 #define SKEW_S 60
 
-/** One read, from its question to its result. */
-struct look {
-    struct sim_dht_swarm *swarm;
-    struct sim_dht_peer *reader;
-    struct sim_dht_record *record;
-    struct dht_stats before;
-    uint64_t start_us, first_us, whole_us; /* the latter two: how long it took */
-    unsigned n_hops, n_questions;
-    bool is_done, is_found;
-    /* of a chase: read again, by another reader of that side, until it is found */
-    uint64_t until_us;
-    uint32_t n_sides, side;
-};
-
-static void begin(void *arg, uint64_t now_us);
-
-static bool is_the_record(const struct look *look, const struct dht_entry *entry)
+static bool is_the_record(const struct sim_dht_look *look, const struct dht_entry *entry)
 {
-    struct peer_id writer = key_peer_id(world_key(look->record->writer->node));
-    return peer_id_equal(&entry->writer, &writer) && entry->n_bytes == SIM_DHT_RECORD_BYTES &&
-           memcmp(entry->bytes, look->record->bytes, SIM_DHT_RECORD_BYTES) == 0;
+    return peer_id_equal(&entry->writer, &look->what.writer_id) && entry->n_bytes == SIM_DHT_RECORD_BYTES &&
+           memcmp(entry->bytes, look->what.bytes, SIM_DHT_RECORD_BYTES) == 0;
 }
 
 static void on_some(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n)
 {
-    struct look *look = arg;
+    struct sim_dht_look *look = arg;
     for (size_t i = 0; i < n; i++)
         if (look->first_us == 0 && is_the_record(look, &entry[i]))
             look->first_us = now_us - look->start_us;
@@ -40,7 +22,7 @@ static void on_some(void *arg, uint64_t now_us, const struct dht_entry *entry, s
 
 static void on_done(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
 {
-    struct look *look = arg;
+    struct sim_dht_look *look = arg;
     struct dht_stats now = dht_stats(look->reader->dht);
     (void)n_asked;
     look->is_done = true;
@@ -53,7 +35,9 @@ static void on_done(void *arg, uint64_t now_us, const struct dht_entry *entry, s
     }
     if (look->first_us == 0 && now_us < look->until_us) {
         look->is_done = false;
-        world_at(look->swarm->world, now_us + POLL_US, begin, look);
+        world_at(look->swarm->world, now_us + POLL_US, sim_dht_look_begin, look);
+    } else if (look->over) {
+        look->over(look);
     }
 }
 
@@ -66,23 +50,25 @@ static struct sim_dht_peer *draw_of(struct sim_dht_swarm *s, uint32_t n_sides, u
     return peer;
 }
 
-static size_t n_running(const struct look *look, size_t n)
+static size_t n_running(const struct sim_dht_look *look, size_t n)
 {
     size_t n_running = 0;
     for (size_t i = 0; i < n; i++)
-        n_running += !look[i].is_done && !look[i].record->is_lost;
+        n_running += !look[i].is_done && !look[i].what.is_lost;
     return n_running;
 }
 
 /* A machine is only entered with its own events, so a read begins at a call of the world, like a user's. */
-static void begin(void *arg, uint64_t now_us)
+void sim_dht_look_begin(void *arg, uint64_t now_us)
 {
-    struct look *look = arg;
+    struct sim_dht_look *look = arg;
     if (look->n_sides > 0)
         look->reader = draw_of(look->swarm, look->n_sides, look->side);
+    look->reader_life = look->reader->life;
+    look->is_newcomer |= look->reader->is_newcomer;
     look->start_us = now_us;
     look->before = dht_stats(look->reader->dht);
-    dht_read_early(look->reader->dht, now_us, &look->record->key, on_some, on_done, look);
+    dht_read_early(look->reader->dht, now_us, &look->what.key, on_some, on_done, look);
     world_touch(look->reader->node);
 }
 
@@ -108,27 +94,27 @@ static struct sim_dht_times times_of(uint64_t *us, size_t n)
 
 enum which { FIRST, WHOLE, NEWCOMERS, RESIDENTS };
 
-static size_t pick(const struct look *look, size_t n, enum which which, uint64_t *out)
+static size_t pick(const struct sim_dht_look *look, size_t n, enum which which, uint64_t *out)
 {
     size_t n_out = 0;
     for (size_t i = 0; i < n; i++) {
-        const struct look *l = &look[i];
-        bool is_other = (which == NEWCOMERS && !l->reader->is_newcomer) || (which == RESIDENTS && l->reader->is_newcomer);
-        if (!l->record->is_lost && (which == WHOLE || l->first_us > 0) && !is_other)
+        const struct sim_dht_look *l = &look[i];
+        bool is_other = (which == NEWCOMERS && !l->is_newcomer) || (which == RESIDENTS && l->is_newcomer);
+        if (!l->what.is_lost && (which == WHOLE || l->first_us > 0) && !is_other)
             out[n_out++] = which == WHOLE ? l->whole_us : l->first_us;
     }
     return n_out;
 }
 
-static void sum_up(const struct look *look, size_t n, uint64_t *us, struct sim_dht_reads *out)
+void sim_dht_looks_sum(const struct sim_dht_look *look, size_t n, uint64_t *us, struct sim_dht_reads *out)
 {
     size_t n_walks = 0;
     uint64_t hops = 0, questions = 0;
     memset(out, 0, sizeof *out);
     for (size_t i = 0; i < n; i++) {
-        out->n_lost += look[i].record->is_lost;
-        out->n += !look[i].record->is_lost;
-        out->n_found += !look[i].record->is_lost && look[i].is_found;
+        out->n_lost += look[i].what.is_lost;
+        out->n += !look[i].what.is_lost;
+        out->n_found += !look[i].what.is_lost && look[i].is_found;
         if (look[i].n_hops == 0)
             continue;
         n_walks++;
@@ -165,23 +151,23 @@ static struct sim_dht_peer *draw_reader(struct sim_dht_swarm *s, size_t i, const
 int sim_dht_reads_row(struct sim_dht_swarm *s, uint64_t within_us, struct sim_dht_reads *out)
 {
     size_t n = s->run->dht.n_lookups;
-    struct look *look = calloc(n, sizeof *look);
+    struct sim_dht_look *look = calloc(n, sizeof *look);
     uint64_t *us = calloc(n, sizeof *us);
     int err = look && us ? 0 : HANSE_ENOMEM;
     s->n_rows++;
     for (size_t i = 0; !err && i < n; i++) {
         look[i].swarm = s;
-        look[i].record = &s->record[(i + s->n_rows) % s->n_records];
-        look[i].reader = draw_reader(s, i, look[i].record);
-        world_at(s->world, world_now(s->world) + rng_below(&s->rng, within_us), begin, &look[i]);
+        look[i].what = s->record[(i + s->n_rows) % s->n_records];
+        look[i].reader = draw_reader(s, i, &look[i].what);
+        world_at(s->world, world_now(s->world) + rng_below(&s->rng, within_us), sim_dht_look_begin, &look[i]);
     }
     if (!err) {
-        sim_dht_swarm_pass(s, within_us + READ_US);
-        sum_up(look, n, us, out);
+        sim_dht_swarm_pass(s, within_us + SIM_DHT_READ_US);
+        sim_dht_looks_sum(look, n, us, out);
     }
     for (size_t i = 0; !err && i < n; i++)
         if (!look[i].is_done)
-            err = sim_refute(s->world, "a read has not ended after %u s", (unsigned)(READ_US / SIM_DHT_SECOND_US));
+            err = sim_refute(s->world, "a read has not ended after %u s", (unsigned)(SIM_DHT_READ_US / SIM_DHT_SECOND_US));
     free(look);
     free(us);
     return err;
@@ -192,27 +178,27 @@ int sim_dht_reads_row(struct sim_dht_swarm *s, uint64_t within_us, struct sim_dh
 int sim_dht_reads_chase(struct sim_dht_swarm *s, uint32_t n_sides, uint64_t limit_us, struct sim_dht_chase *out)
 {
     uint64_t start_us = world_now(s->world);
-    struct look *look = calloc(n_sides * s->n_records, sizeof *look);
+    struct sim_dht_look *look = calloc(n_sides * s->n_records, sizeof *look);
     if (!look)
         return HANSE_ENOMEM;
     memset(out, 0, sizeof *out);
     for (size_t i = 0; i < n_sides * s->n_records; i++) {
-        look[i] = (struct look){.swarm = s,
-                                .record = &s->record[i / n_sides],
-                                .until_us = start_us + limit_us,
-                                .n_sides = n_sides,
-                                .side = (uint32_t)(i % n_sides)};
-        out->n_lost += look[i].record->is_lost;
-        if (!look[i].record->is_lost)
-            world_at(s->world, start_us + rng_below(&s->rng, POLL_US), begin, &look[i]);
+        look[i] = (struct sim_dht_look){.swarm = s,
+                                        .what = s->record[i / n_sides],
+                                        .until_us = start_us + limit_us,
+                                        .n_sides = n_sides,
+                                        .side = (uint32_t)(i % n_sides)};
+        out->n_lost += look[i].what.is_lost;
+        if (!look[i].what.is_lost)
+            world_at(s->world, start_us + rng_below(&s->rng, POLL_US), sim_dht_look_begin, &look[i]);
     }
     do
         sim_dht_swarm_pass(s, POLL_US);
     while (n_running(look, n_sides * s->n_records) > 0);
     for (size_t i = 0; i < n_sides * s->n_records; i++) {
         uint64_t found_us = look[i].start_us + look[i].first_us - start_us;
-        out->n += !look[i].record->is_lost;
-        if (look[i].record->is_lost || look[i].first_us == 0)
+        out->n += !look[i].what.is_lost;
+        if (look[i].what.is_lost || look[i].first_us == 0)
             continue;
         out->n_found++;
         out->last_us = found_us > out->last_us ? found_us : out->last_us;

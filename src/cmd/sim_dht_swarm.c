@@ -4,6 +4,7 @@
 #include "cmd/sim_dht.h"
 
 #define JOINS_NEWCOMER 8   /* addresses that a reader is given, as a run's description would */
+#define JOINS_AGAIN 3      /* and one that comes while others go: any of these may just be leaving */
 #define GROWTH 5000000     /* the n-th node comes GROWTH / n microseconds after the one before, */
 #define GROWTH_MIN_US 500  /* and never faster than two thousand a second */
 #define PUBLISH_US 2000000 /* within which all records are written */
@@ -34,6 +35,8 @@ static void send_datagram(void *ctx, const struct addr *to, const void *bytes, s
 {
     struct sim_dht_peer *peer = ctx;
     hold_to_three(peer, to, bytes, n);
+    peer->swarm->so_far.n_sent += !peer->is_newcomer;
+    peer->swarm->so_far.n_sent_bytes += peer->is_newcomer ? 0 : n;
     outside(peer)->ops->datagram(outside(peer)->ctx, to, bytes, n);
 }
 
@@ -67,9 +70,19 @@ static const struct io_ops ops = {
 
 /* -- A node ----------------------------------------------------------------------------------------- */
 
-static void start(struct sim_dht_peer *peer, uint64_t now_us)
+/* Whoever came first is told of one that came before him, whether it is there or not; later ones of somebody who is. */
+static struct addr draw_acquaintance(const struct sim_dht_peer *peer, size_t n_earlier)
 {
     struct sim_dht_swarm *s = peer->swarm;
+    const struct sim_dht_peer *other;
+    do
+        other = &s->peer[rng_below(&s->rng, n_earlier)];
+    while (peer->life > 0 && (other == peer || !other->dht));
+    return world_addr(other->node);
+}
+
+static void start(struct sim_dht_peer *peer, uint64_t now_us)
+{
     struct io io = {&ops, peer};
     struct dht_config config = {.key = world_key(peer->node),
                                 .is_read_only = peer->is_newcomer,
@@ -78,9 +91,10 @@ static void start(struct sim_dht_peer *peer, uint64_t now_us)
                                 .addr = world_addr(peer->node)};
     if (dht_new(&config, &io, now_us, &peer->dht) != 0)
         abort();
-    size_t n_earlier = peer->is_newcomer ? s->n_nodes : (size_t)(peer - s->peer);
+    size_t place = (size_t)(peer - peer->swarm->peer), n_nodes = peer->swarm->n_nodes;
+    size_t n_earlier = peer->is_newcomer || peer->life > 0 ? n_nodes : place;
     for (size_t i = 0; i < peer->n_joins && n_earlier > 0; i++) {
-        struct addr addr = world_addr(s->peer[rng_below(&s->rng, n_earlier)].node);
+        struct addr addr = draw_acquaintance(peer, n_earlier);
         dht_join(peer->dht, now_us, &addr);
     }
 }
@@ -168,20 +182,26 @@ void sim_dht_swarm_pass(struct sim_dht_swarm *s, uint64_t us)
     world_run(s->world, world_now(s->world) + us);
 }
 
-static int add(struct sim_dht_swarm *s, bool is_newcomer)
+static int set(struct sim_dht_swarm *s, struct sim_dht_peer *peer, size_t n_joins)
 {
-    struct sim_dht_peer *peer = &s->peer[s->n];
     int err = world_add(s->world, &peer->node);
     if (err)
         return err;
-    s->n++;
     peer->swarm = s;
     peer->seed = world_seed(peer->node);
-    peer->is_newcomer = is_newcomer;
-    peer->n_joins = is_newcomer ? JOINS_NEWCOMER : 1;
+    peer->n_joins = n_joins;
+    peer->born_us = world_now(s->world);
     struct io_machine machine = {on_event, deadline, peer};
     world_start(peer->node, &machine);
     return 0;
+}
+
+static int add(struct sim_dht_swarm *s, bool is_newcomer)
+{
+    s->peer[s->n].is_newcomer = is_newcomer;
+    int err = set(s, &s->peer[s->n], is_newcomer ? JOINS_NEWCOMER : 1);
+    s->n += !err;
+    return err;
 }
 
 int sim_dht_swarm_grow(struct sim_dht_swarm *s)
@@ -214,7 +234,7 @@ struct sim_dht_peer *sim_dht_swarm_draw(struct sim_dht_swarm *s)
     struct sim_dht_peer *peer;
     do
         peer = &s->peer[rng_below(&s->rng, s->n_nodes)];
-    while (!world_is_running(peer->node) || peer->is_liar);
+    while (!peer->dht || peer->is_liar);
     return peer;
 }
 
@@ -223,26 +243,38 @@ uint32_t sim_dht_side(const struct sim_dht_peer *peer, uint32_t n_sides)
     return (uint32_t)((size_t)(peer - peer->swarm->peer) % n_sides);
 }
 
-static void write_record(void *arg, uint64_t now_us)
+/* -- Records ---------------------------------------------------------------------------------------- */
+
+void sim_dht_swarm_renew(struct sim_dht_swarm *s, struct sim_dht_record *record)
+{
+    struct hash run = hash_bytes("a dht scenario", 14);
+    record->swarm = s;
+    record->key = dht_directory_key(&run, "scenario", s->n_keys++, 0);
+    record->writer = sim_dht_swarm_draw(s);
+    record->writer_id = key_peer_id(world_key(record->writer->node));
+    rng_bytes(&s->rng, record->bytes, sizeof record->bytes);
+}
+
+void sim_dht_swarm_write(void *arg, uint64_t now_us)
 {
     struct sim_dht_record *record = arg;
     struct addr addr = world_addr(record->writer->node);
     dht_publish(record->writer->dht, now_us, &record->key, &addr, record->bytes, sizeof record->bytes, NULL, NULL);
     world_touch(record->writer->node);
+    record->written_us = now_us;
 }
 
 void sim_dht_swarm_publish(struct sim_dht_swarm *s)
 {
-    struct hash run = hash_bytes("a dht scenario", 14);
     size_t n = s->n_nodes / 4 < SIM_DHT_RECORDS_MAX ? s->n_nodes / 4 : SIM_DHT_RECORDS_MAX;
     for (s->n_records = 0; s->n_records < n; s->n_records++) {
         struct sim_dht_record *record = &s->record[s->n_records];
-        record->key = dht_directory_key(&run, "scenario", (uint32_t)s->n_records, 0);
-        record->writer = sim_dht_swarm_draw(s);
-        rng_bytes(&s->rng, record->bytes, sizeof record->bytes);
-        world_at(s->world, world_now(s->world) + rng_below(&s->rng, PUBLISH_US), write_record, record);
+        sim_dht_swarm_renew(s, record);
+        world_at(s->world, world_now(s->world) + rng_below(&s->rng, PUBLISH_US), sim_dht_swarm_write, record);
     }
 }
+
+/* -- Those who go ----------------------------------------------------------------------------------- */
 
 void sim_dht_swarm_kill(struct sim_dht_swarm *s, size_t n)
 {
@@ -258,11 +290,61 @@ void sim_dht_swarm_kill(struct sim_dht_swarm *s, size_t n)
     }
 }
 
+static void add_questions(struct sim_dht_totals *totals, const struct dht *dht)
+{
+    struct dht_stats stats = dht_stats(dht);
+    totals->n_asked += stats.n_queries_out;
+    totals->n_unanswered += stats.n_timeouts;
+}
+
+void sim_dht_swarm_replace(struct sim_dht_peer *peer)
+{
+    struct sim_dht_swarm *s = peer->swarm;
+    add_questions(&s->so_far, peer->dht);
+    world_crash(peer->node);
+    dht_free(peer->dht);
+    peer->dht = NULL;
+    world_remove(peer->node);
+    peer->life++;
+    int err = set(s, peer, JOINS_AGAIN);
+    s->err = s->err ? s->err : err;
+}
+
+/* -- What is known of all --------------------------------------------------------------------------- */
+
+struct sim_dht_totals sim_dht_swarm_totals(const struct sim_dht_swarm *s)
+{
+    struct sim_dht_totals totals = s->so_far;
+    for (size_t i = 0; i < s->n_nodes; i++)
+        if (s->peer[i].dht)
+            add_questions(&totals, s->peer[i].dht);
+    return totals;
+}
+
+size_t sim_dht_swarm_memory(const struct sim_dht_swarm *s)
+{
+    size_t sum = 0, n = 0;
+    for (size_t i = 0; i < s->n_nodes; i++)
+        if (s->peer[i].dht) {
+            sum += dht_memory(s->peer[i].dht);
+            n++;
+        }
+    return n ? sum / n : 0;
+}
+
+bool sim_dht_swarm_holds(const struct sim_dht_swarm *s, const struct dht_id *key)
+{
+    for (size_t i = 0; i < s->n_nodes; i++)
+        if (s->peer[i].dht && !s->peer[i].is_liar && dht_holds(s->peer[i].dht, world_now(s->world), key))
+            return true;
+    return false;
+}
+
 size_t sim_dht_swarm_count_lost(struct sim_dht_swarm *s, bool by_writers)
 {
     size_t n_lost = s->n_records;
     for (size_t i = 0; i < s->n_records; i++) {
-        s->record[i].is_lost = !(by_writers && s->record[i].writer->dht);
+        s->record[i].is_lost = !(by_writers && s->record[i].writer && s->record[i].writer->dht);
         n_lost -= !s->record[i].is_lost;
     }
     for (size_t i = 0; i < s->n_nodes && n_lost > 0; i++) {

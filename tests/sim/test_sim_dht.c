@@ -69,12 +69,36 @@ START_TEST(two_halves_that_were_parted_become_one)
 }
 END_TEST
 
+/* An entry is over 300 s after it was written last.  Where lives are short, a writer sees its holders change and writes anew all the
+ * time; where they are long nothing happens in between, and it has to think of it by itself. */
+START_TEST(what_living_writers_wrote_is_found_while_nodes_come_and_go)
+{
+    static const uint64_t churn_min[] = {5, 60};
+    struct sim_dht_figures figures = {0};
+    struct sim_dht_options options = {.n_nodes = 150, .n_lookups = 300, .churn_min = churn_min[_i], .churn_for_s = 1000};
+    struct sim_run run = run_of(_i, options);
+    double n_went = (double)(options.n_nodes * options.churn_for_s) / (60 * (double)churn_min[_i]);
+    ck_assert_int_eq(sim_dht_measure(&run, &figures), 0);
+    const struct sim_dht_churn *c = &figures.churn;
+    hold_reads(&c->here, options.n_nodes);
+    ck_assert_uint_eq(c->left.n_found, c->left.n);
+    ck_assert_uint_eq(c->here.n + c->left.n + c->left.n_lost + c->n_broken, options.n_lookups);
+    ck_assert_uint_ge(c->here.n, options.n_lookups / 2);
+    ck_assert_uint_gt(c->left.n, 0);
+    ck_assert_double_eq_tol((double)c->n_went, n_went, 20 + n_went / 4);
+    ck_assert_double_lt(c->unanswered, 0.4);
+    ck_assert_uint_le(c->bytes_after, c->bytes_before + c->bytes_before / 4);
+    ck_assert_uint_le(c->heap_bytes_after, c->heap_bytes_before + c->heap_bytes_before / 4);
+}
+END_TEST
+
 START_TEST(the_same_seed_gives_the_same_run)
 {
     struct hash trace[3];
     for (int i = 0; i < 3; i++) {
         struct sim_dht_figures figures = {0};
-        struct sim_dht_options options = {.n_nodes = 80, .n_lookups = 20, .stale_percent = 10, .adversary_percent = 10};
+        struct sim_dht_options options = {
+            .n_nodes = 80, .n_lookups = 20, .stale_percent = 10, .adversary_percent = 10, .churn_min = 2, .churn_for_s = 60};
         struct sim_run run = run_of(i / 2, options);
         (void)sim_dht_measure(&run, &figures);
         trace[i] = run.trace;
@@ -93,6 +117,7 @@ int main(void)
     tcase_add_loop_test(swarm, records_outlive_half_of_the_swarm, 0, 2);
     tcase_add_loop_test(swarm, a_fifth_of_liars_hides_nothing, 0, 2);
     tcase_add_loop_test(swarm, two_halves_that_were_parted_become_one, 0, 2);
+    tcase_add_loop_test(swarm, what_living_writers_wrote_is_found_while_nodes_come_and_go, 0, 2);
     tcase_add_test(swarm, the_same_seed_gives_the_same_run);
     suite_add_tcase(suite, swarm);
     return unit_run(suite);
