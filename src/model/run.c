@@ -149,7 +149,7 @@ int run_parse(const char *file, const char *yaml, size_t n, struct run *out)
     struct run run;
     struct run_lines lines = {.file = file};
     if (n > RUN_FILE_MAX)
-        return run_yaml_refuse(file, 1, "the file has %zu bytes; a run description has at most %u", n, RUN_FILE_MAX);
+        return run_yaml_refuse(file, 0, "the file has %zu bytes; a run description has at most %u", n, RUN_FILE_MAX);
     run_key_preset(&run);
     int err = run_yaml(&run, &lines, yaml, n);
     if (err)
@@ -176,13 +176,13 @@ static int open_file(const char *file, int *fd, size_t *n)
     *fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0 || fstat(*fd, &status) != 0) {
         int err = errno == ENOENT ? HANSE_ENOENT : errno == EACCES ? HANSE_EACCESS : HANSE_EIO;
-        run_yaml_refuse(file, 1, "%s; name a run description, such as one of those in examples", strerror(errno));
+        run_yaml_refuse(file, 0, "%s; name a run description, such as one of those in examples", strerror(errno));
         return err;
     }
     if (!S_ISREG(status.st_mode))
-        return run_yaml_refuse(file, 1, "this is not a file; name a run description, such as one of those in examples");
+        return run_yaml_refuse(file, 0, "this is not a file; name a run description, such as one of those in examples");
     if (status.st_size > (off_t)RUN_FILE_MAX)
-        return run_yaml_refuse(file, 1, "the file has more than %u bytes; name a run description, not data", RUN_FILE_MAX);
+        return run_yaml_refuse(file, 0, "the file has more than %u bytes; name a run description, not data", RUN_FILE_MAX);
     *n = (size_t)status.st_size;
     return 0;
 }
@@ -194,7 +194,7 @@ static int read_all(const char *file, int fd, char *text, size_t n)
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0) {
-            run_yaml_refuse(file, 1, "reading failed: %s; try again", got < 0 ? strerror(errno) : "the file became shorter");
+            run_yaml_refuse(file, 0, "reading failed: %s; try again", got < 0 ? strerror(errno) : "the file became shorter");
             return HANSE_EIO;
         }
         done += (size_t)got;

@@ -72,7 +72,8 @@ struct run {
 /**
  * Reads a run description of at most 1 MiB.  HANSE_ENOENT, HANSE_EACCESS, HANSE_EIO, HANSE_EINVAL; logs "FILE:LINE: reason;
  * remedy" for an unknown key, a key that stands twice, a wrong type, a value out of range, combinations that do not fit (width
- * not a multiple of heads, chosen > experts, ...), and whatever is not YAML.  `out` is written on success only.
+ * not a multiple of heads, chosen > experts, ...), and whatever is not YAML; "FILE: reason; remedy" when it cannot be read at all.
+ * `out` is written on success only.
  */
 HANSE_MUST_USE int run_read(const char *file, struct run *out);
 

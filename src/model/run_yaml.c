@@ -25,7 +25,10 @@ int run_yaml_refuse(const char *file, size_t line, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    log_error("%s:%zu: %s", file, line, text);
+    if (line > 0)
+        log_error("%s:%zu: %s", file, line, text);
+    else
+        log_error("%s: %s", file, text);
     return HANSE_EINVAL;
 }
 

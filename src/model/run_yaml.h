@@ -22,7 +22,7 @@ struct run_lines {
 /** Sets what the text has and leaves the rest.  HANSE_EINVAL, logged with the line. */
 HANSE_MUST_USE int run_yaml(struct run *run, struct run_lines *lines, const char *yaml, size_t n);
 
-/** Logs "FILE:LINE: reason; remedy" and returns HANSE_EINVAL. */
+/** Logs "FILE:LINE: reason; remedy" and returns HANSE_EINVAL; line 0 is the file as a whole, without a number. */
 int run_yaml_refuse(const char *file, size_t line, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif
