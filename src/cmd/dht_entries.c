@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -62,13 +63,16 @@ static void step(struct dht_tool *tool, uint64_t now_us)
 
 /* -- Showing ------------------------------------------------------------------------------------------- */
 
-static json_t *claims_json(const struct row *row, const struct dht_entry *entry)
+/* False for an entry of another kind. */
+static bool claims_of(const struct row *row, const struct dht_entry *entry, struct message_claim *claim, size_t *n)
 {
-    struct message_claim claim[MESSAGE_ROW_EXPERTS];
-    size_t n;
+    *n = 0;
+    return !row->is_runs && message_claims_decode(claim, n, entry->bytes, entry->n_bytes) == 0;
+}
+
+static json_t *claims_json(const struct row *row, const struct message_claim *claim, size_t n)
+{
     json_t *list = json_array();
-    if (message_claims_decode(claim, &n, entry->bytes, entry->n_bytes) != 0)
-        n = 0;
     for (size_t i = 0; i < n; i++) {
         json_t *one = json_pack("{s:I, s:I, s:I, s:I}", "index", (json_int_t)claim[i].index, "version",
                                 (json_int_t)claim[i].version, "epoch", (json_int_t)claim[i].epoch, "token_slots",
@@ -81,12 +85,8 @@ static json_t *claims_json(const struct row *row, const struct dht_entry *entry)
     return list;
 }
 
-static void print_claims(const struct row *row, const struct dht_entry *entry)
+static void print_claims(const struct row *row, const struct message_claim *claim, size_t n)
 {
-    struct message_claim claim[MESSAGE_ROW_EXPERTS];
-    size_t n;
-    if (message_claims_decode(claim, &n, entry->bytes, entry->n_bytes) != 0)
-        return;
     for (size_t i = 0; i < n; i++) {
         printf("    ");
         if (row->is_experts)
@@ -98,16 +98,20 @@ static void print_claims(const struct row *row, const struct dht_entry *entry)
     }
 }
 
-static void print_payload(const struct row *row, const struct dht_entry *entry)
+/* Name and id of a run; what strangers write is escaped. */
+struct run_text {
+    char name[4 * sizeof((struct message_run *)0)->name + 1], id[2 * sizeof(struct hash) + 1];
+};
+
+/* False for an entry of another kind. */
+static bool run_of(const struct row *row, const struct dht_entry *entry, struct run_text *out)
 {
     struct message_run m;
-    char name[4 * sizeof m.name + 1], id[2 * sizeof m.run.byte + 1];
-    if (row->is_runs && message_run_decode(&m, entry->bytes, entry->n_bytes) == 0) {
-        text_hex(id, m.run.byte, sizeof m.run.byte);
-        printf("    run %s %s\n", dht_text_escape(name, sizeof name, m.name, strnlen(m.name, sizeof m.name)), id);
-    } else if (!row->is_runs) {
-        print_claims(row, entry);
-    }
+    if (!row->is_runs || message_run_decode(&m, entry->bytes, entry->n_bytes) != 0)
+        return false;
+    dht_text_escape(out->name, sizeof out->name, m.name, strnlen(m.name, sizeof m.name));
+    text_hex(out->id, m.run.byte, sizeof m.run.byte);
+    return true;
 }
 
 static long left_s(const struct dht_entry *entry)
@@ -118,10 +122,17 @@ static long left_s(const struct dht_entry *entry)
 static void print_entry(const struct entries *x, const struct dht_entry *entry)
 {
     char at[ADDR_TEXT_BYTES], writer[2 * sizeof entry->writer.byte + 1];
+    struct message_claim claim[MESSAGE_ROW_EXPERTS];
+    struct run_text run;
+    size_t n;
+    bool has_claims = claims_of(&x->row, entry, claim, &n);
     text_hex(writer, entry->writer.byte, sizeof entry->writer.byte);
-    printf("  %s  %-21s  over in %ld s, seq %" PRIu64 ", %u bytes, signature good\n", writer, addr_text(&entry->addr, at),
-           left_s(entry), entry->seq, entry->n_bytes);
-    print_payload(&x->row, entry);
+    printf("  %s  %-21s  %s%sover in %ld s, seq %" PRIu64 ", %u bytes, signature good\n", writer, addr_text(&entry->addr, at),
+           has_claims ? message_hardware_name[message_claims_hardware(entry->bytes)] : "", has_claims ? ", " : "", left_s(entry),
+           entry->seq, entry->n_bytes);
+    print_claims(&x->row, claim, n);
+    if (run_of(&x->row, entry, &run))
+        printf("    run %s %s\n", run.name, run.id);
 }
 
 static json_t *entry_json(const struct entries *x, const struct dht_entry *entry)
@@ -132,8 +143,17 @@ static json_t *entry_json(const struct entries *x, const struct dht_entry *entry
     json_t *one = json_pack("{s:s, s:s, s:I, s:I, s:I, s:s}", "writer", writer, "address", addr_text(&entry->addr, at),
                             "expiry_s", (json_int_t)entry->expiry_s, "left_s", (json_int_t)left_s(entry), "seq",
                             (json_int_t)entry->seq, "bytes", bytes);
+    struct message_claim claim[MESSAGE_ROW_EXPERTS];
+    struct run_text run;
+    size_t n;
+    if (claims_of(&x->row, entry, claim, &n))
+        json_object_set_new(one, "hardware", json_string(message_hardware_name[message_claims_hardware(entry->bytes)]));
+    if (run_of(&x->row, entry, &run)) {
+        json_object_set_new(one, "run", json_string(run.name));
+        json_object_set_new(one, "run_id", json_string(run.id));
+    }
     if (!x->row.is_runs)
-        json_object_set_new(one, "claims", claims_json(&x->row, entry));
+        json_object_set_new(one, "claims", claims_json(&x->row, claim, n));
     return one;
 }
 
@@ -172,6 +192,13 @@ static int explain_silence(const struct entries *x)
 
 /* -- The command --------------------------------------------------------------------------------------- */
 
+/* The head of a run's id, as status and logs show it. */
+static bool is_short_id(const char *text)
+{
+    uint8_t head[8];
+    return text_unhex(head, sizeof head, text) && access(text, F_OK) != 0;
+}
+
 /* Options_refuse's status, or another one, when the operands name no row; else 0. */
 static int read_row(const struct options_usage *usage, char **operand, size_t n, struct row *row)
 {
@@ -188,6 +215,11 @@ static int read_row(const struct options_usage *usage, char **operand, size_t n,
         return options_refuse(usage, "--directory needs a run, a layer and a row; or a key of 40 hex digits; or the word runs");
     if (!text_u64(&row->layer, operand[1], 0, UINT32_MAX) || !text_u64(&row->row, operand[2], 0, UINT32_MAX))
         return options_refuse(usage, "'%s %s': layer and row are whole numbers from 0 on", operand[1], operand[2]);
+    if (is_short_id(operand[0]))
+        return options_refuse(usage,
+                              "'%s' is the head of a run's id; its key follows from all 64 digits, which 'hanse dht get "
+                              "--directory runs' shows",
+                              operand[0]);
     if (!text_unhex(run.id.byte, sizeof run.id.byte, operand[0])) {
         int err = run_read(operand[0], &run);
         if (err)

@@ -40,7 +40,8 @@ expect 64 "a target has 40 hex digits" dht get 0123
 expect 64 "come with --directory" dht get 0 0 0
 expect 64 "--directory needs a run, a layer and a row" dht get --directory 0123
 expect 64 "layer and row are whole numbers" dht get --directory "$top/examples/tiny.yaml" 0 x
-expect 66 "$tmp/none.yaml" dht get --directory "$tmp/none.yaml" 0 0
+expect 66 "$tmp/none.yaml: No such file" dht get --directory "$tmp/none.yaml" 0 0
+expect 64 "'0123456789abcdef' is the head of a run's id" dht get --directory 0123456789abcdef 0 0
 expect 64 "an info hash has 40 hex digits" dht announce 0123 --port 5
 expect 64 "--port N is needed" dht announce 0123456789012345678901234567890123456789
 expect 64 "--mutable needs --key DIR" dht put x --mutable
@@ -198,13 +199,16 @@ until "$hanse" dht get --directory "$top/examples/tiny.yaml" 0 0 --join "$first"
     tries=$((tries + 1))
 done
 expect 0 "1 entry" dht get --directory "$top/examples/tiny.yaml" 0 0 --join "$first"
-check grep -q "$host  *over in [0-9]* s, seq .* signature good" "$out"
+check grep -q "$host  *\(cpu\|cpu-int8\|gpu\), over in [0-9]* s, seq .* signature good" "$out"
 check grep -q 'L0.1  version 0, epoch 0' "$out"
 expect 1 "0 entries" dht get --directory "$top/examples/tiny.yaml" 0 1 --join "$first"
 expect 0 "run tiny" dht get --directory runs --join "$first"
 run=$(sed -n 's/.*run tiny //p' "$out")
 expect 0 '"expert": "L0.0"' dht get --directory "$run" 0 0 --join "$first" --json
 check is_json 'len(x["entries"]) == 1 and x["entries"][0]["left_s"] > 100 and len(x["entries"][0]["claims"]) == 2'
+check is_json 'x["entries"][0]["hardware"] in ("cpu", "cpu-int8", "gpu")'
+expect 0 '"run": "tiny"' dht get --directory runs --join "$first" --json
+check is_json "x['entries'][0]['run_id'] == '$run'"
 
 # -- who died is told apart before its entry is over
 expect 0 "2 of 4 experts on 1 host; " status --run "$top/examples/tiny.yaml" --join "$first"
