@@ -167,7 +167,7 @@ int bench_links(struct bench *bench)
         if (err)
             return err;
         printf(bench->is_json
-                   ? "{\"op\":\"link\",\"message\":%zu,\"mb_per_s\":%.4g,\"round_trips_per_s\":%.5g,\"open_ms\":%.3g}\n"
+                   ? "{\"op\":\"link\",\"message\":%zu,\"mb_per_s\":%.9g,\"round_trips_per_s\":%.9g,\"open_ms\":%.9g}\n"
                    : "%12zu %10.0f %14.0f %10.1f\n",
                size[i], result.bytes_per_s * 1e-6, result.round_trips_per_s, result.open_us * 1e-3);
     }

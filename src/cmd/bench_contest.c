@@ -122,7 +122,7 @@ static double share_of(const struct bench *bench, enum numerics numerics, double
 static void print_number(const char *key, double value)
 {
     if (value > 0)
-        printf(",\"%s\":%.4g", key, value);
+        printf(",\"%s\":%.9g", key, value);
     else
         printf(",\"%s\":null", key);
 }

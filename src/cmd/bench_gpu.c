@@ -129,8 +129,8 @@ void bench_print_gpu(const struct bench *bench)
     const struct bench_ceiling *c = &bench->ceiling;
     char memory[32];
     if (bench->is_json) {
-        printf("{\"op\":\"ceiling\",\"isa\":\"cuda\",\"gpu\":\"%s\",\"f32_gflops\":%.5g,\"bf16_gflops\":%.5g,\"i8_gflops\":%.5g,"
-               "\"gb_per_s\":%.5g}\n",
+        printf("{\"op\":\"ceiling\",\"isa\":\"cuda\",\"gpu\":\"%s\",\"f32_gflops\":%.9g,\"bf16_gflops\":%.9g,\"i8_gflops\":%.9g,"
+               "\"gb_per_s\":%.9g}\n",
                gpu->name, c->f32, c->bf16, c->i8, c->gb_per_s);
         return;
     }

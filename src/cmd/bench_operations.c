@@ -190,12 +190,12 @@ static void report(const struct bench *bench, const struct trial *trial, const s
                 printf(" %3.0f %%", 100 * share);
             continue;
         }
-        printf("{\"op\":\"%s\",\"shape\":\"%zu\",\"numerics\":\"f32\",\"isa\":\"%s\",\"threads\":1,\"ns_per_1000\":%.4g",
+        printf("{\"op\":\"%s\",\"shape\":\"%zu\",\"numerics\":\"f32\",\"isa\":\"%s\",\"threads\":1,\"ns_per_1000\":%.9g",
                op->name, n, r->k->name, ns);
         if (op->n_moved)
-            printf(",\"gb_per_s\":%.4g", gb_s);
+            printf(",\"gb_per_s\":%.9g", gb_s);
         if (share > 0)
-            printf(",\"share\":%.3g", share);
+            printf(",\"share\":%.9g", share);
         puts("}");
     }
     if (!bench->is_json)

@@ -390,7 +390,7 @@ static void print_run(const struct bench_dht *bench, const char *name, struct fi
     printf(bench->is_json ? "{\"op\":\"dht_published\",\"run\":\"%s\"" : "%8s", name);
     for (size_t i = 0; i < N_COLUMNS; i++)
         if (bench->is_json) {
-            printf(",\"%s\":%.6g", columns[i].name, *field(f, i));
+            printf(",\"%s\":%.9g", columns[i].name, *field(f, i));
         } else {
             putchar(' ');
             printf(columns[i].format, *field(f, i));

@@ -276,9 +276,9 @@ static double percent(size_t n, size_t of)
 static void print_rate(const struct bench_dht *bench, double rate, const struct rounds *all, double total_s)
 {
     struct summary store = summarize(&all->store), get = summarize(&all->get);
-    printf(bench->is_json ? "{\"op\":\"dht_rounds\",\"failure_rate\":%g,\"store_mean_ms\":%.4g,\"store_std_ms\":%.4g,"
-                            "\"store_max_ms\":%.4g,\"stored\":%.6g,\"get_mean_ms\":%.4g,\"get_std_ms\":%.4g,\"get_max_ms\":%.4g,"
-                            "\"got\":%.6g,\"asked_of_stopped\":%zu,\"alive\":%zu,\"nodes\":%d,\"seconds\":%.4g}\n"
+    printf(bench->is_json ? "{\"op\":\"dht_rounds\",\"failure_rate\":%.9g,\"store_mean_ms\":%.9g,\"store_std_ms\":%.9g,"
+                            "\"store_max_ms\":%.9g,\"stored\":%.9g,\"get_mean_ms\":%.9g,\"get_std_ms\":%.9g,\"get_max_ms\":%.9g,"
+                            "\"got\":%.9g,\"asked_of_stopped\":%zu,\"alive\":%zu,\"nodes\":%d,\"seconds\":%.9g}\n"
                           : "%7g %9.2f %8.2f %8.2f %8.2f%% %9.2f %8.2f %8.2f %8.2f%% %8zu %5zu/%d %8.2f\n",
            rate, store.mean_ms, store.std_ms, store.max_ms, percent(all->n_stored, all->n_stores) / (bench->is_json ? 100 : 1),
            get.mean_ms, get.std_ms, get.max_ms, percent(all->n_got, all->n_gets) / (bench->is_json ? 100 : 1), all->n_lost,
