@@ -140,6 +140,11 @@ char *text_size(char *out, size_t out_bytes, double n_bytes)
     return out;
 }
 
+const char *text_plural(uint64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;

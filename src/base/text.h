@@ -31,6 +31,9 @@ bool text_duration_us(uint64_t *out, const char *text);
 /** Writes "1.2 MB", "345 B", "3.4 GB" (powers of 1000) to `out` and returns it. */
 char *text_size(char *out, size_t out_bytes, double n_bytes);
 
+/** The ending of a word that has this number before it: "1 node", "0 nodes", "2 nodes". */
+const char *text_plural(uint64_t n);
+
 #define TEXT_WORD_MAX 63
 
 /**

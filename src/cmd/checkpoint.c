@@ -132,7 +132,7 @@ static int verify(const struct disk *disk, const char *dir, const char *only)
     struct pass pass;
     int err = go_over(disk, dir, only, verify_one, &pass);
     if (pass.n)
-        printf("%zu of %zu checkpoints are good\n", pass.n - pass.n_bad, pass.n);
+        printf("%zu of %zu checkpoint%s good\n", pass.n - pass.n_bad, pass.n, pass.n == 1 ? " is" : "s are");
     return err;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "cmd/dht_map.h"
 #include "cmd/dht_text.h"
 #include "cmd/dht_tool.h"
@@ -115,8 +116,9 @@ static void print_progress(struct crawl *crawl, uint64_t now_us)
             n += stats.n_nodes;
             swept = stats.swept < swept ? stats.swept : swept;
         }
-    fprintf(stderr, "\r%zu nodes found, %" PRIu64 " questions, %zu answers, %.1f %% searched, %.0f s ", n, crawl->n_questions,
-            crawl->n_answers, 100 * swept, (double)(now_us - crawl->tool.start_us) / 1e6);
+    fprintf(stderr, "\r%zu node%s found, %" PRIu64 " question%s, %zu answer%s, %.1f %% searched, %.0f s ", n, text_plural(n),
+            crawl->n_questions, text_plural(crawl->n_questions), crawl->n_answers, text_plural(crawl->n_answers), 100 * swept,
+            (double)(now_us - crawl->tool.start_us) / 1e6);
 }
 
 static void step(struct dht_tool *tool, uint64_t now_us)
@@ -204,15 +206,15 @@ static void print_programs(const struct dht_map *map, size_t n_answered)
                dht_text_version(version, list[i].v, list[i].n));
     }
     if (n > PROGRAMS_SHOWN)
-        printf("  %5.1f %%  %7zu  %zu others\n", percent(n_answered - n_shown, n_answered), n_answered - n_shown,
-               n - PROGRAMS_SHOWN);
+        printf("  %5.1f %%  %7zu  %zu other%s\n", percent(n_answered - n_shown, n_answered), n_answered - n_shown,
+               n - PROGRAMS_SHOWN, text_plural(n - PROGRAMS_SHOWN));
     free(list);
 }
 
 static void print_map(const struct dht_map *map, const char *family)
 {
     struct dht_map_stats stats = dht_map_stats(map);
-    printf("%s: %zu nodes found, %zu answered (%.0f %%); ", family, stats.n_nodes, stats.n_answered,
+    printf("%s: %zu node%s found, %zu answered (%.0f %%); ", family, stats.n_nodes, text_plural(stats.n_nodes), stats.n_answered,
            percent(stats.n_answered, stats.n_nodes));
     if (stats.n_left_out > 0)
         printf("stopped at --max, so that the size of the network stays open");
@@ -224,7 +226,7 @@ static void print_map(const struct dht_map *map, const char *family)
     if (stats.n_renamed > 0)
         printf("; %zu showed another id than others told", stats.n_renamed);
     if (stats.n_left_out > 0)
-        printf("; %zu names of more nodes left out (--max)", stats.n_left_out);
+        printf("; %zu name%s of more nodes left out (--max)", stats.n_left_out, text_plural(stats.n_left_out));
     printf("\n");
     print_programs(map, stats.n_answered);
 }
@@ -245,10 +247,12 @@ static json_t *programs_json(const struct dht_map *map)
 static json_t *map_json(const struct dht_map *map, const char *family)
 {
     struct dht_map_stats stats = dht_map_stats(map);
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o}", "family", family, "found", (json_int_t)stats.n_nodes,
+    bool is_whole = stats.n_left_out == 0; /* else nobody knows how large what was left out is */
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "family", family, "found", (json_int_t)stats.n_nodes,
                      "answered", (json_int_t)stats.n_answered, "id_fits", (json_int_t)stats.n_fit, "renamed",
-                     (json_int_t)stats.n_renamed, "left_out", (json_int_t)stats.n_left_out, "searched_share", stats.swept,
-                     "estimate", stats.estimate, "programs", programs_json(map));
+                     (json_int_t)stats.n_renamed, "left_out", (json_int_t)stats.n_left_out, "searched_share",
+                     is_whole ? json_real(stats.swept) : json_null(), "estimate",
+                     is_whole && stats.estimate > 0 ? json_real(stats.estimate) : json_null(), "programs", programs_json(map));
 }
 
 static json_t *node_json(const struct dht_map_node *node)
@@ -310,8 +314,8 @@ static int report(struct crawl *crawl)
         print_map(crawl->map[0], "IPv4");
     if (crawl->map[1])
         print_map(crawl->map[1], "IPv6");
-    printf("%" PRIu64 " questions, %.1f s%s\n", crawl->n_questions, (double)(crawl->end_us - crawl->tool.start_us) / 1e6,
-           crawl->tool.is_interrupted ? "; interrupted" : "");
+    printf("%" PRIu64 " question%s, %.1f s%s\n", crawl->n_questions, text_plural(crawl->n_questions),
+           (double)(crawl->end_us - crawl->tool.start_us) / 1e6, crawl->tool.is_interrupted ? "; interrupted" : "");
     return 0;
 }
 

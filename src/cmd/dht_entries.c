@@ -170,7 +170,7 @@ static int report(const struct entries *x)
                                           (json_int_t)x->n_silent, "entries", list)),
             x->n > 0);
     }
-    printf("key %s: %zu entr%s; %zu node%s answered", key, x->n, x->n == 1 ? "y" : "ies", x->n_asked, x->n_asked == 1 ? "" : "s");
+    printf("key %s: %zu entr%s; %zu node%s answered", key, x->n, x->n == 1 ? "y" : "ies", x->n_asked, text_plural(x->n_asked));
     if (x->n_silent > 0)
         printf(", %zu did not", x->n_silent);
     printf("\n");

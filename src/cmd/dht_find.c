@@ -52,10 +52,10 @@ static void on_peers(void *arg, struct dht_walk_node *node, const struct dht_mes
 static void print_peers(const struct find *find)
 {
     char at[ADDR_TEXT_BYTES];
-    printf("%zu peer%s\n", find->n_peers, find->n_peers == 1 ? "" : "s");
+    printf("%zu peer%s\n", find->n_peers, text_plural(find->n_peers));
     for (size_t i = 0; i < find->n_peers; i++)
         printf("  %-21s  told by %zu node%s\n", addr_text(&find->peer[i].addr, at), find->peer[i].n_tellers,
-               find->peer[i].n_tellers == 1 ? "" : "s");
+               text_plural(find->peer[i].n_tellers));
 }
 
 static json_t *peers_json(const struct find *find)

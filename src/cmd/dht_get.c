@@ -101,8 +101,9 @@ static void print_item(const struct get *get)
     else
         printf("immutable\n");
     if (string_of(&get->item, &string) && !dht_text_is_readable(string.bytes, string.n))
-        printf("%zu bytes that are no text, shown in hex; --output FILE writes them as they are\n", string.n);
-    printf("held by %zu node%s", get->n_holders, get->n_holders == 1 ? "" : "s");
+        printf("%zu byte%s no text, shown in hex; --output FILE writes the value as it is\n", string.n,
+               string.n == 1 ? " that is" : "s that are");
+    printf("held by %zu node%s", get->n_holders, text_plural(get->n_holders));
     if (get->n_older > 0)
         printf(", an older one by %zu", get->n_older);
     printf("\n");
@@ -180,8 +181,7 @@ static int report(struct get *get)
     else
         printf("nobody who answered has it\n");
     if (get->n_false > 0)
-        printf("%zu node%s gave something that does not fit the key or its signature\n", get->n_false,
-               get->n_false == 1 ? "" : "s");
+        printf("%zu node%s gave something that does not fit the key or its signature\n", get->n_false, text_plural(get->n_false));
     dht_walk_print_cost(&get->walk);
     return dht_tool_status(0, get->has_item);
 }

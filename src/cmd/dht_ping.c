@@ -141,7 +141,7 @@ static void print_target(struct target *t)
     if (strcmp(at, t->name) != 0)
         printf(" (%s)", t->name);
     if (t->n_answered == 0) {
-        printf(": no answer to %" PRIu64 " question%s\n", t->n_sent, t->n_sent == 1 ? "" : "s");
+        printf(": no answer to %" PRIu64 " question%s\n", t->n_sent, text_plural(t->n_sent));
         return;
     }
     if (t->error)

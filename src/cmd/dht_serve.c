@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "cmd/dht_text.h"
 #include "cmd/dht_tool.h"
 #include "cmd/dht_tools.h"
@@ -79,9 +80,10 @@ static void print_line(struct dht_tool *tool)
     struct addr external;
     if (dht_external(tool->dht, &external))
         addr_text(&external, at);
-    printf("%zu nodes known, %zu of them good; holds %zu entries, %zu items, %zu peers; asked %" PRIu64 ", refused %" PRIu64
+    printf("%zu node%s known, %zu good; holds %zu entr%s, %zu item%s, %zu peer%s; asked %" PRIu64 ", refused %" PRIu64
            "; others see us at %s\n",
-           stats.n_nodes, dht_n_good(tool->dht), stats.n_entries, stats.n_items, stats.n_peers, stats.n_queries_in,
+           stats.n_nodes, text_plural(stats.n_nodes), dht_n_good(tool->dht), stats.n_entries, stats.n_entries == 1 ? "y" : "ies",
+           stats.n_items, text_plural(stats.n_items), stats.n_peers, text_plural(stats.n_peers), stats.n_queries_in,
            stats.n_refused, at);
     fflush(stdout);
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "cmd/dht_text.h"
 #include "cmd/dht_tool.h"
 #include "cmd/dht_tools.h"
@@ -188,15 +189,20 @@ static const char *check_text(const struct table *t, const struct seen *seen)
     return !may_check(t, seen) ? "  a local address, not asked" : seen->has_answered ? "  answers" : "  does not answer";
 }
 
-static void print_nodes(const struct table *t)
+static void print_node(const struct table *t, const struct seen *seen)
 {
     char id[DHT_TEXT_HEX_BYTES], at[ADDR_TEXT_BYTES];
+    const char *fit = dht_id_fits(&seen->id, &seen->addr) ? "" : "  id does not fit (BEP 42)", *check = check_text(t, seen);
+    printf("  %s  %*s%s%s\n", dht_text_id(id, &seen->id), *fit || *check ? -21 : 0, addr_text(&seen->addr, at), fit, check);
+}
+
+static void print_nodes(const struct table *t)
+{
     for (size_t i = 0; i < t->n; i = bucket_end(t, i)) {
         size_t end = bucket_end(t, i);
-        printf("bucket %u: %zu node%s\n", t->seen[i].bucket, end - i, end - i == 1 ? "" : "s");
+        printf("bucket %u: %zu node%s\n", t->seen[i].bucket, end - i, text_plural(end - i));
         for (size_t j = i; j < end; j++)
-            printf("  %s  %-21s%s%s\n", dht_text_id(id, &t->seen[j].id), addr_text(&t->seen[j].addr, at),
-                   dht_id_fits(&t->seen[j].id, &t->seen[j].addr) ? "" : "  id does not fit (BEP 42)", check_text(t, &t->seen[j]));
+            print_node(t, &t->seen[j]);
     }
 }
 
@@ -235,11 +241,11 @@ static int report(struct table *t)
                                    t->n_empty == EMPTY || t->bucket == DHT_ID_BITS, "questions", (json_int_t)t->n_questions,
                                    "answers", (json_int_t)t->n_answers, "nodes", nodes_json(t))),
                                true);
-    printf("%s\n  id       %s\n  program  %s\n  knows    %zu node%s", at, id, version, t->n, t->n == 1 ? "" : "s");
+    printf("%s\n  id       %s\n  program  %s\n  knows    %zu node%s", at, id, version, t->n, text_plural(t->n));
     if (t->wants_check)
         printf(", of which %zu answer", t->n_answered);
-    printf("; %zu questions, %zu answers%s\n", t->n_questions, t->n_answers,
-           t->n_tries == TRIES ? ", then silence: it may limit how often we ask, try --rate 1" : "");
+    printf("; %zu question%s, %zu answer%s%s\n", t->n_questions, text_plural(t->n_questions), t->n_answers,
+           text_plural(t->n_answers), t->n_tries == TRIES ? ", then silence: it may limit how often we ask, try --rate 1" : "");
     print_nodes(t);
     return 0;
 }

@@ -210,7 +210,8 @@ int dht_tool_run(struct dht_tool *tool)
     int err = net_run(tool->net, &machine);
     uint64_t n_malformed = dht_stats(tool->dht).n_malformed;
     if (n_malformed > 0)
-        log_warn("%" PRIu64 " datagrams came that are no messages of this protocol, and were left out", n_malformed);
+        log_warn("%" PRIu64 " datagram%s came with no message of this protocol, and were left out", n_malformed,
+                 text_plural(n_malformed));
     return err;
 }
 

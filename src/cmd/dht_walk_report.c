@@ -1,6 +1,7 @@
 /* What a walk found and took, for people and for programs. */
 #include <stdio.h>
 
+#include "base/text.h"
 #include "cmd/dht_text.h"
 #include "cmd/dht_walk.h"
 #include "dht/id.h"
@@ -28,8 +29,9 @@ static struct cost cost_of(const struct dht_walk *walk)
 void dht_walk_print_cost(const struct dht_walk *walk)
 {
     struct cost cost = cost_of(walk);
-    printf("%zu of %zu nodes answered; %zu questions, at most %u hop%s, %.2f s\n", cost.n_answered, cost.n_asked,
-           walk->n_messages, cost.hops, cost.hops == 1 ? "" : "s", cost.seconds);
+    printf("%zu of %zu node%s answered; %zu question%s, at most %u hop%s, %.2f s\n", cost.n_answered, cost.n_asked,
+           text_plural(cost.n_asked), walk->n_messages, text_plural(walk->n_messages), cost.hops, text_plural(cost.hops),
+           cost.seconds);
     if (cost.n_refused > 0)
         printf("%zu refused the question\n", cost.n_refused);
     if (walk->n_renamed > 0)
@@ -132,7 +134,7 @@ static struct writes writes_of(struct dht_walk *walk)
 void dht_walk_print_writes(struct dht_walk *walk)
 {
     struct writes writes = writes_of(walk);
-    printf("%zu node%s stored it\n", writes.n_stored, writes.n_stored == 1 ? "" : "s");
+    printf("%zu node%s stored it\n", writes.n_stored, text_plural(writes.n_stored));
     for (size_t i = 0; i < writes.n_errors; i++)
         printf("%zu refused with error %d: %s\n", writes.error[i].n, writes.error[i].code, dht_text_error(writes.error[i].code));
     if (writes.n_silent > 0)

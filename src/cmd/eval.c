@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "cmd/cmd.h"
 #include "cmd/session.h"
 #include "node/evaluation.h"
@@ -22,8 +23,8 @@ static void on_done(void *arg, size_t lane, const struct trunk_tape *tape)
     evaluation_done(&eval->evaluation, lane, tape);
     if (!eval->is_terminal)
         return;
-    fprintf(stderr, "\r%zu of %zu windows, bpb %.4f\x1b[K", eval->evaluation.n_done, eval->evaluation.n_max,
-            evaluation_bpb(&eval->evaluation));
+    fprintf(stderr, "\r%zu of %zu window%s, bpb %.4f\x1b[K", eval->evaluation.n_done, eval->evaluation.n_max,
+            text_plural(eval->evaluation.n_max), evaluation_bpb(&eval->evaluation));
     if (eval->evaluation.n_done == eval->evaluation.n_max)
         fputs("\r\x1b[K", stderr);
 }
@@ -44,8 +45,9 @@ static int report(const struct reader *reader, const struct eval *eval)
     size_t n_bytes = 0;
     for (size_t w = 0; w < eval->evaluation.n_windows; w++)
         n_bytes += eval->evaluation.n_counted[w];
-    printf("bpb %.4f on %zu bytes, trunk of step %llu, %zu of %zu experts on %zu hosts", evaluation_bpb(&eval->evaluation),
-           n_bytes, (unsigned long long)reader_step(reader), stats.n_live, stats.n_experts, stats.n_hosts);
+    printf("bpb %.4f on %zu byte%s, trunk of step %llu, %zu of %zu expert%s on %zu host%s", evaluation_bpb(&eval->evaluation),
+           n_bytes, text_plural(n_bytes), (unsigned long long)reader_step(reader), stats.n_live, stats.n_experts,
+           text_plural(stats.n_experts), stats.n_hosts, text_plural(stats.n_hosts));
     if (stats.n_missed)
         printf(", %.2f%% of expert answers missed", 100.0 * (double)stats.n_missed / (double)stats.n_slots);
     putchar('\n');

@@ -36,13 +36,13 @@ static void print_ready(struct hosting *hosting, uint64_t now_us)
     struct addr addr = net_address(hosting->session->net);
     run_short_id(&hosting->session->run, run);
     printf("host %s ready on %s: run %s %s, %zu expert%s", own_name(hosting, name), addr_text(&addr, at),
-           hosting->session->run.name, run, stats.n_experts, stats.n_experts == 1 ? "" : "s");
+           hosting->session->run.name, run, stats.n_experts, text_plural(stats.n_experts));
     if (strcmp(hosting->experts, "auto") != 0)
         printf(" (%s)", hosting->experts);
     if (hosting->session->compute->is_device)
         printf(" on cuda:%d (%s)", hosting->session->gpu.index, hosting->session->gpu.name);
     if (stats.n_nodes > 0)
-        printf(", joined %zu peer%s", stats.n_nodes, stats.n_nodes == 1 ? "" : "s");
+        printf(", joined %zu peer%s", stats.n_nodes, text_plural(stats.n_nodes));
     else
         printf(", alone so far");
     printf(", %.1f s\n", (double)(now_us - hosting->start_us) / 1e6);
@@ -77,9 +77,10 @@ static void look_around(struct hosting *hosting, uint64_t now_us)
     if (now_us >= hosting->lonely_us) {
         hosting->lonely_us = IO_NEVER;
         if (host_stats(hosting->host).n_nodes == 0)
-            log_warn("none of the %zu addresses of --join answers; check address and port, and that a firewall lets UDP and TCP "
-                     "through; trying on",
-                     hosting->session->n_join);
+            log_warn(
+                "nobody answers at the %zu address%s of --join; check address and port, and that a firewall lets UDP and TCP "
+                "through; trying on",
+                hosting->session->n_join, hosting->session->n_join == 1 ? "" : "es");
     }
     if (now_us >= hosting->line_us) {
         hosting->line_us = now_us + STATUS_LINE_US;
@@ -147,9 +148,9 @@ static int keep_experts(struct session *session, const char *experts, const stru
     err = net_run(session->net, &machine);
     struct host_stats stats = host_stats(hosting.host);
     if (!err)
-        printf("stopped: %llu token-slots forward, %llu backward, %llu updates, experts saved\n",
-               (unsigned long long)stats.n_forward_slots, (unsigned long long)stats.n_backward_slots,
-               (unsigned long long)stats.n_updates);
+        printf("stopped: %llu token-slot%s forward, %llu backward, %llu update%s, experts saved\n",
+               (unsigned long long)stats.n_forward_slots, text_plural(stats.n_forward_slots),
+               (unsigned long long)stats.n_backward_slots, (unsigned long long)stats.n_updates, text_plural(stats.n_updates));
     host_free(hosting.host);
     return err;
 }

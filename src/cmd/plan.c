@@ -75,7 +75,7 @@ static void print_bytes(const struct run *run, const struct cost *cost)
     char a[32], b[32];
     printf("  %-15s %s up and %s down at the trainer, as %s; the other way, shared, at %u host%s\n", "bytes a token",
            text_size(a, sizeof a, cost->up_per_token), text_size(b, sizeof b, cost->down_per_token),
-           numerics_name[run->expert_numerics], run->hosts, run->hosts == 1 ? "" : "s");
+           numerics_name[run->expert_numerics], run->hosts, text_plural(run->hosts));
     printf("  %-15s with another experts.numerics:", "");
     for (int form = 0, n = 0; form < N_NUMERICS; form++) {
         struct cost_wire wire = cost_wire_of(run, (enum numerics)form);
@@ -94,16 +94,18 @@ static void print_sizes(const struct run *run, const struct cost *cost)
     printf("run %s %s\n", run->name, id);
     printf("  %-15s trunk %s, %.0f experts of %s each, %s in all\n", "parameters", count_text(a, cost->trunk_params),
            cost->n_experts, count_text(b, cost->expert_params), count_text(c, cost->all_params));
-    printf("  %-15s %s parameters work on a token: the trunk and %u of %u experts in each of %u layers\n", "active",
-           count_text(a, cost->active_params), run->chosen, run->experts, run->n_moe);
+    printf("  %-15s %s parameters work on a token: the trunk and %u of %u expert%s in each of %u layer%s\n", "active",
+           count_text(a, cost->active_params), run->chosen, run->experts, text_plural(run->experts), run->n_moe,
+           text_plural(run->n_moe));
     printf("  %-15s %s for %.0f experts, and up to %s for rows under way\n", "host memory",
            text_size(a, sizeof a, cost->host_state), cost->experts_per_host, text_size(b, sizeof b, KEPT_BYTES));
     printf("  %-15s %s a checkpoint before compression; three are kept\n", "host disk", text_size(a, sizeof a, cost->host_disk));
-    printf("  %-15s %s for the trunk, %s for %u microbatches under way\n", "trainer memory",
-           text_size(a, sizeof a, cost->trainer_state), text_size(b, sizeof b, cost->trainer_tapes), run->microbatches);
+    printf("  %-15s %s for the trunk, %s for %u microbatch%s under way\n", "trainer memory",
+           text_size(a, sizeof a, cost->trainer_state), text_size(b, sizeof b, cost->trainer_tapes), run->microbatches,
+           run->microbatches == 1 ? "" : "es");
     print_bytes(run, cost);
-    printf("  %-15s %.0f tokens: %u sequences of %u in %u microbatches\n", "a step", cost->tokens_per_step, run->batch,
-           run->context, run->microbatches);
+    printf("  %-15s %.0f tokens: %u sequence%s of %u in %u microbatch%s\n", "a step", cost->tokens_per_step, run->batch,
+           text_plural(run->batch), run->context, run->microbatches, run->microbatches == 1 ? "" : "es");
 }
 
 static void print_speed(const struct run *run, const struct cost *cost, const struct cost_place *place, const char *set_name)
@@ -111,10 +113,10 @@ static void print_speed(const struct run *run, const struct cost *cost, const st
     double least = 0;
     int least_i = -1;
     printf(
-        "tokens/s if one thing alone took time: %.1f GFLOP/s a core (%s), %.0f cores at the trainer, %.0f at each of %u hosts, "
+        "tokens/s if one thing alone took time: %.1f GFLOP/s a core (%s), %.0f cores at the trainer, %.0f at each of %u host%s, "
         "%.3g Mbit up, %.3g Mbit down, %.3g ms\n",
-        place->flop_per_core_s / 1e9, set_name, place->trainer_cores, place->host_cores, run->hosts, place->up_bits_s / 1e6,
-        place->down_bits_s / 1e6, place->rtt_s * 1e3);
+        place->flop_per_core_s / 1e9, set_name, place->trainer_cores, place->host_cores, run->hosts, text_plural(run->hosts),
+        place->up_bits_s / 1e6, place->down_bits_s / 1e6, place->rtt_s * 1e3);
     for (int i = 0; i < COST_N_BOUNDS; i++) {
         double speed = cost_tokens_per_s(cost, run, place, (enum cost_bound)i);
         if (run->n_moe == 0 && i != COST_TRUNK)

@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/text.h"
+
 static void take(struct profile_time *time)
 {
     for (size_t t = 0; t < profile_n_threads(); t++)
@@ -87,8 +89,8 @@ void profile_report_print(const struct profile_report *report, FILE *out)
     double n_steps = (double)report->n_steps, whole_ms = all_ms(report, false) / n_steps;
     if (report->n_steps == 0 || whole_ms <= 0)
         return;
-    fprintf(out, "where a step of %.2f ms went, a mean over %zu steps\n  %-36s %9s %8s %9s\n", all_ms(report, true) / n_steps,
-            report->n_steps, "milliseconds", "workers", "share", "loop");
+    fprintf(out, "where a step of %.2f ms went, a mean over %zu step%s\n  %-36s %9s %8s %9s\n", all_ms(report, true) / n_steps,
+            report->n_steps, text_plural(report->n_steps), "milliseconds", "workers", "share", "loop");
     for (int i = 0; i < PROFILE_IDLE; i++) {
         enum profile_span span = (enum profile_span)i;
         double ms = sum_ms(report->first, report->last, span, false) / n_steps;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "cmd/cmd.h"
 #include "cmd/profile_report.h"
 #include "cmd/session.h"
@@ -56,13 +57,14 @@ static void progress_text(char *out, size_t n, const struct screen *screen, cons
     if (p->missed >= 0.0005)
         snprintf(missed, sizeof missed, "  missed %.1f%%", 100 * p->missed);
     int length = snprintf(
-        out, n, "step %-6llu loss %.4f  bpb %.4f  %6.0f tokens/s  experts %zu/%zu on %zu hosts  staleness %.2f%s  left %s", step,
-        p->smooth_loss, bpb, p->tokens_per_s, p->n_live, p->n_experts, p->n_hosts, p->staleness, missed, left);
+        out, n, "step %-6llu loss %.4f  bpb %.4f  %6.0f tokens/s  experts %zu/%zu on %zu host%s  staleness %.2f%s  left %s", step,
+        p->smooth_loss, bpb, p->tokens_per_s, p->n_live, p->n_experts, p->n_hosts, text_plural(p->n_hosts), p->staleness, missed,
+        left);
     size_t n_free = screen->is_terminal ? n_columns() : n;
     if (length < 0 || (size_t)length < n_free)
         return;
-    snprintf(out, n_free < n ? n_free : n, "step %-6llu bpb %.4f  %6.0f tokens/s  experts %zu/%zu on %zu hosts  left %s", step,
-             bpb, p->tokens_per_s, p->n_live, p->n_experts, p->n_hosts, left);
+    snprintf(out, n_free < n ? n_free : n, "step %-6llu bpb %.4f  %6.0f tokens/s  experts %zu/%zu on %zu host%s  left %s", step,
+             bpb, p->tokens_per_s, p->n_live, p->n_experts, p->n_hosts, text_plural(p->n_hosts), left);
 }
 
 static void show(struct screen *screen, const struct trainer_progress *p)
@@ -98,8 +100,8 @@ static void log_above(void *arg, enum log_level level, const char *line)
 static void write_metrics(FILE *out, const struct profile_report *profile, const struct trainer_progress *p)
 {
     fprintf(out,
-            "{\"step\":%llu,\"loss\":%.9g,\"bpb\":%.6g,\"tokens\":%llu,\"seconds\":%.3f,\"tokens_per_s\":%.1f,\"lr_scale\":%.6g,"
-            "\"grad_norm\":%.6g,\"live\":%zu,\"experts\":%zu,\"hosts\":%zu,\"staleness\":%.4g,\"missed\":%.4g,\"rtt_ms\":%.3f",
+            "{\"step\":%llu,\"loss\":%.9g,\"bpb\":%.9g,\"tokens\":%llu,\"seconds\":%.3f,\"tokens_per_s\":%.1f,\"lr_scale\":%.9g,"
+            "\"grad_norm\":%.9g,\"live\":%zu,\"experts\":%zu,\"hosts\":%zu,\"staleness\":%.9g,\"missed\":%.9g,\"rtt_ms\":%.3f",
             (unsigned long long)p->step, p->loss, p->loss * BITS_PER_NAT, (unsigned long long)p->n_tokens, p->elapsed_s,
             p->tokens_per_s, (double)p->lr_scale, p->grad_norm, p->n_live, p->n_experts, p->n_hosts, p->staleness, p->missed,
             (double)p->rtt_us / 1e3);
@@ -128,8 +130,8 @@ static void on_started(void *arg, uint64_t step, size_t n_live, size_t n_experts
     screen->is_started = true;
     if (screen->profile)
         profile_report_begin(screen->profile);
-    printf("training from step %llu with %zu of %zu experts on %zu hosts\n", (unsigned long long)step, n_live, n_experts,
-           n_hosts);
+    printf("training from step %llu with %zu of %zu expert%s on %zu host%s\n", (unsigned long long)step, n_live, n_experts,
+           text_plural(n_experts), n_hosts, text_plural(n_hosts));
     fflush(stdout);
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/profile.h"
+#include "base/text.h"
 #include "node/host.h"
 
 #define PATIENCE_US 8000000u /* for experts without a host, when others are there */
@@ -384,14 +385,14 @@ static enum client_state judge(struct client *client, uint64_t waited_us, int *e
     if (stats.n_live == 0 && waited_us > (client->config.mainline ? NOBODY_MET_US : NO_EXPERTS_US)) {
         char id[17];
         run_short_id(client->config.run, id);
-        log_error("%zu peers answer but none hosts an expert of run %s: start hosts with the same run.yaml", stats.n_dht_nodes,
-                  id);
+        log_error("among %zu peer%s none hosts an expert of run %s: start hosts with the same run.yaml", stats.n_dht_nodes,
+                  text_plural(stats.n_dht_nodes), id);
         *err = HANSE_EUNREACHABLE;
         return CLIENT_FAILED;
     }
     if (waited_us > PATIENCE_US && !client->is_said) {
         client->is_said = true;
-        log_warn("%zu of %zu experts have a host so far%s", stats.n_live, stats.n_experts,
+        log_warn("%zu of %zu expert%s hosted so far%s", stats.n_live, stats.n_experts, text_plural(stats.n_experts),
                  client->config.is_sync ? "; --sync waits for all of them (start more hosts, or check --experts)" : "");
     }
     return CLIENT_WAITING;

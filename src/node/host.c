@@ -263,9 +263,9 @@ static void say_ready(const struct host *host)
     struct buf text;
     buf_init(&text, 4096);
     size_t n = list_hosted(host, &text);
-    log_info("hosting %zu of %zu experts%s%s on %s; %s", n, host->n_slots, n > 0 && !text.err ? ": " : "",
-             n > 0 && !text.err ? (const char *)text.bytes : "", addr_text(&host->config.listen, listen),
-             host->has_nodes ? "joined" : "alone, waiting for others to join here");
+    log_info("hosting %zu of %zu expert%s%s%s on %s; %s", n, host->n_slots, text_plural(host->n_slots),
+             n > 0 && !text.err ? ": " : "", n > 0 && !text.err ? (const char *)text.bytes : "",
+             addr_text(&host->config.listen, listen), host->has_nodes ? "joined" : "alone, waiting for others to join here");
     buf_fini(&text);
 }
 
@@ -345,10 +345,12 @@ static void say_status(struct host *host)
     double seconds = (double)STATUS_US / 1e6;
     host->status_us = host->now_us + STATUS_US;
     if (s->n_forward_slots != t->n_forward_slots || s->n_backward_slots != t->n_backward_slots || s->n_links != t->n_links)
-        log_info("%zu experts, %zu links, %.0f forward and %.0f backward slots/s, %llu updates, %llu busy, %llu late",
-                 s->n_experts, s->n_links, (double)(s->n_forward_slots - t->n_forward_slots) / seconds,
+        log_info("%zu expert%s, %zu link%s, %.0f forward and %.0f backward slots/s, %llu update%s, %llu busy, %llu late",
+                 s->n_experts, text_plural(s->n_experts), s->n_links, text_plural(s->n_links),
+                 (double)(s->n_forward_slots - t->n_forward_slots) / seconds,
                  (double)(s->n_backward_slots - t->n_backward_slots) / seconds, (unsigned long long)(s->n_updates - t->n_updates),
-                 (unsigned long long)(s->n_busy - t->n_busy), (unsigned long long)(s->n_late - t->n_late));
+                 text_plural(s->n_updates - t->n_updates), (unsigned long long)(s->n_busy - t->n_busy),
+                 (unsigned long long)(s->n_late - t->n_late));
     host->told = *s;
 }
 

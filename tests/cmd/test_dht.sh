@@ -92,6 +92,8 @@ expect 0 "8 nodes found" dht crawl --join "$first" --rate 20 # in the pace of 20
 check awk '/ questions, / { exit !($3 >= 0.3) }' "$out"
 expect 0 "left out (--max)" dht crawl --join "$first" --max 3
 check grep -q 'IPv4: 3 nodes found, .* stopped at --max' "$out"
+expect 0 '"left_out": ' dht crawl --join "$first" --max 3 --json
+check is_json '[x["networks"][0][k] for k in ("estimate", "searched_share")] == [None, None] and len(x["nodes"]) == 3'
 
 expect 0 "$first_id" dht ping "$first"
 check grep -q 'hanse, wire revision .* (HN' "$out"
@@ -182,6 +184,7 @@ check is_json 'sorted(p["address"] for p in x["peers"]) == ["127.0.0.1:5000", "1
 expect 0 "knows    7 nodes" dht table "$first" --rate 200
 check grep -q "$first_id" "$out"
 check test "$(grep -c '^bucket [0-9]*: ' "$out")" -ge 1
+check test -z "$(grep ' $' "$out")"
 expect 0 "of which 7 answer" dht table "$first" --rate 200 --check
 expect 0 '"complete": true' dht table "$first" --rate 200 --json
 check is_json 'len(x["nodes"]) == 7 and x["answers"] == x["questions"]'

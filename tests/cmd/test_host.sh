@@ -72,6 +72,6 @@ lonely=$!
 hosts="$hosts $lonely"
 sleep 6.5
 cp "$tmp/h3.log" "$out"
-check grep -q 'none of the 1 addresses of --join answers; check' "$tmp/h3.log"
+check grep -q 'nobody answers at the 1 address of --join; check' "$tmp/h3.log"
 check kill -0 "$lonely"
 verdict

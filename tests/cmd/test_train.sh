@@ -51,7 +51,7 @@ cp "$tmp/t.log" "$out"
 check grep -q "stopped after step" "$tmp/t.log"
 last=$(sed -n 's/.*stopped after step \([0-9]*\).*/\1/p' "$tmp/t.log")
 check test "$last" -ge 20
-expect 0 "checkpoints are good" checkpoint verify --dir "$tmp/t"
+expect 0 "1 of 1 checkpoint is good" checkpoint verify --dir "$tmp/t"
 expect 0 "training from step $last" train --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --steps $((last + 10)) --metrics "$tmp/t.jsonl"
 check test "$(sed 's/.*"step":\([0-9]*\),.*/\1/' "$tmp/t.jsonl" | sort -n | uniq | wc -l)" -eq $((last + 10))
 check test "$(wc -l <"$tmp/t.jsonl")" -eq $((last + 10))
@@ -70,6 +70,6 @@ tail -n 3 "$tmp/k.jsonl" >"$out"
 check test "$(wc -l <"$tmp/k.jsonl")" -ge $((n_before + 30))
 check grep -q '"live":2,"experts":4,"hosts":1' "$out"
 check stop_host $trainer
-expect 0 "2 of 4 experts on 1 hosts" eval --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --windows 4
+expect 0 "2 of 4 experts on 1 host" eval --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --windows 4
 expect 0 "a cog" generate --run "$run" --dir "$tmp/t" --join "$first" --prompt "a cog" --bytes 20
 verdict

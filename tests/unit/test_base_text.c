@@ -126,6 +126,15 @@ START_TEST(test_distance)
 }
 END_TEST
 
+START_TEST(one_has_no_plural)
+{
+    ck_assert_str_eq(text_plural(0), "s");
+    ck_assert_str_eq(text_plural(1), "");
+    ck_assert_str_eq(text_plural(2), "s");
+    ck_assert_str_eq(text_plural(UINT64_MAX), "s");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base/text");
@@ -140,6 +149,7 @@ int main(void)
     tcase_add_test(tcase, rates_and_durations_have_units);
     tcase_add_loop_test(tcase, unknown_units_are_refused, 0, 9);
     tcase_add_test(tcase, sizes_round_to_one_digit);
+    tcase_add_test(tcase, one_has_no_plural);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);
 }
