@@ -34,6 +34,14 @@ socklen_t address_to_socket(const struct addr *addr, bool as_v6, struct sockaddr
     return sizeof *v6;
 }
 
+uint64_t address_subnet(const struct addr *addr)
+{
+    uint64_t name = addr->family;
+    for (size_t i = 0; i < (addr->family == 4 ? 3 : 6); i++)
+        name = name << 8 | addr->ip[i];
+    return name;
+}
+
 struct addr address_from_socket(const struct sockaddr *from)
 {
     struct addr addr = {0};

@@ -14,6 +14,9 @@ socklen_t address_to_socket(const struct addr *addr, bool as_v6, struct sockaddr
 /** ::ffff:a.b.c.d becomes v4.  Family 0 for anything but an IP address. */
 struct addr address_from_socket(const struct sockaddr *from);
 
+/** Who shares it may be one owner: a number for each /24 of v4 and each /48 of v6. */
+uint64_t address_subnet(const struct addr *addr);
+
 struct address_pair {
     int tcp, udp; /* bound sockets, -1 for none; the caller closes them */
     struct addr at;

@@ -115,16 +115,27 @@ static void on_closed(uv_handle_t *handle)
     free(link);
 }
 
+static bool is_from(const struct link *link, const struct addr *from)
+{
+    return link->from.family == from->family && memcmp(link->from.ip, from->ip, sizeof from->ip) == 0;
+}
+
+static bool is_beside(const struct link *link, const struct addr *from)
+{
+    return address_subnet(&link->from) == address_subnet(from);
+}
+
 struct link_count link_count_incoming(const struct net *net, const struct addr *from)
 {
     struct link_count count = {0};
     for (size_t i = 0; i < net->links.n_slots; i++) {
         const struct link *link = net->links.slot[i];
-        if (!link || !link->is_incoming)
+        if (!link || !link->is_incoming || link->state == LINK_DEAD)
             continue;
         count.n++;
-        count.n_from += link->from.family == from->family && memcmp(link->from.ip, from->ip, sizeof from->ip) == 0;
+        count.n_from += is_from(link, from);
         count.n_not_up += link->state < LINK_UP;
+        count.n_not_up_beside += link->state < LINK_UP && is_beside(link, from);
     }
     return count;
 }
@@ -170,6 +181,50 @@ static void end(struct link *link, int err, const char *why)
         loop_count(&link->net->n_links, (uint64_t)-1);
     link->state = LINK_DEAD;
     mark(link);
+}
+
+/* ---- who makes room ---- */
+
+struct half_open {
+    uint64_t subnet;
+    struct link *link;
+};
+
+static int by_subnet_and_age(const void *a, const void *b)
+{
+    const struct half_open *x = a, *y = b;
+    if (x->subnet != y->subnet)
+        return x->subnet < y->subnet ? -1 : 1;
+    return (x->link->id > y->link->id) - (x->link->id < y->link->id);
+}
+
+static bool is_in_crowd(const struct link *link, enum link_crowd crowd, const struct addr *newcomer)
+{
+    if (!link || !link->is_incoming || link->state >= LINK_UP || link->id >> 16 == link->net->links.serial)
+        return false;
+    return crowd == LINK_CROWD_ANY || (crowd == LINK_CROWD_IP ? is_from(link, newcomer) : is_beside(link, newcomer));
+}
+
+bool link_evict(struct net *net, enum link_crowd crowd, const struct addr *newcomer)
+{
+    struct half_open all[LINK_NOT_UP_MAX + 1];
+    size_t n = 0, first = 0, most = 0, oldest = 0;
+    for (size_t i = 0; i < net->links.n_slots && n < LINK_NOT_UP_MAX + 1; i++) {
+        struct link *link = net->links.slot[i];
+        if (is_in_crowd(link, crowd, newcomer))
+            all[n++] = (struct half_open){address_subnet(&link->from), link};
+    }
+    qsort(all, n, sizeof *all, by_subnet_and_age);
+    for (size_t i = 0; i < n; i++) {
+        first = all[i].subnet == all[first].subnet ? first : i;
+        if (i - first + 1 > most) {
+            most = i - first + 1;
+            oldest = first;
+        }
+    }
+    if (n > 0)
+        end(all[oldest].link, HANSE_EFULL, "others had to come in before it was up");
+    return n > 0;
 }
 
 static void tell_down(struct link *link)

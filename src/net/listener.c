@@ -8,18 +8,22 @@
 /* One address may not take all the places; several peers behind one NAT, or all of them on one machine, are welcome. */
 #define FROM_ONE_MAX 32
 #define FROM_LOOPBACK_MAX 512
-#define NOT_UP_MAX 256 /* each costs a handshake's memory, and soon its arithmetic */
+#define NOT_UP_BESIDE_MAX 64 /* from one subnet */
 
-const char *listener_refuses(const struct net *net, const struct addr *from)
+/* Where there is no room, who has not shown yet that it means it gives way to who comes later, in the crowd that fills the room. */
+const char *listener_refuses(struct net *net, const struct addr *from)
 {
     struct link_count count = link_count_incoming(net, from);
     size_t from_max = addr_is_loopback(from) ? FROM_LOOPBACK_MAX : FROM_ONE_MAX;
-    if (count.n > net->config.n_incoming_max)
-        return "there are as many links as we take in";
+    bool is_local = addr_is_local(from);
     if (count.n_from > from_max)
-        return "there are many links from its address already";
-    if (count.n_not_up > NOT_UP_MAX)
-        return "too many handshakes are under way";
+        return link_evict(net, LINK_CROWD_IP, from) ? NULL : "there are many links from its address already";
+    if (count.n_not_up_beside > NOT_UP_BESIDE_MAX && !is_local)
+        return link_evict(net, LINK_CROWD_SUBNET, from) ? NULL : "too many handshakes are under way with its neighbours";
+    if (count.n_not_up > LINK_NOT_UP_MAX)
+        return link_evict(net, LINK_CROWD_ANY, from) ? NULL : "too many handshakes are under way";
+    if (count.n > net->config.n_incoming_max)
+        return link_evict(net, LINK_CROWD_ANY, from) ? NULL : "there are as many links as we take in";
     return NULL;
 }
 

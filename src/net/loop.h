@@ -88,14 +88,25 @@ void link_close(struct net *net, io_link id);
 /** Takes in the connection that waits at `server`. */
 void link_accept(struct net *net, uv_stream_t *server);
 
-/** How many incoming links there are: in all, from the IP address of `from`, and not yet up. */
+/** How many incoming links there are: in all, from the IP address of `from`; not yet up, and of these in its subnet. */
 struct link_count {
-    size_t n, n_from, n_not_up;
+    size_t n, n_from, n_not_up, n_not_up_beside;
 };
 struct link_count link_count_incoming(const struct net *net, const struct addr *from);
 
-/** Why a connection from there is not taken in, or NULL when it is; it is counted already. */
-const char *listener_refuses(const struct net *net, const struct addr *from);
+/** Among whom: from the IP address of the newcomer, from its subnet, from the most crowded subnet. */
+enum link_crowd { LINK_CROWD_IP, LINK_CROWD_SUBNET, LINK_CROWD_ANY };
+
+#define LINK_NOT_UP_MAX 256 /* incoming; each costs a handshake's memory, and soon its arithmetic */
+
+/**
+ * Makes room for the newcomer, the incoming link that began last: ends the oldest of the others that is incoming and not up yet.
+ * False when there is none.
+ */
+bool link_evict(struct net *net, enum link_crowd crowd, const struct addr *newcomer);
+
+/** Why a connection from there is not taken in, or NULL when it is; it is counted already.  Others may have to go for it. */
+const char *listener_refuses(struct net *net, const struct addr *from);
 
 /** Does what is due on every marked link. */
 void link_settle(struct net *net);

@@ -1,0 +1,189 @@
+/* Connections that never become links, by the hundred, and who comes in all the same. */
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/address.h"
+#include "net/loop.h"
+#include "net_play.h"
+
+#define CROWD (2 * LINK_NOT_UP_MAX)
+
+/* A connection from 127.0.`subnet`.1 that says nothing. */
+static int dial_from(uint8_t subnet, struct addr to)
+{
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + ((uint32_t)subnet << 8))};
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(to.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&own, sizeof own), 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&name, sizeof name), 0);
+    return fd;
+}
+
+static bool is_closed_within(int fd, int ms)
+{
+    char bytes[4096];
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    return poll(&wait, 1, ms) == 1 && read(fd, bytes, sizeof bytes) <= 0;
+}
+
+static void close_all(const int *fd, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        close(fd[i]);
+}
+
+/* Until told, by its argument, that it is enough. */
+static void play(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    (void)event;
+    peer->wake_us = now_us + 20000;
+    if (__atomic_load_n((bool *)peer->arg, __ATOMIC_ACQUIRE))
+        peer_stop(peer, 0);
+}
+
+/* One more that dials in earnest: true when it came up. */
+static bool comes_in(struct addr at)
+{
+    struct peer a;
+    bool is_over = false;
+    peer_init(&a, 1);
+    a.play = play;
+    a.arg = &is_over;
+    a.limit_us = 3000000;
+    peer_open(&a, at, NULL);
+    peer_start(&a);
+    for (int i = 0; i < 150 && __atomic_load_n(&a.n_up, __ATOMIC_RELAXED) + __atomic_load_n(&a.n_down, __ATOMIC_RELAXED) == 0;
+         i++)
+        usleep(20000);
+    __atomic_store_n(&is_over, true, __ATOMIC_RELEASE);
+    peer_join(&a);
+    bool is_up = a.n_up == 1;
+    peer_fini(&a);
+    return is_up;
+}
+
+struct stage {
+    struct peer b;
+    bool is_over;
+    struct addr at;
+};
+
+static void start(struct stage *stage, unsigned n_incoming_max)
+{
+    *stage = (struct stage){.is_over = false};
+    struct net_config config = peer_config(&stage->b, 2);
+    config.n_incoming_max = n_incoming_max;
+    peer_init_with(&stage->b, &config);
+    stage->b.play = play;
+    stage->b.arg = &stage->is_over;
+    stage->at = net_address(stage->b.net);
+    peer_start(&stage->b);
+}
+
+static void stop(struct stage *stage)
+{
+    __atomic_store_n(&stage->is_over, true, __ATOMIC_RELEASE);
+    ck_assert_int_eq(peer_join(&stage->b), 0);
+    peer_fini(&stage->b);
+}
+
+START_TEST(half_open_connections_shut_nobody_out)
+{
+    struct stage stage;
+    static int fd[CROWD];
+    start(&stage, 0);
+    for (size_t i = 0; i < CROWD; i++)
+        fd[i] = dial_from(0, stage.at);
+    ck_assert(comes_in(stage.at));
+    ck_assert(is_closed_within(fd[0], 1000));
+    ck_assert(!is_closed_within(fd[CROWD - 1], 100));
+    close_all(fd, CROWD);
+    stop(&stage);
+}
+END_TEST
+
+/* Of those who wait the crowd makes room, not who is alone in its subnet, however long it has been there. */
+START_TEST(the_most_crowded_subnet_makes_room)
+{
+    struct stage stage;
+    static int fd[CROWD], alone[3];
+    start(&stage, 0);
+    for (size_t i = 0; i < 3; i++)
+        alone[i] = dial_from((uint8_t)(1 + i), stage.at);
+    for (size_t i = 0; i < CROWD; i++)
+        fd[i] = dial_from(9, stage.at);
+    ck_assert(is_closed_within(fd[0], 1000));
+    for (size_t i = 0; i < 3; i++)
+        ck_assert(!is_closed_within(alone[i], 50));
+    close_all(fd, CROWD);
+    close_all(alone, 3);
+    stop(&stage);
+}
+END_TEST
+
+/* However many knock: who is in stays in, and when all places are taken by such nobody else comes. */
+START_TEST(a_link_that_is_up_stays)
+{
+    struct stage stage;
+    struct peer up[2];
+    bool is_over = false;
+    static int fd[40];
+    start(&stage, 2);
+    for (uint8_t i = 0; i < 2; i++) {
+        peer_init(&up[i], (uint8_t)(3 + i));
+        up[i].play = play;
+        up[i].arg = &is_over;
+        peer_open(&up[i], stage.at, NULL);
+        peer_start(&up[i]);
+        for (int t = 0; t < 150 && __atomic_load_n(&up[i].n_up, __ATOMIC_RELAXED) == 0; t++)
+            usleep(20000);
+    }
+    for (size_t i = 0; i < 40; i++)
+        fd[i] = dial_from(9, stage.at);
+    for (size_t i = 0; i < 40; i++)
+        ck_assert(is_closed_within(fd[i], 1000));
+    ck_assert(!comes_in(stage.at));
+    __atomic_store_n(&is_over, true, __ATOMIC_RELEASE);
+    for (size_t i = 0; i < 2; i++) {
+        peer_join(&up[i]);
+        ck_assert_uint_eq(up[i].n_up, 1);
+        ck_assert_uint_eq(up[i].n_down, 0);
+        peer_fini(&up[i]);
+    }
+    close_all(fd, 40);
+    stop(&stage);
+}
+END_TEST
+
+START_TEST(a_subnet_is_a_24_or_a_48)
+{
+    struct addr a = {.family = 4, .ip = {80, 1, 2, 3}}, b = {.family = 4, .ip = {80, 1, 2, 200}, .port = 7};
+    struct addr c = {.family = 6, .ip = {0x20, 1, 2, 3, 4, 5, 6}}, d = {.family = 6, .ip = {0x20, 1, 2, 3, 4, 5, 7}};
+    ck_assert(address_subnet(&a) == address_subnet(&b) && address_subnet(&c) == address_subnet(&d));
+    b.ip[2]++;
+    d.ip[5]++;
+    ck_assert(address_subnet(&a) != address_subnet(&b) && address_subnet(&c) != address_subnet(&d));
+    ck_assert(address_subnet(&a) != address_subnet(&c));
+}
+END_TEST
+
+int main(void)
+{
+    struct rlimit files;
+    Suite *suite = suite_create("net-crowd");
+    TCase *all = tcase_create("crowd");
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < 2048 && files.rlim_max >= 2048) {
+        files.rlim_cur = 2048; /* both ends are ours */
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    tcase_set_timeout(all, 60);
+    tcase_add_test(all, half_open_connections_shut_nobody_out);
+    tcase_add_test(all, the_most_crowded_subnet_makes_room);
+    tcase_add_test(all, a_link_that_is_up_stays);
+    tcase_add_test(all, a_subnet_is_a_24_or_a_48);
+    suite_add_tcase(suite, all);
+    return unit_run(suite);
+}
