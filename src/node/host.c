@@ -240,32 +240,53 @@ static bool is_hosted(const struct host *host, size_t i)
     return host->slot[i].state != SLOT_EMPTY && !host->slot[i].is_leaving;
 }
 
-/* "L0.0-7,L1.0-7", as --experts takes it. */
-static size_t list_hosted(const struct host *host, struct buf *text)
+static bool is_news(const struct host *host, size_t i)
+{
+    return is_hosted(host, i) && !host->slot[i].is_said;
+}
+
+/* What the log did not say yet: "L0.0-7,L1.0-7", as --experts takes it. */
+static size_t list_news(struct host *host, struct buf *text)
 {
     size_t n = 0;
+    host->has_news = false;
     for (size_t i = 0; i < host->n_slots; i++) {
         size_t first = i;
-        if (!is_hosted(host, i))
+        if (!is_news(host, i))
             continue;
-        while (i + 1 < host->n_slots && host->slot[i + 1].layer == host->slot[i].layer && is_hosted(host, i + 1))
+        while (i + 1 < host->n_slots && host->slot[i + 1].layer == host->slot[i].layer && is_news(host, i + 1))
             i++;
         append_range(text, host, first, i);
         n += i - first + 1;
+        for (; first <= i; first++)
+            host->slot[first].is_said = true;
     }
     buf_append(text, "", 1);
     return n;
 }
 
-static void say_ready(const struct host *host)
+static void say_ready(struct host *host)
 {
     char listen[ADDR_TEXT_BYTES];
     struct buf text;
     buf_init(&text, 4096);
-    size_t n = list_hosted(host, &text);
+    size_t n = list_news(host, &text);
     log_info("hosting %zu of %zu expert%s%s%s on %s; %s", n, host->n_slots, text_plural(host->n_slots),
              n > 0 && !text.err ? ": " : "", n > 0 && !text.err ? (const char *)text.bytes : "",
              addr_text(&host->config.listen, listen), host->has_nodes ? "joined" : "alone, waiting for others to join here");
+    buf_fini(&text);
+}
+
+/* Experts that another host left, or that nobody ever took. */
+static void say_news(struct host *host)
+{
+    struct buf text;
+    buf_init(&text, 4096);
+    size_t n = list_news(host, &text);
+    if (n > 0)
+        log_limited(&host->strangers, host->now_us, LOG_INFO,
+                    "hosting %zu more, which no host claimed%s%s; %zu of %zu expert%s now", n, text.err ? "" : ": ",
+                    text.err ? "" : (const char *)text.bytes, host->stats.n_experts, host->n_slots, text_plural(host->n_slots));
     buf_fini(&text);
 }
 
@@ -398,6 +419,8 @@ static void step(struct host *host)
     step_start(host);
     if (host->phase == HOST_READY && host->read_us <= host->now_us)
         host_claims_read(host);
+    if (host->phase == HOST_READY && host->has_news && host->n_births == 0 && !host->config.quiet)
+        say_news(host);
     if (host->phase < HOST_STOPPING)
         host_save_tick(host);
     if (host->status_us <= host->now_us)

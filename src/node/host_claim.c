@@ -146,8 +146,8 @@ static void give_way(struct host *host, struct host_slot *slot)
     char name[32], peer[9];
     host_slot_name(name, slot);
     peer_id_short(&slot->rival.peer, peer);
-    if (slot->is_listed)
-        log_limited(&host->strangers, host->now_us, LOG_WARN,
+    if (slot->is_listed || slot->is_said)
+        log_limited(&host->strangers, host->now_us, slot->is_listed ? LOG_WARN : LOG_INFO,
                     "expert %s: peer %s hosts it, too, and its claim (version %u) outranks ours (version %llu); leaving it to "
                     "them",
                     name, peer, slot->rival.version, (unsigned long long)slot->seen.version);

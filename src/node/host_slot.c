@@ -153,6 +153,7 @@ static void made(struct host *host, struct host_slot *slot)
     look(slot);
     slot->saved_head = slot->seen.log_head;
     host->stats.n_experts++;
+    host->has_news = true;
 }
 
 int host_slot_make(struct host *host, struct host_slot *slot)
@@ -253,6 +254,7 @@ void host_slot_leave(struct host *host, struct host_slot *slot)
         host_save_copy(host, slot, NULL);
     slot->wants_copy = false;
     slot->state = SLOT_EMPTY;
+    slot->is_said = false;
     slot->used_us = 0;
     expert_free(slot->x);
     slot->x = NULL;

@@ -74,6 +74,7 @@ struct host_slot {
     uint16_t layer, index;
     uint8_t state;
     bool is_computing, is_ready, wants_copy, is_leaving;
+    bool is_said;   /* the log said that we host it */
     bool is_broken; /* it could not be made: not tried again */
     struct expert *x;
     struct batch_item *first, *last;
@@ -186,8 +187,9 @@ struct host {
         uint64_t next_us, time_us;
     } save;
 
-    int lost;     /* HANSE_EDEVICE: the device failed */
-    bool is_full; /* there was no memory for another expert */
+    int lost;      /* HANSE_EDEVICE: the device failed */
+    bool has_news; /* an expert was made that the log did not tell of */
+    bool is_full;  /* there was no memory for another expert */
     uint64_t status_us, stop_us;
     bool is_last_save;             /* the round of saves that ends a stop has begun */
     struct host_stats stats, told; /* told: at the last status line */

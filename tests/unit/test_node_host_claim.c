@@ -15,7 +15,7 @@ static void keep_lines(void *arg, enum log_level level, const char *line)
 {
     (void)arg;
     size_t n = strlen(log_text);
-    if (level >= LOG_WARN)
+    if (level >= LOG_INFO)
         snprintf(log_text + n, sizeof log_text - n, "%s\n", line);
 }
 
@@ -192,6 +192,18 @@ START_TEST(test_what_nobody_takes_is_taken_in_the_end)
 }
 END_TEST
 
+/* Experts that hosts said to have taken besides those they began with. */
+static unsigned said_in_all(void)
+{
+    unsigned n_all = 0, n;
+    for (const char *at = log_text; (at = strstr(at, "hosting ")); at++) {
+        int end = 0;
+        if (sscanf(at, "hosting %u more, which no host claimed: L%n", &n, &end) == 1 && end > 0)
+            n_all += n;
+    }
+    return n_all;
+}
+
 /* A host that vanishes keeps its claim until its entry expires: it may come back with its state. */
 START_TEST(test_experts_seen_elsewhere_are_not_adopted_soon)
 {
@@ -199,14 +211,19 @@ START_TEST(test_experts_seen_elsewhere_are_not_adopted_soon)
     run.hosts = 1;
     stage_start(a, &run, "L0.0-7");
     stage_run(&stage, 2 * SECOND);
-    stage_start(b, &run, "auto");
+    struct host_config config = stage_config(b, &run, "auto");
+    config.quiet = false;
+    stage_start_with(b, &config);
     stage_run(&stage, 3 * SECOND);
     ck_assert_uint_eq(n_experts(b), 8);
     stage_kill(a);
     stage_run(&stage, 150 * SECOND);
     ck_assert_uint_eq(n_experts(b), 8);
+    ck_assert_ptr_null(strstr(log_text, " more, which no host claimed"));
     stage_run(&stage, 250 * SECOND);
     ck_assert_uint_eq(n_experts(b), N_EXPERTS);
+    ck_assert_msg(strstr(log_text, "16 of 16 experts now"), "%s", log_text);
+    ck_assert_msg(said_in_all() == 8, "%s", log_text);
 }
 END_TEST
 
