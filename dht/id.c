@@ -32,6 +32,11 @@ int dht_id_compare(const struct dht_id *key, const struct dht_id *a, const struc
     return 0;
 }
 
+uint64_t dht_id_distance(const struct dht_id *key, const struct dht_id *id)
+{
+    return distance(key, id, 0);
+}
+
 unsigned dht_id_shared_bits(const struct dht_id *a, const struct dht_id *b)
 {
     for (size_t i = 0; i < DHT_ID_BYTES; i += 8) {

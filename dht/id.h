@@ -16,6 +16,9 @@ bool dht_id_equal(const struct dht_id *a, const struct dht_id *b);
 /** Negative when `a` is nearer to `key` than `b`, 0 when a = b, positive otherwise. */
 int dht_id_compare(const struct dht_id *key, const struct dht_id *a, const struct dht_id *b);
 
+/** How far `id` is from `key`, in 2^-64 of all ids. */
+uint64_t dht_id_distance(const struct dht_id *key, const struct dht_id *id);
+
 /** Leading bits that two ids share, DHT_ID_BITS when equal. */
 unsigned dht_id_shared_bits(const struct dht_id *a, const struct dht_id *b);
 

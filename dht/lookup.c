@@ -280,6 +280,16 @@ void dht_lookup_settle(struct dht_candidate *c)
         c->step = DHT_STEP_ANSWERED;
 }
 
+uint64_t dht_lookup_spread(const struct dht_lookup *lookup, int family, size_t rank)
+{
+    for (size_t i = 0; i < lookup->n; i++) {
+        const struct dht_candidate *c = &lookup->candidate[i];
+        if (c->step == DHT_STEP_ANSWERED && c->addr.family == family && --rank == 0)
+            return dht_id_distance(&lookup->target, &c->id);
+    }
+    return DHT_SPREAD_NONE;
+}
+
 bool dht_lookup_is_done(const struct dht_lookup *lookup)
 {
     bool has_enough = dht_lookup_n_answered(lookup) >= (lookup->n_want + 1) / 2;

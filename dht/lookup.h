@@ -16,6 +16,7 @@
 #ifndef DHT_LOOKUP_H
 #define DHT_LOOKUP_H
 
+#include "dht/density.h"
 #include "dht/krpc.h"
 #include "dht/table.h"
 
@@ -102,6 +103,9 @@ bool dht_lookup_is_done(const struct dht_lookup *lookup);
  * paths, the two nearest of each path besides.  Returns how many, at most `out_max`.
  */
 size_t dht_lookup_closest(struct dht_lookup *lookup, size_t max, struct dht_candidate **out, size_t out_max);
+
+/** How far from the target the `rank`-th (from 1) nearest of a family that answered is; DHT_SPREAD_NONE when fewer did. */
+uint64_t dht_lookup_spread(const struct dht_lookup *lookup, int family, size_t rank);
 
 size_t dht_lookup_n_answered(const struct dht_lookup *lookup);
 

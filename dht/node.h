@@ -10,6 +10,7 @@
 #define DHT_NODE_H
 
 #include "dht/bulk.h"
+#include "dht/density.h"
 #include "dht/directory.h"
 #include "dht/foreign.h"
 #include "dht/item.h"
@@ -32,6 +33,7 @@
 struct dht_half {
     int family;
     struct dht_table table;
+    struct dht_density density;
     struct dht_votes votes;
     bool has_external;
     struct addr external;

@@ -192,11 +192,11 @@ static bool found_nothing(const struct dht_operation *op)
     return (op->task == DHT_TASK_GET && !op->has_item) || (op->task == DHT_TASK_PEERS && op->n_peers == 0);
 }
 
-/* Who comes back from a first walk with empty hands may have met liars on every path.  Once more, then, and again, from those of our
- * table that come next, and farther: each time what little chance liars have is multiplied.  False when there is nobody left to begin with. */
+/* Who comes back from where nodes lie thin with empty hands may have met liars on every path.  Once more, then, and again, from those of
+ * our table that come next, and farther: each time what little chance liars have is multiplied.  False when there is nobody left to begin with. */
 static bool start_elsewhere(struct dht *dht, struct dht_operation *op)
 {
-    if (op->n_again == AGAIN_MAX || op->is_warm || op->lookup.n_paths == 1 || !found_nothing(op) ||
+    if (op->n_again == AGAIN_MAX || op->is_warm || !op->is_astray || !found_nothing(op) ||
         dht_n_nodes(dht) <= (op->n_again + 1u) * COLD_STARTS)
         return false;
     op->n_again++;
@@ -254,6 +254,19 @@ static void write_nearest(struct dht *dht, uint64_t now_us, struct dht_operation
             op->n_in_air++;
 }
 
+/* A walk of two families that went well in one of them went well.  What may be liars' doing is no measure for others. */
+static void measure(struct dht *dht, struct dht_operation *op)
+{
+    uint64_t spread[2];
+    op->is_astray = op->lookup.n_paths > 1;
+    for (int i = 0; i < 2 && op->lookup.n_paths > 1; i++) {
+        spread[i] = dht_lookup_spread(&op->lookup, dht->half[i].family, DHT_SPREAD_K);
+        op->is_astray &= dht_density_is_thin(&dht->half[i].density, spread[i]);
+    }
+    for (int i = 0; i < 2 && op->lookup.n_paths > 1 && !(op->is_astray && found_nothing(op)); i++)
+        dht_density_note(&dht->half[i].density, spread[i]);
+}
+
 static void arrive(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     if (op->is_warm && dht_lookup_n_answered(&op->lookup) < DHT_K / 4) {
@@ -261,6 +274,8 @@ static void arrive(struct dht *dht, uint64_t now_us, struct dht_operation *op)
         return;
     }
     op->phase = DHT_PHASE_STORING;
+    if (!op->is_warm)
+        measure(dht, op);
     if (!op->is_warm && op->task == DHT_TASK_READ)
         dht_routes_keep(&dht->routes, &op->lookup, now_us);
     if (dht_task_arrived(dht, now_us, op))

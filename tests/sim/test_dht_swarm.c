@@ -447,6 +447,36 @@ START_TEST(readers_are_in_no_table)
 }
 END_TEST
 
+/* Whoever finds nothing where nodes lie as thick as anywhere need not go there five times. */
+START_TEST(that_nothing_is_there_is_known_after_one_walk)
+{
+    enum { N = 300, N_READS = 40 };
+    struct swarm_config config = plain((uint64_t)_i);
+    struct swarm_read read;
+    config.is_public = true;
+    struct swarm *s = swarm_new(&config);
+    swarm_grow(s, N, 20000);
+    swarm_run(s, 40 * SECOND_US);
+    for (unsigned i = 0; i < N; i += 30) /* each has written before, and so walked */
+        for (unsigned j = 0; j < 4; j++) {
+            struct dht_id key = key_of(i + j);
+            swarm_publish(swarm_node(s, i), &key, "true");
+        }
+    swarm_run(s, 10 * SECOND_US);
+    size_t n_again = 0;
+    for (unsigned i = 0; i < N_READS; i++) {
+        struct swarm_node *reader = swarm_node(s, i % 10 * 30);
+        struct dht_id key = key_of(10000 + i);
+        uint64_t n_before = dht_stats(reader->dht).n_queries_out;
+        swarm_read(reader, &key, &read);
+        ck_assert(read.is_done && read.n == 0);
+        n_again += dht_stats(reader->dht).n_queries_out - n_before > 60;
+    }
+    ck_assert_msg(n_again <= N_READS / 5, "%zu of %d reads of nothing walked again", n_again, N_READS);
+    swarm_free(s);
+}
+END_TEST
+
 /* A trainer that reads a row every few seconds asks four holders, once. */
 START_TEST(a_second_read_is_cheap)
 {
@@ -637,6 +667,7 @@ int main(void)
     tcase_add_loop_test(swarm, two_swarms_joined_by_one_address_become_one, 0, 3);
     tcase_add_loop_test(swarm, a_node_that_lost_everybody_joins_again, 0, 3);
     tcase_add_loop_test(swarm, readers_are_in_no_table, 0, 2);
+    tcase_add_loop_test(swarm, that_nothing_is_there_is_known_after_one_walk, 0, 2);
     tcase_add_loop_test(swarm, a_second_read_is_cheap, 0, 2);
     tcase_add_loop_test(swarm, a_crowded_key_is_read_page_by_page, 0, 2);
     tcase_add_loop_test(swarm, an_early_reader_hears_entries_as_they_come, 0, 3);

@@ -65,6 +65,26 @@ START_TEST(few_nodes_are_waited_for)
 }
 END_TEST
 
+START_TEST(spread_counts_who_answered)
+{
+    static struct dht_lookup l;
+    struct dht_id target = {{0}};
+    dht_lookup_init(&l, &target, DHT_K, 1);
+    for (unsigned i = 1; i <= 6; i++) {
+        struct dht_id id = {{0}};
+        struct addr addr = at(10, 0, 0, (uint8_t)i);
+        id.byte[7] = (uint8_t)i;
+        dht_lookup_start(&l, &id, &addr, 0)->step = i == 2 ? DHT_STEP_FAILED : DHT_STEP_ANSWERED;
+    }
+    ck_assert_uint_eq(dht_lookup_spread(&l, 4, 1), 1);
+    ck_assert_uint_eq(dht_lookup_spread(&l, 4, 2), 3);
+    ck_assert_uint_eq(dht_lookup_spread(&l, 4, 5), 6);
+    ck_assert_uint_eq(dht_lookup_spread(&l, 4, 6), DHT_SPREAD_NONE);
+    ck_assert_uint_eq(dht_lookup_spread(&l, 6, 1), DHT_SPREAD_NONE);
+    dht_lookup_fini(&l);
+}
+END_TEST
+
 static void mark(struct dht_lookup *l, size_t first, size_t n, enum dht_step step)
 {
     for (size_t i = first; i < first + n; i++)
@@ -278,6 +298,7 @@ int main(void)
     TCase *all = tcase_create("lookup");
     tcase_add_test(all, the_nearest_are_asked_a_few_at_a_time);
     tcase_add_test(all, few_nodes_are_waited_for);
+    tcase_add_test(all, spread_counts_who_answered);
     tcase_add_test(all, who_is_late_twice_is_waited_for_by_few);
     tcase_add_test(all, a_candidate_is_one_deeper_than_who_named_it);
     tcase_add_test(all, paths_share_no_node);
