@@ -21,7 +21,7 @@ def test_items(ours, theirs):
     check("we put an immutable item", n >= 3)
     check("libtorrent gets it", theirs[0].get(target) == b"from-us")
     seed = bytes(range(32))
-    _, n = ours[1].put_mutable(seed, "oursalt", 7, "mutable-from-us")
+    _, n, *_ = ours[1].put_mutable(seed, "oursalt", 7, "mutable-from-us")
     check("we put a mutable item", n >= 3)
     check("libtorrent gets it", theirs[0].get_mutable(seed, b"oursalt", 7) == b"mutable-from-us")
     target, n = theirs[1].put(b"from-libtorrent")
