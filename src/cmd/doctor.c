@@ -27,6 +27,7 @@
 #include "cmd/cmd.h"
 #include "cmd/gpu.h"
 #include "cmd/options.h"
+#include "cmd/reach.h"
 #include "config.h"
 #include "kernels/device.h"
 #include "net/cores.h"
@@ -216,31 +217,47 @@ static bool addr_of_sockaddr(const struct sockaddr *from, struct addr *out)
     return out->family != 0;
 }
 
-/* Whether strangers can reach us is theirs to say; but an address of our own that is public is the best sign. */
-static bool check_reach(uint16_t port)
+/* Whether strangers can reach us is theirs to say; but what our own address is says the most.  False without one. */
+static bool find_farthest(struct addr *farthest, struct reach *reach)
 {
     struct ifaddrs *list = NULL;
-    struct addr own, public_addr = {0}, private_addr = {0};
-    char text[ADDR_TEXT_BYTES];
+    struct addr own;
+    *farthest = (struct addr){0};
     if (getifaddrs(&list) != 0)
-        return true;
+        return false;
     for (struct ifaddrs *i = list; i; i = i->ifa_next) {
         if (!addr_of_sockaddr(i->ifa_addr, &own) || addr_is_loopback(&own))
             continue;
-        *(addr_is_local(&own) ? &private_addr : &public_addr) = own;
+        struct reach here = reach_of(&own);
+        if (farthest->family == 0 || here.from > reach->from) {
+            *farthest = own;
+            *reach = here;
+        }
     }
     freeifaddrs(list);
-    own = public_addr.family ? public_addr : private_addr;
-    own.port = port;
-    if (public_addr.family)
-        report(GRADE_OK, "reach", "%s is public: others reach you with --listen on it, unless a firewall is between",
-               addr_text(&own, text));
-    else if (private_addr.family)
-        report(GRADE_NOTE, "reach",
-               "%s is private: reached within its network; from outside only when the router forwards %u (then --announce)",
-               addr_text(&own, text), port);
-    else
+    return farthest->family != 0;
+}
+
+static bool check_reach(uint16_t port)
+{
+    static const char *const sense[] = {
+        [REACH_NOBODY] = "nobody reaches it but machines of the same test network",
+        [REACH_LINK] = "only neighbours on the same link reach it",
+        [REACH_SITE] = "reached within its network; from outside only when the router forwards the port (then --announce)",
+        [REACH_PROVIDER] = "nobody outside the provider's network reaches it, and no router of yours can forward to it: train "
+                           "from here, and host where there is a public address, or IPv6",
+        [REACH_PUBLIC] = "others reach you with --listen on it, unless a firewall is between",
+    };
+    char text[ADDR_TEXT_BYTES];
+    struct addr own;
+    struct reach reach = {REACH_NOBODY, ""};
+    if (!find_farthest(&own, &reach)) {
         report(GRADE_NOTE, "reach", "only the loopback interface is up: hosts and trainers on this machine alone");
+        return true;
+    }
+    own.port = port;
+    report(reach.from == REACH_PUBLIC ? GRADE_OK : GRADE_NOTE, "reach", "%s is %s: %s", addr_text(&own, text), reach.what,
+           sense[reach.from]);
     return true;
 }
 
@@ -336,6 +353,37 @@ static void report_gpu(const struct device_info *gpu)
            gpu->runtime_version % 1000 / 10);
 }
 
+/* The compiler of the CUDA toolkit where configure looks for it, too. */
+static bool find_nvcc(char *out, size_t n)
+{
+    const char *path = getenv("PATH");
+    char places[4096];
+    snprintf(places, sizeof places, "%s:/usr/local/cuda/bin", path ? path : "");
+    for (char *rest = places, *place; (place = strsep(&rest, ":"));) {
+        snprintf(out, n, "%s/nvcc", place);
+        if (*place && access(out, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void report_no_gpu(const char *why)
+{
+    char nvcc[4096 + 8] = "";
+#ifdef HAVE_CUDA
+    const bool has_cuda = true;
+#else
+    const bool has_cuda = false;
+#endif
+    if (!has_cuda && find_nvcc(nvcc, sizeof nvcc))
+        report(GRADE_NOTE, "GPU",
+               "this hanse was built without CUDA, but %s is here: where it was built, 'configure --with-cuda' and 'make' make "
+               "one with CUDA; this one works on the CPU",
+               nvcc);
+    else
+        report(GRADE_NOTE, "GPU", "%s; hosts and trainers work on the CPU", why);
+}
+
 /* The first one is opened too, as hanse host would: its products are proven, and all that can fail has been tried. */
 static bool check_gpu(void)
 {
@@ -344,7 +392,7 @@ static bool check_gpu(void)
     struct device_info gpu;
     int n = device_count(&why);
     if (n == 0)
-        report(GRADE_NOTE, "GPU", "%s; hosts and trainers work on the CPU", why);
+        report_no_gpu(why);
     for (int i = 0; i < n; i++)
         if (device_describe(i, &gpu) == 0)
             report_gpu(&gpu);

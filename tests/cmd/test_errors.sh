@@ -31,6 +31,12 @@ expect 64 "--workers 0: must be a whole number from 1 to" host --run "$tmp/good.
 expect 64 "--up fast: must be bits per second" plan --run "$tmp/good.yaml" --up fast
 expect 64 "'surplus' is not understood" plan --run "$tmp/good.yaml" surplus
 expect 64 "sse9" plan --run "$tmp/good.yaml" --isa sse9
+grep -q '^#define HAVE_CUDA' config.h || {
+    mkdir "$tmp/cuda"
+    printf '#!/bin/sh\n' >"$tmp/cuda/nvcc"
+    chmod +x "$tmp/cuda/nvcc"
+    PATH=$tmp/cuda:$PATH expect 0 "built without CUDA, but $tmp/cuda/nvcc is here: where it was built, 'configure --with-cuda'" doctor --dir "$tmp"
+}
 HANSE_ISA=sse9 expect 64 "sse9" plan --run "$tmp/good.yaml"
 HANSE_ISA=sse9 expect 69 "BAD   kernels" doctor --dir "$tmp"
 expect 69 "BAD   disk       $tmp/none: " doctor --dir "$tmp/none"
