@@ -1,11 +1,12 @@
-/* Queries in, answers out.  Whoever has not shown a token gets at most three bytes for each it sent, so that nobody can
- * turn us against a forged address. */
+/* Queries in, answers out.  Whoever has not shown a token gets at most three bytes for each it sent, the ping included that may
+ * follow, so that nobody can turn us against a forged address. */
 #include <string.h>
 
 #include "dht/id.h"
 #include "dht/node.h"
 
 #define AMPLIFICATION 3
+#define ANSWER_MIN 110 /* what an answer needs to say anything: then it has room for a ping besides */
 
 struct answer {
     struct dht *dht;
@@ -370,13 +371,17 @@ void dht_answer(struct dht *dht, uint64_t now_us, const struct addr *from, const
         return;
     }
     size_t most = m->method == DHT_GET ? DHT_ITEM_DATAGRAM_MAX : DHT_DATAGRAM_MAX;
-    a.max = is_proven || n_request * AMPLIFICATION > most ? most : n_request * AMPLIFICATION;
+    size_t budget = is_proven ? 2 * most : n_request * AMPLIFICATION;
+    bool is_doubted = dht_upkeep_doubts(dht, now_us, from, m);
+    size_t max = is_doubted && budget >= ANSWER_MIN + DHT_PING_MAX ? budget - DHT_PING_MAX : budget;
+    a.max = max < most ? max : most;
     a.reply.kind = DHT_REPLY;
     a.reply.tid = m->tid;
     a.reply.ip = *from;
     a.reply.has_id = true;
     a.reply.id = dht_half_of(dht, from)->table.own;
     act(&a);
-    dht_send(dht, from, &a.reply, a.max);
-    dht_upkeep_asked(dht, now_us, from, m);
+    size_t n_sent = dht_send(dht, from, &a.reply, a.max);
+    if (is_doubted && n_sent + DHT_PING_MAX <= budget)
+        dht_upkeep_asked(dht, now_us, from);
 }

@@ -83,14 +83,15 @@ unsigned dht_want(const struct dht *dht)
     return dht->half[0].is_wanted && dht->half[1].is_wanted ? DHT_WANT_4 | DHT_WANT_6 : 0;
 }
 
-void dht_send(struct dht *dht, const struct addr *to, const struct dht_message *m, size_t max)
+size_t dht_send(struct dht *dht, const struct addr *to, const struct dht_message *m, size_t max)
 {
     uint8_t bytes[DHT_ITEM_DATAGRAM_MAX];
     size_t n = dht_krpc_encode(m, bytes, max < sizeof bytes ? max : sizeof bytes);
     if (n == 0)
-        return;
+        return 0;
     dht->stats.n_bytes_out += n;
     dht->io.ops->datagram(dht->io.ctx, to, bytes, n);
+    return n;
 }
 
 static uint64_t soft_timeout(struct dht *dht, const struct addr *to)
@@ -121,7 +122,7 @@ struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct a
     m->id = dht_half_of(dht, to)->table.own;
     m->is_read_only = dht->config.is_read_only;
     dht->stats.n_queries_out++;
-    dht_send(dht, to, m, m->method == DHT_PUT ? DHT_ITEM_DATAGRAM_MAX : DHT_DATAGRAM_MAX);
+    (void)dht_send(dht, to, m, m->method == DHT_PUT ? DHT_ITEM_DATAGRAM_MAX : DHT_DATAGRAM_MAX);
     return t;
 }
 

@@ -27,6 +27,7 @@
 #define DHT_JOIN_MAX 64
 #define DHT_JOIN_WAIT_US 400000   /* what was asked for before anybody answered waits this long for the first node; */
 #define DHT_READER_WAIT_US 900000 /* for a reader, which has nothing of its own, until the second attempt can be answered */
+#define DHT_PING_MAX 68           /* bytes of a ping that we send */
 #define DHT_PUBLICATIONS_MAX 256
 #define DHT_HEIRS_MAX 32
 
@@ -153,8 +154,8 @@ struct dht_half *dht_half_of(struct dht *dht, const struct addr *addr);
 size_t dht_n_nodes(const struct dht *dht);
 /** DHT_WANT_... when both families are in use, else 0. */
 unsigned dht_want(const struct dht *dht);
-/** Sends what has at most `max` bytes; a longer one not at all. */
-void dht_send(struct dht *dht, const struct addr *to, const struct dht_message *m, size_t max);
+/** Sends what has at most `max` bytes; a longer one not at all.  Returns how many were sent. */
+size_t dht_send(struct dht *dht, const struct addr *to, const struct dht_message *m, size_t max);
 /** Sends a query (id, tid, ro are filled in).  NULL when too many are in the air. */
 struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct addr *to, struct dht_message *m,
                                 enum dht_role role, uint64_t operation);
@@ -199,8 +200,10 @@ uint64_t dht_upkeep_deadline(const struct dht *dht);
 void dht_upkeep_found(struct dht *dht, uint64_t now_us, bool is_self);
 /** A question to this address went unanswered for good. */
 void dht_upkeep_failed(struct dht *dht, uint64_t now_us, const struct addr *addr);
-/** A node asked us something: perhaps it belongs into the table. */
-void dht_upkeep_asked(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m);
+/** True when a node that asked us something may belong into the table: it is pinged, to see whether it is there. */
+bool dht_upkeep_doubts(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m);
+/** Pings such a one, which may have DHT_PING_MAX bytes. */
+void dht_upkeep_asked(struct dht *dht, uint64_t now_us, const struct addr *from);
 /** Who answered said how it sees us; who refused an id that does not fit our address does, too. */
 void dht_upkeep_told(struct dht *dht, uint64_t now_us, const struct addr *from, const struct addr *ip);
 /** A node answered a question of ours: it belongs into the table. */

@@ -10,6 +10,7 @@
 #define PAD_ITEM 360
 #define PAD_PEERS 200
 #define PAD_TOKEN 16
+#define PAD_WAY 32 /* who does not know us yet pings us besides */
 
 /* -- What users ask for -------------------------------------------------------------------------------------- */
 
@@ -158,7 +159,7 @@ void dht_task_question(const struct dht *dht, const struct dht_operation *op, co
     m->want = dht_want(dht);
     m->method = DHT_FIND_NODE;
     bool is_foreign = c->is_foreign || dht_foreign_has(&dht->foreign, &c->addr);
-    m->n_pad = m->want == (DHT_WANT_4 | DHT_WANT_6) ? 128 : 0;
+    m->n_pad = PAD_WAY + (m->want == (DHT_WANT_4 | DHT_WANT_6) ? 128 : 0);
     if (c->n_wide > 0) {
         m->target = dht_lookup_aside(&op->lookup, c);
         return;

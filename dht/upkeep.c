@@ -275,18 +275,21 @@ uint64_t dht_upkeep_deadline(const struct dht *dht)
 
 /* -- Who speaks to us ---------------------------------------------------------------------------------------------- */
 
-void dht_upkeep_asked(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m)
+bool dht_upkeep_doubts(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m)
+{
+    const struct dht_table *table = &dht_half_of(dht, from)->table;
+    if (m->is_read_only || from->port == 0 || !dht_id_fits(&m->id, from) || !dht_table_has_room(table, &m->id, from))
+        return false;
+    const struct dht_node *known = dht_table_find(table, from);
+    bool is_good = known && dht_id_equal(&known->id, &m->id) && !dht_table_is_bad(known);
+    return !is_good && dht->upkeep.ping_us <= now_us + PING_BURST * PING_EVERY_US;
+}
+
+void dht_upkeep_asked(struct dht *dht, uint64_t now_us, const struct addr *from)
 {
     struct dht_upkeep *u = &dht->upkeep;
-    struct dht_half *half = dht_half_of(dht, from);
-    if (m->is_read_only || from->port == 0 || !dht_id_fits(&m->id, from) || !dht_table_has_room(&half->table, &m->id, from))
-        return;
-    const struct dht_node *known = dht_table_find(&half->table, from);
-    bool is_good = known && dht_id_equal(&known->id, &m->id) && !dht_table_is_bad(known);
-    if (is_good || u->ping_us > now_us + PING_BURST * PING_EVERY_US)
-        return;
     u->ping_us = (u->ping_us > now_us ? u->ping_us : now_us) + PING_EVERY_US;
-    half->is_wanted = true;
+    dht_half_of(dht, from)->is_wanted = true;
     ping(dht, now_us, from, DHT_ROLE_UPKEEP);
 }
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "dht/id.h"
-#include "dht/krpc.h"
+#include "dht/node.h"
 
 #define NODES_MAX 4096
 
@@ -35,7 +35,7 @@ struct swarm {
     struct hash_stream trace;
     /* what the node being called was just asked, to hold its answer against */
     const struct addr *asker;
-    size_t asked_bytes;
+    size_t asked_bytes, sent_bytes; /* 0: it may have any */
     size_t n_stray, stray_bytes;
     uint8_t stray[1500];
     struct addr stray_to;
@@ -91,16 +91,22 @@ static struct swarm_node *node_at(struct swarm *s, const struct addr *addr)
     return NULL;
 }
 
-/* An answer to somebody who showed no token may have three bytes for each of the question. */
-static void hold_to_three(struct swarm *s, const struct addr *to, const void *bytes, size_t n)
+static bool is_known(const struct dht *dht, const struct addr *addr)
+{
+    return dht_table_find(&dht->half[addr->family == 6].table, addr) != NULL;
+}
+
+/* Whoever asked, and showed no token and is not known, is sent three bytes for each of the question, whatever for. */
+static void hold_to_three(struct swarm *s, const struct swarm_node *from, const struct addr *to, const void *bytes, size_t n)
 {
     struct dht_message m;
     HOLD(n <= DHT_ITEM_DATAGRAM_MAX);
     HOLD(dht_krpc_decode(&m, bytes, n) == 0);
-    if (m.kind == DHT_QUERY || !s->asker)
+    HOLD(m.kind == DHT_QUERY || !s->asker || addr_equal(to, s->asker));
+    if (!s->asker || s->asked_bytes == 0 || !addr_equal(to, s->asker) || (m.kind == DHT_QUERY && is_known(from->dht, to)))
         return;
-    HOLD(addr_equal(to, s->asker));
-    HOLD(s->asked_bytes == 0 || n <= 3 * s->asked_bytes);
+    s->sent_bytes += n;
+    HOLD(s->sent_bytes <= 3 * s->asked_bytes);
 }
 
 static size_t index_of(struct swarm *s, const struct addr *addr)
@@ -115,7 +121,7 @@ static void send_datagram(void *ctx, const struct addr *to, const void *bytes, s
 {
     struct swarm_node *from = ctx;
     struct swarm *s = from->swarm;
-    hold_to_three(s, to, bytes, n);
+    hold_to_three(s, from, to, bytes, n);
     s->n_datagrams++;
     size_t i = index_of(s, to);
     if (i >= s->n_nodes || !addr_equal(&s->node[i]->addr, to)) {
@@ -242,10 +248,11 @@ static void tick(struct swarm_node *node, const struct event *event)
     dht_tick(node->dht, node->swarm->now_us);
 }
 
-static bool shows_token(const struct event *event)
+/* Who answers has been asked, and who shows a token receives what is sent to it. */
+static bool is_proven(const struct event *event)
 {
     struct dht_message m;
-    return dht_krpc_decode(&m, event->bytes, event->n) == 0 && m.token.n == 8;
+    return dht_krpc_decode(&m, event->bytes, event->n) == 0 && (m.kind != DHT_QUERY || m.token.n == 8);
 }
 
 /* Puts the liars nearest to `target` into `out`, nearest first; returns how many bytes. */
@@ -316,7 +323,8 @@ static void deliver(struct swarm_node *node, const struct event *event)
     struct swarm *s = node->swarm;
     note(s, event);
     s->asker = &event->from;
-    s->asked_bytes = shows_token(event) ? 0 : event->n;
+    s->asked_bytes = is_proven(event) ? 0 : event->n;
+    s->sent_bytes = 0;
     if (!(node->is_liar && lie(node, event)) && !(node->is_mute && keep_silent(node, event)))
         dht_datagram(node->dht, s->now_us, &event->from, event->bytes, event->n);
     s->asker = NULL;

@@ -1,6 +1,7 @@
 /* What a node answers, seen from outside: three bytes for one, tokens, refusals, limits. */
 #include "unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "dht/entry.h"
@@ -133,6 +134,31 @@ START_TEST(no_answer_has_more_than_three_bytes_for_one)
             n_answers += ask(&m, &r);
         }
     ck_assert_uint_gt(n_answers, 400);
+}
+END_TEST
+
+/* The shortest questions there are, from nodes that could belong into the table: they are answered, and pinged to see whether they
+ * are there, and both together keep to three for one, which the swarm looks at. */
+START_TEST(the_ping_behind_an_answer_is_counted)
+{
+    static const char *const q[] = {"4:ping", "9:find_node", "9:get_peers", "3:get", "9:hanse_get", "4:what"};
+    swarm_grow(s, 20, 1000);
+    swarm_run(s, 5 * SECOND_US);
+    for (uint8_t i = 0; i < sizeof q / sizeof *q; i++) {
+        struct addr from = {.family = 4, .ip = {10, 99, 0, i}, .port = 9};
+        struct dht_message m;
+        char text[200];
+        int n = snprintf(text, sizeof text, "d1:ad2:id20:%.20s%s%se1:q%s1:t1:t1:y1:qe", "01234567890123456789",
+                         i == 2 ? "9:info_hash20:01234567890123456789" : "",
+                         i == 1 || i > 2 ? "6:target20:01234567890123456789" : "", q[i]);
+        text[12] = (char)(0x40 + 8 * i); /* each in another part of the table */
+        size_t n_before = swarm_n_stray(s);
+        swarm_inject(node, &from, text, (size_t)n);
+        ck_assert_uint_eq(swarm_n_stray(s), n_before + 2);
+        ck_assert_int_eq(dht_krpc_decode(&m, answer_bytes, swarm_stray(s, answer_bytes)), 0);
+        ck_assert(m.kind == DHT_QUERY && m.method == DHT_PING);
+        ck_assert_uint_le(swarm_stray(s, answer_bytes), DHT_PING_MAX);
+    }
 }
 END_TEST
 
@@ -584,6 +610,7 @@ int main(void)
     tcase_add_loop_test(all, what_is_malformed_is_never_answered, 1, sizeof malformed / sizeof malformed[0]);
     tcase_add_test(all, an_unknown_query_is_answered_with_204);
     tcase_add_test(all, no_answer_has_more_than_three_bytes_for_one);
+    tcase_add_test(all, the_ping_behind_an_answer_is_counted);
     tcase_add_test(all, a_false_token_opens_nothing);
     tcase_add_test(all, entries_are_checked_before_they_are_kept);
     tcase_add_test(all, an_oversized_entry_has_its_own_error);
