@@ -11,6 +11,7 @@
 #define LINE_US 10000000u /* on a terminal: how often it says how it fares */
 #define IDLE_US 30000000u /* a link on which nobody read for so long is closed */
 #define LINKS_MAX 256
+#define JOIN_US 3000000u /* it is ready at the latest after so long, whoever answered */
 
 /* A link that somebody opened to read from us. */
 struct served {
@@ -22,6 +23,7 @@ struct serve {
     struct dht_tool tool;
     struct served served[LINKS_MAX];
     uint64_t line_us;
+    bool is_ready, is_joined; /* and said so */
 };
 
 /* -- Links ---------------------------------------------------------------------------------------------- */
@@ -88,11 +90,53 @@ static void print_line(struct dht_tool *tool)
     fflush(stdout);
 }
 
+static void print_joined(const struct dht_tool *tool)
+{
+    size_t n = dht_n_good(tool->dht);
+    printf("joined through %zu node%s\n", n, text_plural(n));
+    fflush(stdout);
+}
+
+static void print_ready(const struct serve *serve)
+{
+    const struct dht_tool *tool = &serve->tool;
+    char at[ADDR_TEXT_BYTES], id[DHT_TEXT_HEX_BYTES];
+    struct addr address = net_address(tool->net);
+    struct dht_id own = dht_own_id(tool->dht);
+    printf("node %s ready on %s: ", dht_text_id(id, &own), addr_text(&address, at));
+    if (serve->is_joined)
+        print_joined(tool);
+    else if (tool->n_join > 0)
+        printf("alone so far, nobody answers at the %zu address%s of --join\n", tool->n_join, tool->n_join == 1 ? "" : "es");
+    else
+        printf("alone so far\n");
+    fflush(stdout);
+}
+
+/* Who was told of others is ready once it knows its neighbours; or soon, and says later that it does. */
+static void look_around(struct serve *serve, uint64_t now_us)
+{
+    struct dht_tool *tool = &serve->tool;
+    uint64_t end_us = tool->start_us + (tool->n_join > 0 ? JOIN_US : 0);
+    if (serve->is_joined || (serve->is_ready && tool->n_join == 0))
+        return;
+    serve->is_joined = dht_is_joined(tool->dht);
+    if (!serve->is_ready && (serve->is_joined || now_us >= end_us)) {
+        serve->is_ready = true;
+        print_ready(serve);
+    } else if (serve->is_joined) {
+        print_joined(tool);
+    }
+    if (!serve->is_ready && end_us < tool->wake_us)
+        tool->wake_us = end_us;
+}
+
 static void step(struct dht_tool *tool, uint64_t now_us)
 {
     struct serve *serve = tool->arg;
     tool->wake_us = close_idle(serve, now_us);
-    if (!isatty(STDOUT_FILENO))
+    look_around(serve, now_us);
+    if (!serve->is_ready || !isatty(STDOUT_FILENO))
         return;
     if (now_us >= serve->line_us) {
         if (serve->line_us != 0)
@@ -110,15 +154,10 @@ static void join_all(struct dht_tool *tool)
 
 static int run(struct serve *serve, const struct dht_tool_options *o, const struct addr *listen)
 {
-    char at[ADDR_TEXT_BYTES], id[DHT_TEXT_HEX_BYTES];
     struct dht_tool *tool = &serve->tool;
     struct dht_tool_wish wish = {.listen = *listen, .serves = true, .needs_join = o->join.n > 0};
     int err = dht_tool_open(tool, o, &wish);
     if (!err) {
-        struct addr address = net_address(tool->net);
-        struct dht_id own = dht_own_id(tool->dht);
-        printf("node %s ready on %s\n", dht_text_id(id, &own), addr_text(&address, at));
-        fflush(stdout);
         tool->step = step;
         tool->link = on_link;
         tool->arg = serve;
