@@ -183,6 +183,18 @@ static const struct section {
     {"operations", bench_operations, true}, {"link", bench_links, false},
 };
 
+/* What nothing would come of is refused. */
+static int check_use(const struct options_usage *usage, const struct section *section)
+{
+    bool is_link = section->run == bench_links, is_operations = section->run == bench_operations;
+    const struct options_only only[] = {
+        {"device isa", "'kernels', 'products', 'experts' and 'operations'", !is_link},
+        {"threads numerics", "'kernels', 'products' and 'experts'", !is_link && !is_operations},
+        {"shape", "'kernels' and 'products'", section->run == run_kernels || section->run == run_products},
+    };
+    return options_check(usage, only, sizeof only / sizeof *only);
+}
+
 static const struct section *find_section(const char *name)
 {
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
@@ -196,6 +208,7 @@ int cmd_bench(int argc, char **argv)
     static struct bench bench;
     const char *isa = getenv("HANSE_ISA"), *device = getenv("HANSE_DEVICE"), *threads = "1", *numerics = "f32,i8x2,i8x1",
                *refused = "";
+    bool given[OPTIONS_ROWS_MAX] = {false};
     char **operand;
     int status;
     if (argc > 1 && strcmp(argv[1], "dht") == 0)
@@ -230,6 +243,7 @@ int cmd_bench(int argc, char **argv)
         .n_rows = sizeof row / sizeof row[0],
         .n_operands_min = 1,
         .n_operands_max = 1,
+        .given = given,
     };
     if (!options_read(&usage, argc, argv, &operand, NULL, &status))
         return status;
@@ -239,6 +253,9 @@ int cmd_bench(int argc, char **argv)
                               "'%s' is nothing to time; 'kernels', 'products', 'experts', 'operations' and 'link' are, and 'dht' "
                               "in the first place",
                               operand[0]);
+    status = check_use(&usage, section);
+    if (status)
+        return status;
     if (!(bench.seconds > 0.0 && bench.seconds <= 60.0))
         return options_refuse(&usage, "--seconds must be above 0 and at most 60");
     if (bench.shape && !bench_is_shape(bench.shape))

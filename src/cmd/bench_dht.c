@@ -51,12 +51,25 @@ static const struct protocol *find_protocol(const char *name)
     return NULL;
 }
 
+/* What nothing would come of is refused. */
+static int check_use(const struct options_usage *usage, bool is_cold, bool is_published)
+{
+    const struct options_only only[] = {
+        {"hosts", "--cold-start", is_cold},
+        {"protocol threads", "the protocols, not to --cold-start", !is_cold},
+        {"nodes experts at-once", "--protocol published", is_published},
+        {"runs", "--protocol published and to --cold-start", is_cold || is_published},
+        {"failure-rate", "--protocol rounds", !is_cold && !is_published},
+    };
+    return options_check(usage, only, sizeof only / sizeof *only);
+}
+
 int bench_dht(int argc, char **argv)
 {
     static struct bench_dht bench = {
         .n_nodes = 1024, .n_experts = 16384, .n_hosts = 64, .n_runs = 3, .n_at_once = 16, .seed = 30};
     const char *name = "published", *rates = "0,0.1,0.3";
-    bool is_cold = false;
+    bool is_cold = false, given[OPTIONS_ROWS_MAX] = {false};
     char **operand;
     int status;
     bench.n_threads = cores_n_here() < 64 ? cores_n_here() : 64;
@@ -84,12 +97,16 @@ int bench_dht(int argc, char **argv)
         .example = "hanse bench dht\nhanse bench dht --nodes 128 --experts 1024 --runs 1 --json",
         .row = row,
         .n_rows = sizeof row / sizeof row[0],
+        .given = given,
     };
     if (!options_read(&usage, argc, argv, &operand, NULL, &status))
         return status;
     const struct protocol *protocol = find_protocol(name);
     if (!protocol)
         return options_refuse(&usage, "--protocol: '%s' is neither 'published' nor 'rounds'", name);
+    status = check_use(&usage, is_cold, !is_cold && protocol->run == bench_dht_published);
+    if (status)
+        return status;
     if (bench.n_hosts & (bench.n_hosts - 1))
         return options_refuse(&usage, "--hosts must be 4, 8, 16, 32 or 64");
     if (!take_rates(&bench, rates))

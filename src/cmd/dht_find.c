@@ -125,6 +125,7 @@ int dht_tool_find(int argc, char **argv)
 {
     struct dht_tool_options o = dht_tool_defaults(15);
     struct find find = {.wants_peers = false};
+    bool given[OPTIONS_ROWS_MAX] = {false};
     const struct options_row row[] = {
         DHT_TOOL_ROW_JOIN(o),
         {"peers", NULL, OPTIONS_FLAG, &find.wants_peers, "the id is an info hash: ask for its peers on the way (get_peers)", 0, 0,
@@ -144,6 +145,7 @@ int dht_tool_find(int argc, char **argv)
         .n_rows = sizeof row / sizeof row[0],
         .n_operands_min = 1,
         .n_operands_max = 1,
+        .given = given,
     };
     char **operand;
     struct dht_id target;
@@ -153,6 +155,10 @@ int dht_tool_find(int argc, char **argv)
     if (!dht_tool_check(&usage, &o))
         return OPTIONS_STATUS_USAGE;
     bool is_self = strcmp(operand[0], "self") == 0;
+    const struct options_only only = {"key", "'self'", is_self};
+    status = options_check(&usage, &only, 1);
+    if (status)
+        return status;
     if (!is_self && !text_unhex(target.byte, sizeof target.byte, operand[0])) {
         if (is_torn_id(operand[0]) || *operand[0] == 0)
             return options_refuse(&usage, "'%s': an id has 40 hex digits, this has %zu", operand[0], strlen(operand[0]));

@@ -223,7 +223,7 @@ int dht_tool_get(int argc, char **argv)
 {
     struct dht_tool_options o = dht_tool_defaults(15);
     struct get get = {.salt = NULL};
-    bool wants_directory = false;
+    bool wants_directory = false, given[OPTIONS_ROWS_MAX] = {false};
     const struct options_row row[] = {
         DHT_TOOL_ROW_JOIN(o),
         {"salt", "TEXT", OPTIONS_TEXT, &get.salt, "the salt of a mutable item", 0, 0, false},
@@ -245,6 +245,7 @@ int dht_tool_get(int argc, char **argv)
         .n_rows = sizeof row / sizeof row[0],
         .n_operands_min = 1,
         .n_operands_max = 3,
+        .given = given,
     };
     char **operand;
     size_t n_operands;
@@ -254,6 +255,10 @@ int dht_tool_get(int argc, char **argv)
         return status;
     if (!dht_tool_check(&usage, &o))
         return OPTIONS_STATUS_USAGE;
+    const struct options_only only = {"salt output", "items, not to --directory", !wants_directory};
+    status = options_check(&usage, &only, 1);
+    if (status)
+        return status;
     if (wants_directory)
         return dht_entries_show(&usage, &o, operand, n_operands);
     if (n_operands != 1)

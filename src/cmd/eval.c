@@ -86,7 +86,7 @@ int cmd_eval(int argc, char **argv)
 {
     struct session_options o = session_options_default();
     const char *data_file = NULL;
-    bool is_local = false;
+    bool is_local = false, given[OPTIONS_ROWS_MAX] = {false};
     uint64_t n_max = 0;
     const struct options_row row[] = {
         SESSION_ROW_RUN(o),
@@ -108,9 +108,13 @@ int cmd_eval(int argc, char **argv)
         .example = "hanse eval --run run.yaml --dir trainer --data text.txt",
         .row = row,
         .n_rows = sizeof row / sizeof row[0],
+        .given = given,
     };
     int status;
     if (!options_read(&usage, argc, argv, NULL, NULL, &status))
+        return status;
+    status = session_check(&usage, is_local);
+    if (status)
         return status;
     struct session session;
     struct session_wish wish = {0};

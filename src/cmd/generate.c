@@ -99,7 +99,7 @@ int cmd_generate(int argc, char **argv)
 {
     struct session_options o = session_options_default();
     const char *prompt = "\n";
-    bool is_local = false;
+    bool is_local = false, given[OPTIONS_ROWS_MAX] = {false};
     uint64_t n_bytes = 200, seed = 1;
     double temperature = 0.7;
     const struct options_row row[] = {
@@ -123,9 +123,13 @@ int cmd_generate(int argc, char **argv)
         .example = "hanse generate --run run.yaml --dir trainer --prompt 'In the beginning' --bytes 200",
         .row = row,
         .n_rows = sizeof row / sizeof row[0],
+        .given = given,
     };
     int status;
     if (!options_read(&usage, argc, argv, NULL, NULL, &status))
+        return status;
+    status = session_check(&usage, is_local);
+    if (status)
         return status;
     if (temperature < 0 || !*prompt)
         return options_refuse(&usage, *prompt ? "--temperature %g: must not be negative" : "--prompt: must not be empty",

@@ -270,7 +270,7 @@ static int check_complete(const struct options_usage *usage, const bool *seen, s
 bool options_read(const struct options_usage *usage, int argc, char **argv, char ***operand, size_t *n_operands, int *status)
 {
     struct option option[OPTIONS_ROWS_MAX + 3];
-    bool seen[OPTIONS_ROWS_MAX] = {false};
+    bool own[OPTIONS_ROWS_MAX] = {false}, *seen = usage->given ? usage->given : own;
     assert(usage->n_rows <= OPTIONS_ROWS_MAX);
     fill_getopt(usage, option);
     opterr = 0;
@@ -292,4 +292,23 @@ bool options_read(const struct options_usage *usage, int argc, char **argv, char
     if (n_operands)
         *n_operands = n;
     return true;
+}
+
+/* True when the word is one of those with blanks between. */
+static bool has_word(const char *words, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *at = words; (at = strstr(at, word)); at += n)
+        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || at[n] == 0))
+            return true;
+    return false;
+}
+
+int options_check(const struct options_usage *usage, const struct options_only *only, size_t n)
+{
+    for (size_t i = 0; i < usage->n_rows; i++)
+        for (size_t j = 0; j < n; j++)
+            if (usage->given[i] && !only[j].is_so && has_word(only[j].names, usage->row[i].name))
+                return options_refuse(usage, "--%s belongs to %s", usage->row[i].name, only[j].where);
+    return 0;
 }

@@ -61,6 +61,14 @@ struct options_usage {
     const struct options_row *row;
     size_t n_rows;
     size_t n_operands_min, n_operands_max;
+    bool *given; /* OPTIONS_ROWS_MAX places, set for each row whose option stands on the line; NULL: nobody asks */
+};
+
+/** Options that mean nothing but in one way of using a command. */
+struct options_only {
+    const char *names; /* with blanks between */
+    const char *where; /* "--cold-start" */
+    bool is_so;        /* that is how it is used now */
 };
 
 /**
@@ -69,6 +77,9 @@ struct options_usage {
  * stderr.  `operand` and `n_operands` may be NULL when there are none.
  */
 bool options_read(const struct options_usage *usage, int argc, char **argv, char ***operand, size_t *n_operands, int *status);
+
+/** 0, or options_refuse() of the first option that is given (usage->given) and would be ignored: "--hosts belongs to --cold-start". */
+int options_check(const struct options_usage *usage, const struct options_only *only, size_t n);
 
 /** Prints "hanse NAME: reason" and how to get help to stderr; returns OPTIONS_STATUS_USAGE. */
 int options_refuse(const struct options_usage *usage, const char *format, ...) __attribute__((format(printf, 2, 3)));

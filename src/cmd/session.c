@@ -124,6 +124,12 @@ static unsigned n_workers(const struct session *session, const struct session_op
     return session->compute->is_device && n < HOST_DEVICE_WORKERS ? HOST_DEVICE_WORKERS : n;
 }
 
+int session_check(const struct options_usage *usage, bool is_local)
+{
+    const struct options_only only = {"join mainline", "experts on hosts, not to --local", !is_local};
+    return options_check(usage, &only, 1);
+}
+
 int session_open(struct session *session, const struct session_options *options, const struct session_wish *wish)
 {
     memset(session, 0, sizeof *session);

@@ -104,6 +104,9 @@ struct session {
 /** $HANSE_ISA and $HANSE_DEVICE, and nothing else set.  Without a run file session.run is all zeros. */
 struct session_options session_options_default(void);
 
+/** 0, or the refusal of options about others that --local would ignore. */
+int session_check(const struct options_usage *usage, bool is_local);
+
 /** Opens all that is wished; every error is logged.  session_close() also takes one that failed half way. */
 HANSE_MUST_USE int session_open(struct session *session, const struct session_options *options, const struct session_wish *wish);
 void session_close(struct session *session);

@@ -191,7 +191,7 @@ int cmd_train(int argc, char **argv)
 {
     struct session_options o = session_options_default();
     const char *data_file = NULL, *metrics_file = NULL;
-    bool is_local = false, is_sync = false, is_profiled = false;
+    bool is_local = false, is_sync = false, is_profiled = false, given[OPTIONS_ROWS_MAX] = {false};
     uint64_t n_steps = 0, seed = 1;
     double seconds = 0;
     const struct options_row row[] = {
@@ -224,9 +224,13 @@ int cmd_train(int argc, char **argv)
         .example = "hanse train --run run.yaml --dir trainer --data text.txt --seconds 600",
         .row = row,
         .n_rows = sizeof row / sizeof row[0],
+        .given = given,
     };
     int status;
     if (!options_read(&usage, argc, argv, NULL, NULL, &status))
+        return status;
+    status = session_check(&usage, is_local);
+    if (status)
         return status;
     if (seconds < 0)
         return options_refuse(&usage, "--seconds %g: must be more than 0", seconds);

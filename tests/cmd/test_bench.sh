@@ -19,6 +19,8 @@ expect 69 "isa $foreign: this machine cannot run it" bench products --isa $forei
 HANSE_ISA=$foreign expect 69 "isa $foreign: this machine cannot run it" bench products
 expect 64 "--numerics: must not be empty" bench products --numerics ""
 expect 64 "--seconds must be" bench products --seconds 0
+expect 64 "--shape belongs to 'kernels' and 'products'" bench experts --shape 3x4x5
+expect 64 "--isa belongs to" bench link --isa ref
 
 # -- for people
 expect 0 "products M x N x K" bench products --shape 64x48x32 --seconds 0.001
@@ -43,10 +45,13 @@ expect 0 '{"op":"dht_published","run":"1","nodes_per_s":' bench dht --nodes 32 -
 check test "$(wc -l <"$out")" -eq 1
 check grep -q '"stored":1,.*"found":1,.*"nodes":32,"experts":64,' "$out"
 expect 64 "--protocol: 'foo' is neither" bench dht --protocol foo
-expect 64 "--failure-rate: '0.1,2' is no list" bench dht --failure-rate 0.1,2
+expect 64 "--failure-rate: '0.1,2' is no list" bench dht --protocol rounds --failure-rate 0.1,2
 expect 0 '{"op":"dht_rounds","failure_rate":0,' bench dht --protocol rounds --failure-rate 0,0.3 --json
 check grep -q '"failure_rate":0,.*"stored":1,.*"got":1,"asked_of_stopped":0,"alive":16,' "$out"
 check grep -q '"failure_rate":0.3,.*"alive":11,' "$out"
+expect 64 "--hosts belongs to --cold-start" bench dht --hosts 8
+expect 64 "--nodes belongs to --protocol published" bench dht --protocol rounds --nodes 32
+expect 64 "--failure-rate belongs to --protocol rounds" bench dht --cold-start --failure-rate 0
 expect 64 "--hosts must be 4, 8, 16, 32 or 64" bench dht --cold-start --hosts 12
 expect 0 '{"op":"dht_cold_start","run":"1","placement":"own row",' bench dht --cold-start --hosts 4 --runs 1 --json
 check grep -q '"placement":"scattered".*"hosts":4,"experts":256}' "$out"

@@ -7,7 +7,7 @@ start_node() {
     log=$1
     shift
     start_ready "$log" dht serve "$@"
-    address=$(sed -n 's/.* ready on //p' "$log")
+    address=$(sed -n 's/.* ready on \([^ ]*\): .*/\1/p' "$log")
     id=$(sed -n 's/^node \([0-9a-f]*\) ready on .*/\1/p' "$log")
 }
 
@@ -38,6 +38,8 @@ expect 64 "--join nowhere: must be a host and port" dht find x --join nowhere
 expect 64 "an id has 40 hex digits, this has 39" dht find 012345678901234567890123456789012345678
 expect 64 "a target has 40 hex digits" dht get 0123
 expect 64 "come with --directory" dht get 0 0 0
+expect 64 "--salt belongs to items, not to --directory" dht get --directory runs --salt x
+expect 64 "--key belongs to 'self'" dht find x --key "$tmp"
 expect 64 "--directory needs a run, a layer and a row" dht get --directory 0123
 expect 64 "layer and row are whole numbers" dht get --directory "$top/examples/tiny.yaml" 0 x
 expect 66 "$tmp/none.yaml: No such file" dht get --directory "$tmp/none.yaml" 0 0
@@ -75,8 +77,16 @@ check test $(($(date +%s) - started)) -lt 30
 # -- a swarm of eight
 start_node "$tmp/n0" --listen 127.0.0.1:0
 first=$address first_id=$id first_pid=$pid
+cp "$tmp/n0" "$out"
+check grep -q "^node $first_id ready on $first: alone so far$" "$out"
+start_node "$tmp/lost" --listen 127.0.0.1:0 --join 127.0.0.1:9
+cp "$tmp/lost" "$out"
+check grep -q ": alone so far, nobody answers at the 1 address of --join$" "$out"
+check stop_host "$pid"
 for i in 1 2 3 4 5 6 7; do
     start_node "$tmp/n$i" --listen 127.0.0.1:0 --join "$first"
+    cp "$tmp/n$i" "$out"
+    check grep -q ": joined through [1-7] nodes*$" "$out"
 done
 tries=0
 until "$hanse" dht crawl --join "$first" 2>/dev/null | grep -q 'IPv4: 8 nodes found, 8 answered (100 %); 100.0 %' || [ $tries -ge 50 ]; do
@@ -242,7 +252,7 @@ until grep -q ' ready on ' "$tmp/six" || [ $tries -ge 50 ] || ! kill -0 $pid 2>/
     tries=$((tries + 1))
     sleep 0.1
 done
-six=$(sed -n 's/.* ready on //p' "$tmp/six")
+six=$(sed -n 's/.* ready on \([^ ]*\): .*/\1/p' "$tmp/six")
 if [ -n "$six" ]; then
     start_node "$tmp/seven" --listen '[::1]:0' --join "$six"
     tries=0

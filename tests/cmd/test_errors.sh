@@ -61,6 +61,7 @@ check test ! -e "$tmp/missing"
 expect 66 "no checkpoint of L0.0" checkpoint show L0.0 --dir "$tmp/k"
 
 # -- data
+expect 64 "--join belongs to experts on hosts, not to --local" train --local --run "$tmp/good.yaml" --dir "$tmp/t" --data x --join 127.0.0.1:9
 expect 66 "$tmp/none.txt" train --local --run "$tmp/good.yaml" --dir "$tmp/t" --data "$tmp/none.txt"
 expect 64 "100 bytes are too few" train --local --run "$tmp/good.yaml" --dir "$tmp/t" --data "$tmp/short.txt"
 expect 66 "trunk" eval --local --run "$tmp/good.yaml" --dir "$tmp/empty" --data "$tmp/text.txt"

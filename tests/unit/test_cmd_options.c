@@ -192,6 +192,30 @@ START_TEST(the_nearest_word_is_near)
 }
 END_TEST
 
+/* What would be ignored is refused, under whatever name it was given; what was not given is nobody's affair. */
+START_TEST(an_option_of_another_mode_is_refused)
+{
+    static bool given[OPTIONS_ROWS_MAX];
+    static char *lines[][5] = {{"test", "--text", "a"},
+                               {"test", "--text", "a", "--number", "7"},
+                               {"test", "--text", "a", "--num=7"},
+                               {"test", "--text", "a", "--flag"},
+                               {"test", "--text", "a", "--also", "b"}};
+    const struct options_only only[] = {{"up number", "a mode that is not on", false},
+                                        {"flag", "the mode that is on", true},
+                                        {"al also-not lso", "words that are no option", false}};
+    struct options_usage with = usage;
+    int status, argc = 0;
+    while (argc < 5 && lines[_i][argc])
+        argc++;
+    memset(given, 0, sizeof given);
+    with.given = given;
+    ck_assert(options_read(&with, argc, lines[_i], NULL, NULL, &status));
+    ck_assert(given[1]);
+    ck_assert_int_eq(options_check(&with, only, 3), _i == 1 || _i == 2 ? OPTIONS_STATUS_USAGE : 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cmd/options");
@@ -202,6 +226,7 @@ int main(void)
     tcase_add_test(tc, a_list_has_an_end);
     tcase_add_test(tc, help_shows_every_option_within_the_width);
     tcase_add_test(tc, the_nearest_word_is_near);
+    tcase_add_loop_test(tc, an_option_of_another_mode_is_refused, 0, 5);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
