@@ -64,36 +64,64 @@ static void drop_line(void *arg, enum log_level level, const char *line)
         printf("             %s\n", line);
 }
 
-static void print_again(const struct sim_scenario *s, const struct sim_run *run)
+/* As few digits as give the same number again. */
+static void print_double(double value)
 {
-    const struct sim_dht_options *o = &run->dht;
-    printf("to see it again: hanse sim --scenario %s --seed %llu", s->name, (unsigned long long)run->seed);
-    if (s->play == sim_play_dht)
-        printf(" --nodes %llu --lookups %llu --stale %llu --adversaries %llu --leave %llu --partition %llu --churn %llu "
-               "--churn-for %llu --median-rtt %llu --loss %g",
-               (unsigned long long)o->n_nodes, (unsigned long long)o->n_lookups, (unsigned long long)o->stale_percent,
-               (unsigned long long)o->adversary_percent, (unsigned long long)o->leave_percent, (unsigned long long)o->partition_s,
-               (unsigned long long)o->churn_min, (unsigned long long)o->churn_for_s, (unsigned long long)o->rtt_median_ms,
-               o->loss_percent);
+    char text[32];
+    int digits = 6;
+    do
+        snprintf(text, sizeof text, "%.*g", digits, value);
+    while (strtod(text, NULL) != value && ++digits <= 17);
+    printf(" %s", text);
+}
+
+static void print_quoted(const char *text)
+{
+    bool is_plain = text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./,:=+@%")] == 0;
+    printf(is_plain ? " " : " '");
+    for (; *text; text++)
+        printf(*text == '\'' ? "'\\''" : "%c", *text);
+    if (!is_plain)
+        putchar('\'');
+}
+
+/* What was said on the command line, and the seed in any case. */
+static void print_again(const struct options_usage *usage)
+{
+    printf("to see it again: %s", usage->command);
+    for (size_t i = 0; i < usage->n_rows; i++) {
+        const struct options_row *row = &usage->row[i];
+        if ((!usage->given[i] && strcmp(row->name, "seed") != 0) || strcmp(row->name, "quiet") == 0)
+            continue;
+        printf(" --%s", row->name);
+        if (row->kind == OPTIONS_U64)
+            printf(" %llu", (unsigned long long)*(const uint64_t *)row->out);
+        if (row->kind == OPTIONS_DOUBLE)
+            print_double(*(const double *)row->out);
+        if (row->kind == OPTIONS_TEXT)
+            print_quoted(*(const char **)row->out);
+    }
     putchar('\n');
 }
 
-static void print_verdict(const struct sim_scenario *s, const struct sim_run *run, int err)
+static void print_verdict(const struct options_usage *usage, const struct sim_scenario *s, const struct sim_run *run, int err)
 {
     char trace[2 * HASH_BYTES + 1];
+    if (err && err != SIM_REFUTED && run->n_events == 0)
+        return; /* nothing was played, and why not has been said */
     text_hex(trace, run->trace.byte, HASH_BYTES);
     printf("%s with seed %llu: %s after %.3f s and %llu events\ntrace %s\n", s->name, (unsigned long long)run->seed,
            err == 0 ? "holds" : (err == SIM_REFUTED ? "REFUTED" : hanse_strerror(err)), (double)run->n_us / 1e6,
            (unsigned long long)run->n_events, trace);
     if (err)
-        print_again(s, run);
+        print_again(usage);
 }
 
 /* Plays once, or twice to see that the same happens. */
-static int play(const struct sim_scenario *s, struct sim_run *run, bool is_twice)
+static int play(const struct options_usage *usage, const struct sim_scenario *s, struct sim_run *run, bool is_twice)
 {
     int err = s->play(run);
-    print_verdict(s, run, err);
+    print_verdict(usage, s, run, err);
     if (err || !is_twice)
         return err;
     struct sim_run again = {.seed = run->seed, .kernels = run->kernels, .dht = run->dht, .beam = run->beam, .is_quiet = true};
@@ -103,22 +131,44 @@ static int play(const struct sim_scenario *s, struct sim_run *run, bool is_twice
         printf("the second run was the same\n");
         return 0;
     }
-    print_verdict(s, &again, err);
+    print_verdict(usage, s, &again, err);
     printf("the second run DIFFERED: something asks the machine for time, order or randomness\n");
     return SIM_REFUTED;
+}
+
+/* -- What cannot be played -------------------------------------------------------------------------- */
+
+/* 0, or the status to end with: before minutes of play, not after them. */
+static int check(const struct options_usage *usage, const struct sim_scenario *s, const struct sim_dht_options *dht)
+{
+    bool is_dht = s->play == sim_play_dht, is_beam = s->play == sim_play_beam;
+    const struct options_only only[] = {
+        {"nodes lookups stale adversaries leave partition churn churn-for plot", "--scenario dht", is_dht},
+        {"median-rtt loss", "--scenario dht and --scenario beam", is_dht || is_beam},
+        {"grid occupancy hosts searches tokens picks reads dense in-memory", "--scenario beam", is_beam},
+        {"churn-for", "--churn", dht->churn_min > 0},
+    };
+    int status = options_check(usage, only, sizeof only / sizeof *only);
+    if (status)
+        return status;
+    if (!(dht->loss_percent >= 0 && dht->loss_percent <= 100))
+        return options_refuse(usage, "--loss %g: must be from 0 to 100", dht->loss_percent);
+    if (dht->plot && access(dht->plot, W_OK | X_OK) != 0)
+        return options_refuse(usage, "cannot write into '%s' (%s); --plot needs a directory that is there", dht->plot,
+                              strerror(errno));
+    return 0;
 }
 
 int cmd_sim(int argc, char **argv)
 {
     const char *name = NULL, *isa = getenv("HANSE_ISA");
-    uint64_t seed = 1;
-    bool wants_list = false, is_twice = false, is_verbose = false;
-    struct sim_run run = {.dht = sim_dht_default, .beam = sim_beam_default};
+    bool wants_list = false, is_twice = false, is_verbose = false, given[OPTIONS_ROWS_MAX] = {false};
+    struct sim_run run = {.seed = 1, .dht = sim_dht_default, .beam = sim_beam_default};
     struct sim_dht_options *dht = &run.dht;
     struct sim_beam_options *beam = &run.beam;
     const struct options_row row[] = {
         {"scenario", "NAME", OPTIONS_TEXT, &name, "what to play (--list shows what there is)", 0, 0, false},
-        {"seed", "N", OPTIONS_U64, &seed, "decides everything that happens (default: 1)", 0, UINT64_MAX, false},
+        {"seed", "N", OPTIONS_U64, &run.seed, "decides everything that happens (default: 1)", 0, UINT64_MAX, false},
         {"list", NULL, OPTIONS_FLAG, &wants_list, "show the scenarios and what they claim", 0, 0, false},
         {"twice", NULL, OPTIONS_FLAG, &is_twice, "play it again and compare the traces", 0, 0, false},
         {"quiet", NULL, OPTIONS_FLAG, &run.is_quiet, "print the verdict only", 0, 0, false},
@@ -166,6 +216,7 @@ int cmd_sim(int argc, char **argv)
         .example = "hanse sim --scenario smoke --seed 7",
         .row = row,
         .n_rows = sizeof row / sizeof row[0],
+        .given = given,
     };
     int status;
     if (!options_read(&usage, argc, argv, NULL, NULL, &status))
@@ -179,15 +230,14 @@ int cmd_sim(int argc, char **argv)
     const struct sim_scenario *s = find(name);
     if (!s)
         return refuse_name(&usage, name);
-    if (dht->plot && access(dht->plot, W_OK | X_OK) != 0) /* not after minutes of play */
-        return options_refuse(&usage, "cannot write into '%s' (%s); --plot needs a directory that is there", dht->plot,
-                              strerror(errno));
-    run.seed = seed;
+    status = check(&usage, s, dht);
+    if (status)
+        return status;
     int err = kernels_choose(isa && *isa ? isa : NULL, &run.kernels);
     if (err)
         return hanse_exit_status(err);
     log_set_sink(drop_line, &is_verbose);
-    err = play(s, &run, is_twice);
+    err = play(&usage, s, &run, is_twice);
     log_set_sink(NULL, NULL);
     return err == SIM_REFUTED ? SIM_REFUTED : (err ? hanse_exit_status(err) : 0);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
 
 #define LOOK_US (60 * SIM_BEAM_SECOND_US) /* a search ends by itself before */
 #define PAUSE_US SIM_BEAM_SECOND_US       /* between two */
@@ -313,7 +314,8 @@ static int settle(struct sim_beam *story)
     if (err)
         return err;
     if (story->n_alive < story->n_hosts) {
-        log_error("%zu experts for %zu hosts; take a larger grid or fewer hosts", story->n_alive, story->n_hosts);
+        log_error("%zu expert%s for %zu hosts; take a larger grid or fewer hosts", story->n_alive, text_plural(story->n_alive),
+                  story->n_hosts);
         return HANSE_EINVAL;
     }
     for (size_t i = 0; i < story->n_hosts; i++)
@@ -362,7 +364,8 @@ static int tell(struct sim_beam *story)
         err = look_row(story, (struct row){"one after the other", false, false});
     if (err)
         return err;
-    sim_say(story->run, story->world, "%zu hosts vanish", kill_some(story));
+    size_t n_gone = kill_some(story);
+    sim_say(story->run, story->world, "%zu host%s vanish%s", n_gone, text_plural(n_gone), n_gone == 1 ? "es" : "");
     err = look_row(story, (struct row){"as soon as calls have failed", false, true});
     if (err)
         return err;

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/text.h"
+
 #define JOINED_US (25 * SIM_DHT_SECOND_US)  /* after the last has come, for tables to fill */
 #define WRITTEN_US (12 * SIM_DHT_SECOND_US) /* a record is written again after 2 and after 8 s */
 #define TURNED_US (30 * SIM_DHT_SECOND_US)  /* for liars to spread */
@@ -44,7 +46,7 @@ static void say_churn(const struct sim_dht_swarm *s, const struct sim_dht_churn 
 {
     say_reads(s, "meanwhile", &c->here);
     sim_say(s->run, s->world, "   of writers that left: %zu of %zu%s; %zu reader%s left during the read", c->left.n_found,
-            c->left.n, c->left.n_lost ? " (others' entries are over)" : "", c->n_broken, c->n_broken == 1 ? "" : "s");
+            c->left.n, c->left.n_lost ? " (others' entries are over)" : "", c->n_broken, text_plural(c->n_broken));
     sim_say(s->run, s->world, "   %.1f datagrams a node a second, %.0f bytes; %.1f %% of all questions stay unanswered", c->sent,
             c->sent_bytes, 100 * c->unanswered);
     sim_say(s->run, s->world, "   a node has %.1f kB when reads begin, %.1f kB at the end", (double)c->bytes_before / 1000,
@@ -130,9 +132,9 @@ static int hold_chase(const struct sim_dht_swarm *s, const struct sim_dht_chase 
 static int hold_rules(const struct sim_dht_swarm *s)
 {
     if (s->n_amplified > 0)
-        return sim_refute(s->world, "%zu answers to strangers were longer than three times their question", s->n_amplified);
+        return sim_refute(s->world, "answers to strangers longer than three times their question: %zu", s->n_amplified);
     if (s->n_overdue > 0)
-        return sim_refute(s->world, "%zu entries were given out after their time", s->n_overdue);
+        return sim_refute(s->world, "entries given out after their time: %zu", s->n_overdue);
     return 0;
 }
 
@@ -159,7 +161,8 @@ static int settle(struct sim_dht_swarm *s)
     sim_dht_swarm_pass(s, JOINED_US);
     if (o->adversary_percent > 0) {
         sim_dht_corrupt(s, s->n_nodes * o->adversary_percent / 100);
-        sim_say(s->run, s->world, "%zu of them turn into liars", s->n_liars);
+        sim_say(s->run, s->world, "%zu of them turn%s into liar%s", s->n_liars, s->n_liars == 1 ? "s" : "",
+                text_plural(s->n_liars));
         sim_dht_swarm_pass(s, TURNED_US);
     }
     sim_dht_swarm_publish(s);
@@ -199,7 +202,7 @@ static int leave(struct sim_dht_swarm *s, struct sim_dht_figures *out)
     size_t n = s->n_alive * s->run->dht.leave_percent / 100;
     sim_dht_swarm_kill(s, n);
     (void)sim_dht_swarm_count_lost(s, true);
-    sim_say(s->run, s->world, "%zu of the others leave at once", n);
+    sim_say(s->run, s->world, "%zu of the others leave%s at once", n, n == 1 ? "s" : "");
     int err = sim_dht_reads_chase(s, 1, FOUND_US, &out->leave);
     return err ? err : hold_chase(s, &out->leave, FOUND_US);
 }

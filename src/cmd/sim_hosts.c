@@ -33,7 +33,7 @@ static int tell(struct swarm *swarm)
         return sim_refute(swarm->world, "%zu hosts keep %zu of %zu experts", swarm->n_hosts, swarm_n_hosted(swarm), n);
     sim_say(run, swarm->world, "%d hosts keep each of %zu experts once", N_HOSTS, n);
     swarm_crash_host(swarm, victim);
-    sim_say(run, swarm->world, "host %zu is gone for good, %zu experts are left", victim, swarm_n_hosted(swarm));
+    sim_say(run, swarm->world, "host %zu is gone for good, %zu of %zu experts are left", victim, swarm_n_hosted(swarm), n);
     if (!swarm_wait(swarm, swarm_all_is_hosted, AGAIN_US))
         return sim_refute(swarm->world, "%zu of %zu experts are hosted after %u s", swarm_n_hosted(swarm), n, AGAIN_US / 1000000);
     sim_say(run, swarm->world, "the others keep each of %zu experts once", n);

@@ -1,4 +1,5 @@
 /* cmd/sim_smoke.c - everything at once, small: hosts, trainers, packet loss, a crash and a return. */
+#include "base/text.h"
 #include "cmd/sim_swarm.h"
 
 #define N_HOSTS 8
@@ -44,15 +45,16 @@ static int crash_and_return(struct swarm *swarm, size_t victim)
     world_run(swarm->world, world_now(swarm->world) + CRASH_US);
     size_t n_kept = host_stats(swarm->host[victim].host).n_experts;
     swarm_crash_host(swarm, victim);
-    sim_say(swarm->sim, swarm->world, "host %zu crashes with %zu experts", victim, n_kept);
+    sim_say(swarm->sim, swarm->world, "host %zu crashes with %zu expert%s", victim, n_kept, text_plural(n_kept));
     world_run(swarm->world, world_now(swarm->world) + AWAY_US);
     int err = swarm_return_host(swarm, victim);
     if (err)
         return err;
     size_t n_back = host_stats(swarm->host[victim].host).n_experts;
-    sim_say(swarm->sim, swarm->world, "host %zu is back with %zu experts from its disk", victim, n_back);
+    sim_say(swarm->sim, swarm->world, "host %zu is back with %zu expert%s from its disk", victim, n_back, text_plural(n_back));
     return n_back == n_kept ? 0
-                            : sim_refute(swarm->world, "host %zu had %zu experts and is back with %zu", victim, n_kept, n_back);
+                            : sim_refute(swarm->world, "host %zu had %zu expert%s and is back with %zu", victim, n_kept,
+                                         text_plural(n_kept), n_back);
 }
 
 static int check_learning(const struct swarm *swarm)

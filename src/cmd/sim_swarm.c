@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/text.h"
 
 #define TEXT_BYTES 60000
 #define LOOK_US 50000u /* between two looks of swarm_wait() */
@@ -119,8 +120,8 @@ static void on_progress(void *arg, const struct trainer_progress *p)
     if (p->step < t->said + LINE_STEPS && p->step < p->n_steps)
         return;
     t->said = p->step;
-    sim_say(t->swarm->sim, t->swarm->world, "trainer %zu  step %-4llu loss %.4f  experts %zu of %zu on %zu hosts", t->number,
-            (unsigned long long)p->step, p->loss, p->n_live, p->n_experts, p->n_hosts);
+    sim_say(t->swarm->sim, t->swarm->world, "trainer %zu  step %-4llu loss %.4f  experts %zu of %zu on %zu host%s", t->number,
+            (unsigned long long)p->step, p->loss, p->n_live, p->n_experts, p->n_hosts, text_plural(p->n_hosts));
 }
 
 int swarm_add_trainer(struct swarm *swarm, uint64_t n_steps)

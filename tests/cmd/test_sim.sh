@@ -11,6 +11,28 @@ expect 0 'beam with seed' sim --scenario beam --searches 10 --seed 2 --quiet
 expect 0 'the second run was the same' sim --scenario beam --grid 1000x1000 --occupancy 100 --dense --in-memory --searches 5 --quiet --twice
 expect 64 "cannot write into '$tmp/nowhere'" sim --scenario dht --plot "$tmp/nowhere"
 expect 64 "sizes with an x" sim --scenario beam --grid 10x
+check test "$(grep -c trace "$out")" -eq 0
+
+# An option of another scenario is no less wrong for having its default's value.
+expect 64 'sim: --hosts belongs to --scenario beam' sim --scenario dht --hosts 64
+expect 64 'sim: --nodes belongs to --scenario dht' sim --nodes 64 --scenario beam
+expect 64 'sim: --loss belongs to --scenario dht and --scenario beam' sim --scenario smoke --loss 1
+expect 64 '--loss -1: must be from 0 to 100' sim --scenario dht --loss -1
+expect 64 'sim: --churn-for belongs to --churn' sim --scenario dht --churn-for 60
+
+# What is refuted says how to see it again, and it is the same that is seen.  Loud: both the story and the verdict.
+again() {
+    expect 1 'to see it again: hanse sim' sim "$@"
+    grep '^trace' "$out" >"$tmp/trace"
+    line=$(sed -n 's/^to see it again: hanse //p' "$out")
+    eval "expect 1 '$(cat "$tmp/trace")' $line"
+}
+mkdir "$tmp/a place"
+again --scenario dht --nodes 16 --lookups 2 --loss 99.123456789 --seed 3
+again --scenario dht --nodes 16 --lookups 2 --loss 100 --plot "$tmp/a place" --churn 5 --churn-for 60
+check test "$(wc -l <"$tmp/a place/reads.dat")" -eq 2
+again --scenario beam --hosts 4 --grid 4x4 --occupancy 100 --searches 3 --loss 80 --median-rtt 2000 --quiet
+
 
 # The same seed: the same story.  Another: another.
 expect 0 'the second run was the same' sim --scenario smoke --seed 1 --quiet --twice
