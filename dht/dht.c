@@ -9,6 +9,7 @@
 
 #define SOFT_MIN_US 100000 /* below this a busy machine looks like a lost datagram */
 #define SOFT_MAX_US 400000
+#define PINGS 16 /* there is always room for so many that no operation asks */
 
 int dht_new(const struct dht_config *config, const struct io *io, uint64_t now_us, struct dht **out)
 {
@@ -32,6 +33,7 @@ int dht_new(const struct dht_config *config, const struct io *io, uint64_t now_u
     dht_tokens_init(&dht->tokens, config->seed, now_us);
     dht_limits_init(&dht->limits, config->seed);
     dht_transactions_init(&dht->transactions, config->seed);
+    dht_window_init(&dht->window, now_us);
     dht_directory_init(&dht->directory);
     dht_tally_init(&dht->directory.subnets, dht->limits.salt);
     dht_tally_init(&dht->directory.writers, dht->limits.salt);
@@ -94,13 +96,32 @@ size_t dht_send(struct dht *dht, const struct addr *to, const struct dht_message
     return n;
 }
 
-static uint64_t soft_timeout(struct dht *dht, const struct addr *to)
+static uint64_t soft_timeout(uint64_t rtt_us)
 {
-    const struct dht_node *node = dht_table_find(&dht_half_of(dht, to)->table, to);
-    uint64_t rtt_us = node && node->rtt_us != 0 ? node->rtt_us : dht->rtt_us;
     if (rtt_us == 0 || 2 * rtt_us > SOFT_MAX_US)
         return SOFT_MAX_US;
     return 2 * rtt_us > SOFT_MIN_US ? 2 * rtt_us : SOFT_MIN_US;
+}
+
+/* Only of those from whom we heard lately, and who were not late since: who is dead is so once, however often we ask it. */
+static bool is_expected(const struct dht_node *node, enum dht_role role, uint64_t now_us)
+{
+    if (!node)
+        return role != DHT_ROLE_STEP; /* it answered a step a moment ago */
+    return node->n_failures == 0 && !node->is_late && now_us < node->reply_us + DHT_WINDOW_LATELY_US;
+}
+
+/* How long it may take, and what it would mean if it does. */
+static void set_time(struct dht *dht, uint64_t now_us, struct dht_transaction *t)
+{
+    const struct dht_node *node = dht_table_find(&dht_half_of(dht, &t->addr)->table, &t->addr);
+    uint64_t rtt_us = node && node->rtt_us != 0 ? node->rtt_us : dht->rtt_us, soft_us = soft_timeout(rtt_us);
+    dht_transactions_time(&dht->transactions, t, now_us + soft_us, now_us + DHT_HARD_US);
+    t->is_far = 4 * rtt_us > 3 * soft_us;
+    if (t->role != DHT_ROLE_STEP && t->role != DHT_ROLE_PAGE && t->role != DHT_ROLE_STORE)
+        return;
+    t->is_expected = is_expected(node, t->role, now_us);
+    dht_transactions_walk(&dht->transactions, t);
 }
 
 struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct addr *to, struct dht_message *m,
@@ -114,8 +135,8 @@ struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct a
     t->addr = *to;
     t->method = m->method;
     t->sent_us = now_us;
-    dht_transactions_time(&dht->transactions, t, now_us + soft_timeout(dht, to), now_us + DHT_HARD_US);
     t->operation = operation;
+    set_time(dht, now_us, t);
     m->kind = DHT_QUERY;
     m->tid = (struct dht_span){tid, sizeof tid};
     m->has_id = true;
@@ -126,6 +147,33 @@ struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct a
     return t;
 }
 
+/* -- The window ---------------------------------------------------------------------------------------------- */
+
+bool dht_may_ask(const struct dht *dht)
+{
+    return dht->transactions.n_air < dht->window.size && dht->transactions.n < DHT_TRANSACTIONS_MAX - PINGS;
+}
+
+static void note_answered(struct dht *dht, const struct dht_transaction *t)
+{
+    if (t->is_walk && (!t->is_late || t->is_far))
+        dht_window_answered(&dht->window, t->sent_us, dht->transactions.n_air, t->is_expected);
+}
+
+static void note_late(struct dht *dht, uint64_t now_us, const struct dht_transaction *t)
+{
+    if (!t->is_expected || t->is_far)
+        return;
+    dht_table_late(&dht_half_of(dht, &t->addr)->table, &t->addr);
+    dht_window_late(&dht->window, now_us, t->sent_us);
+}
+
+static void note_lost(struct dht *dht, uint64_t now_us, const struct dht_transaction *t)
+{
+    if (t->is_expected && t->is_far)
+        dht_window_late(&dht->window, now_us, t->sent_us);
+}
+
 /* -- Events ------------------------------------------------------------------------------------------------------ */
 
 static void take_answer(struct dht *dht, uint64_t now_us, const struct addr *from, const struct dht_message *m)
@@ -134,6 +182,7 @@ static void take_answer(struct dht *dht, uint64_t now_us, const struct addr *fro
     if (!found)
         return; /* nobody asked, or too late */
     struct dht_transaction t = *found;
+    note_answered(dht, found);
     dht_transactions_close(&dht->transactions, found);
     dht->stats.n_replies_in++;
     if (t.role == DHT_ROLE_PROBE) {
@@ -152,11 +201,13 @@ static void take_overdue(struct dht *dht, uint64_t now_us)
     while ((t = dht_transactions_overdue(&dht->transactions, now_us))) {
         if (!t->is_late && t->role != DHT_ROLE_PROBE) {
             dht_transactions_late(&dht->transactions, t);
-            dht_operation_late(dht, now_us, t);
+            note_late(dht, now_us, t);
+            dht_operation_late(dht, t);
             continue;
         }
         struct dht_transaction lost = *t;
         dht_transactions_close(&dht->transactions, t);
+        note_lost(dht, now_us, &lost);
         dht->stats.n_timeouts++;
         if (lost.role == DHT_ROLE_PROBE) {
             dht_probe_over(dht, now_us, &lost, NULL);

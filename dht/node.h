@@ -23,6 +23,7 @@
 #include "dht/token.h"
 #include "dht/transaction.h"
 #include "dht/votes.h"
+#include "dht/window.h"
 
 #define DHT_JOIN_MAX 64
 #define DHT_JOIN_WAIT_US 400000   /* what was asked for before anybody answered waits this long for the first node; */
@@ -124,6 +125,7 @@ struct dht {
     struct dht_tokens tokens;
     struct dht_limits limits;
     struct dht_transactions transactions;
+    struct dht_window window; /* for what operations ask */
     struct dht_foreign foreign;
     struct dht_directory directory;
     struct dht_verified verified;
@@ -159,6 +161,8 @@ size_t dht_send(struct dht *dht, const struct addr *to, const struct dht_message
 /** Sends a query (id, tid, ro are filled in).  NULL when too many are in the air. */
 struct dht_transaction *dht_ask(struct dht *dht, uint64_t now_us, const struct addr *to, struct dht_message *m,
                                 enum dht_role role, uint64_t operation);
+/** True when the window has room for one more question of an operation. */
+bool dht_may_ask(const struct dht *dht);
 
 /* probe.c */
 /** What was probed answered `m`, or NULL: it did not. */

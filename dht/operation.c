@@ -94,8 +94,11 @@ struct dht_operation *dht_operation_find(struct dht *dht, uint64_t number)
 static struct dht_transaction *ask(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct addr *to,
                                    struct dht_message *m, enum dht_role role)
 {
-    struct dht_transaction *t = dht_ask(dht, now_us, to, m, role, op->number);
-    op->n_questions += t != NULL;
+    struct dht_transaction *t = dht_may_ask(dht) ? dht_ask(dht, now_us, to, m, role, op->number) : NULL;
+    if (!t)
+        return NULL; /* too much in the air: again at the next event */
+    dht_transactions_walk(&dht->transactions, t);
+    op->n_questions++;
     return t;
 }
 
@@ -249,9 +252,15 @@ static void write_nearest(struct dht *dht, uint64_t now_us, struct dht_operation
 {
     struct dht_candidate *nearest[DHT_STORE_MAX];
     size_t n = dht_lookup_closest(&op->lookup, DHT_K, nearest, DHT_STORE_MAX);
-    for (size_t i = 0; i < n; i++)
-        if (nearest[i]->n_token > 0 && ask_store(dht, now_us, op, nearest[i]))
-            op->n_in_air++;
+    op->is_writing = false;
+    for (size_t i = 0; i < n && !op->is_writing; i++) {
+        if (nearest[i]->n_token == 0 || nearest[i]->is_written)
+            continue;
+        nearest[i]->is_written = ask_store(dht, now_us, op, nearest[i]) != NULL;
+        op->n_in_air += nearest[i]->is_written;
+        op->is_writing = !nearest[i]->is_written;
+    }
+    op->is_due |= op->is_writing;
 }
 
 /* A walk of two families that went well in one of them went well.  What may be liars' doing is no measure for others. */
@@ -300,7 +309,7 @@ static void walk(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     while (op->phase == DHT_PHASE_WALKING) {
         while ((c = dht_lookup_next(&op->lookup)))
             if (!ask_step(dht, now_us, op, c)) {
-                c->step = DHT_STEP_NEW; /* too much in the air: again at the next event */
+                c->step = DHT_STEP_NEW;
                 op->is_due = true;
                 return;
             }
@@ -318,7 +327,7 @@ static void ask_pages(struct dht *dht, uint64_t now_us, struct dht_operation *op
     struct dht_page *page;
     while (op->task == DHT_TASK_READ && (page = dht_read_next(dht, now_us, op))) {
         if (page->state != DHT_PAGE_LINKED && !ask_page(dht, now_us, op, page)) {
-            dht_read_later(op, page); /* too much in the air: again at the next event */
+            dht_read_later(op, page);
             op->is_due = true;
             return;
         }
@@ -381,6 +390,8 @@ static void go_on(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     op->is_due = false;
     if (op->phase == DHT_PHASE_WALKING)
         walk(dht, now_us, op);
+    else if (op->is_writing)
+        write_nearest(dht, now_us, op);
     ask_pages(dht, now_us, op);
 }
 
@@ -404,8 +415,11 @@ static bool run_once(struct dht *dht, uint64_t now_us)
     return true;
 }
 
+static void repeat_owed(struct dht *dht, uint64_t now_us);
+
 void dht_operations_run(struct dht *dht, uint64_t now_us)
 {
+    repeat_owed(dht, now_us);
     while (run_once(dht, now_us))
         ;
 }
@@ -503,6 +517,8 @@ static void store_answered(struct dht *dht, uint64_t now_us, struct dht_operatio
     bool is_content = m->kind == DHT_REPLY || m->error == DHT_ERROR_SEQ;
     if (op->task == DHT_TASK_HANDOVER && is_content && dht_handover_next(dht, now_us, op)) {
         op->deadline_us = now_us + DHT_OPERATION_US; /* a full key is many round trips */
+        for (size_t i = 0; i < op->lookup.n; i++)
+            op->lookup.candidate[i].is_written = false;
         write_nearest(dht, now_us, op);
     }
 }
@@ -548,13 +564,43 @@ static bool is_known_as_ours(struct dht *dht, const struct addr *addr)
     return node && node->is_ours;
 }
 
-/* What is late is asked once more, since one lost datagram in a small swarm would otherwise decide. */
-void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction *t)
+static void repeat(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_transaction *t)
+{
+    struct dht_transaction *again = NULL;
+    struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
+    struct dht_page *page = t->role == DHT_ROLE_PAGE ? dht_read_page(op->read, &t->addr) : NULL;
+    if (t->role == DHT_ROLE_STEP && c && c->step == DHT_STEP_SLOW) {
+        c->is_foreign |= t->method == DHT_HANSE_GET && !c->is_ours && c->n_token == 0 && !is_known_as_ours(dht, &c->addr);
+        again = ask_step(dht, now_us, op, c);
+    } else if (t->role == DHT_ROLE_STORE && c)
+        again = ask_store(dht, now_us, op, c);
+    else if (page)
+        again = ask_page(dht, now_us, op, page);
+    if (again) {
+        again->is_repeat = true;
+        t->is_repeated = true;
+    }
+}
+
+/* Those that waited longest first, and ahead of anything new. */
+static void repeat_owed(struct dht *dht, uint64_t now_us)
+{
+    struct dht_transaction *t;
+    while (dht_may_ask(dht) && (t = dht_transactions_owed(&dht->transactions))) {
+        struct dht_operation *op = dht_operation_find(dht, t->operation);
+        dht_transactions_owe(&dht->transactions, t, false);
+        if (op)
+            repeat(dht, now_us, op, t);
+    }
+}
+
+/* What is late is asked once more, since one lost datagram in a small swarm would otherwise decide; but no faster than
+ * the window allows, since where much is late, repeats are what makes it later. */
+void dht_operation_late(struct dht *dht, struct dht_transaction *t)
 {
     struct dht_operation *op = dht_operation_find(dht, t->operation);
     if (!op)
         return;
-    struct dht_transaction *again = NULL;
     struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
     op->is_due = true;
     if (t->role == DHT_ROLE_STEP && c && (c->step == DHT_STEP_ASKED || c->step == DHT_STEP_SLOW))
@@ -569,19 +615,8 @@ void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction
         dht_transactions_settle(&dht->transactions, op->number, DHT_ROLE_PAGE, &addr);
         return;
     }
-    if (t->is_repeat)
-        return;
-    if (t->role == DHT_ROLE_STEP && c && c->step == DHT_STEP_SLOW) {
-        c->is_foreign |= t->method == DHT_HANSE_GET && !c->is_ours && c->n_token == 0 && !is_known_as_ours(dht, &c->addr);
-        again = ask_step(dht, now_us, op, c);
-    } else if (t->role == DHT_ROLE_STORE && c)
-        again = ask_store(dht, now_us, op, c);
-    else if (page)
-        again = ask_page(dht, now_us, op, page);
-    if (again) {
-        again->is_repeat = true;
-        t->is_repeated = true;
-    }
+    if (!t->is_repeat)
+        dht_transactions_owe(&dht->transactions, t, true);
 }
 
 void dht_operation_lost(struct dht *dht, const struct dht_transaction *t)

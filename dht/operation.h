@@ -46,6 +46,7 @@ struct dht_operation {
     unsigned n_questions; /* sent, of all kinds */
     unsigned n_hops;      /* read: depth of the first who had something; 0: nobody yet */
     size_t n_in_air;      /* stores and pages */
+    bool is_writing;      /* stores wait for room in the window */
     size_t n_stored;
 
     uint8_t *raw; /* publish, store, handover: room for the signed entry */
@@ -82,7 +83,7 @@ void dht_operations_run(struct dht *dht, uint64_t now_us);
 uint64_t dht_operations_deadline(const struct dht *dht);
 void dht_operations_free(struct dht *dht);
 void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m);
-void dht_operation_late(struct dht *dht, uint64_t now_us, struct dht_transaction *t);
+void dht_operation_late(struct dht *dht, struct dht_transaction *t);
 void dht_operation_lost(struct dht *dht, const struct dht_transaction *t);
 
 /* task.c */

@@ -368,6 +368,7 @@ static void freshen(struct dht_table *table, size_t b, struct dht_node *node, bo
     table->bucket[b].n_bad = (uint8_t)(table->bucket[b].n_bad - dht_table_is_bad(node));
     node->reply_us = now_us;
     node->n_failures = 0;
+    node->is_late = false;
     node->is_ours = is_ours;
     if (rtt_us != 0)
         node->rtt_us = node->rtt_us == 0 ? rtt_us : (uint32_t)(((uint64_t)node->rtt_us * 7 + rtt_us) / 8);
@@ -433,6 +434,14 @@ void dht_table_drop(struct dht_table *table, const struct addr *addr)
         return;
     remove_resident(table, b, node);
     promote(table, &table->bucket[b]);
+}
+
+void dht_table_late(struct dht_table *table, const struct addr *addr)
+{
+    size_t b;
+    struct dht_node *node = resident_at(table, addr, false, &b);
+    if (node)
+        node->is_late = true;
 }
 
 void dht_table_failed(struct dht_table *table, const struct addr *addr)

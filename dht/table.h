@@ -26,6 +26,7 @@ struct dht_node {
     uint32_t rtt_us;   /* smoothed round trip */
     uint8_t n_failures;
     bool is_ours; /* its version says hanse */
+    bool is_late; /* a question to it took too long, and it did not answer since */
 };
 
 struct dht_bucket {
@@ -76,6 +77,9 @@ void dht_table_drop(struct dht_table *table, const struct addr *addr);
 
 /** A query to this address went unanswered.  A bad resident gives way to the freshest replacement. */
 void dht_table_failed(struct dht_table *table, const struct addr *addr);
+
+/** A query to this address takes longer than it should. */
+void dht_table_late(struct dht_table *table, const struct addr *addr);
 
 /** We ask this address now. */
 void dht_table_asked(struct dht_table *table, const struct addr *addr, uint64_t now_us);

@@ -139,8 +139,32 @@ void dht_transactions_time(struct dht_transactions *all, struct dht_transaction 
     sift(all, t->rank);
 }
 
+void dht_transactions_walk(struct dht_transactions *all, struct dht_transaction *t)
+{
+    all->n_air += !t->is_walk;
+    t->is_walk = true;
+}
+
+void dht_transactions_owe(struct dht_transactions *all, struct dht_transaction *t, bool is_owed)
+{
+    all->n_owed += (size_t)is_owed - (size_t)t->is_owed;
+    t->is_owed = is_owed;
+}
+
+struct dht_transaction *dht_transactions_owed(const struct dht_transactions *all)
+{
+    struct dht_transaction *first = NULL;
+    for (size_t i = 0; i < all->n && all->n_owed > 0; i++) {
+        struct dht_transaction *t = at(all, all->heap[i]);
+        if (t->is_owed && (!first || t->sent_us < first->sent_us))
+            first = t;
+    }
+    return first;
+}
+
 void dht_transactions_late(struct dht_transactions *all, struct dht_transaction *t)
 {
+    all->n_air -= t->is_walk;
     t->is_late = true;
     sift(all, t->rank);
 }
@@ -163,6 +187,8 @@ void dht_transactions_close(struct dht_transactions *all, struct dht_transaction
     size_t rank = t->rank;
     uint16_t slot = all->heap[rank], last = all->heap[all->n - 1];
     assert(at(all, slot) == t && t->tid != 0);
+    all->n_air -= t->is_walk && !t->is_late;
+    dht_transactions_owe(all, t, false);
     t->tid = 0;
     all->heap[--all->n] = slot;
     if (rank < all->n) {

@@ -26,6 +26,10 @@ struct dht_transaction {
     enum dht_method method;
     uint64_t sent_us, soft_us, hard_us;
     bool is_late;
+    bool is_walk;       /* an operation's; the window holds it */
+    bool is_expected;   /* an answer is: silence says something of the way there */
+    bool is_far;        /* the usual round trip is about as long as we wait: being late says nothing, being lost does */
+    bool is_owed;       /* to be repeated once the window allows */
     bool is_repeat;     /* asks again what was late */
     bool is_repeated;   /* was asked again: that one decides */
     uint64_t operation; /* whose question it is; 0: upkeep */
@@ -35,6 +39,8 @@ struct dht_transaction {
 struct dht_transactions {
     struct rng rng;
     size_t n, capacity, heap_capacity;
+    size_t n_air; /* of operations, and not late */
+    size_t n_owed;
     uint16_t *heap; /* the first n: taken slots, the one due first at the top; then the free ones */
     struct dht_transaction *block[DHT_TRANSACTIONS_MAX / DHT_TRANSACTIONS_BLOCK];
 };
@@ -50,6 +56,15 @@ struct dht_transaction *dht_transactions_open(struct dht_transactions *all, uint
 
 /** Sets its deadlines. */
 void dht_transactions_time(struct dht_transactions *all, struct dht_transaction *t, uint64_t soft_us, uint64_t hard_us);
+
+/** It is an operation's. */
+void dht_transactions_walk(struct dht_transactions *all, struct dht_transaction *t);
+
+/** It should be repeated, but not yet; or, with false, no longer. */
+void dht_transactions_owe(struct dht_transactions *all, struct dht_transaction *t, bool is_owed);
+
+/** The one that is owed and has waited longest, or NULL. */
+struct dht_transaction *dht_transactions_owed(const struct dht_transactions *all);
 
 /** From now on it is late, and waits to be lost. */
 void dht_transactions_late(struct dht_transactions *all, struct dht_transaction *t);

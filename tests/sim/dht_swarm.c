@@ -20,14 +20,16 @@ struct event {
     uint64_t time_us, number;
     size_t node_i;
     struct addr from;
-    size_t n; /* 0: a tick */
+    bool is_served; /* its turn on the machine has come */
+    size_t n;       /* 0: a tick */
     uint8_t *bytes;
 };
 
 struct swarm {
     struct swarm_config config;
     struct rng network, ids;
-    uint64_t now_us, n_events, n_datagrams;
+    uint64_t now_us, n_events, n_datagrams, n_dropped;
+    uint64_t busy_us; /* the machine that all share is, until then */
     struct event *heap;
     size_t n_heap, heap_capacity;
     struct swarm_node *node[NODES_MAX];
@@ -330,11 +332,31 @@ static void deliver(struct swarm_node *node, const struct event *event)
     s->asker = NULL;
 }
 
+/* True when the datagram has to wait for its turn, or is lost. */
+static bool queue_up(struct swarm *s, struct event *event)
+{
+    if (s->config.service_us == 0 || event->n == 0 || event->is_served)
+        return false;
+    if (s->busy_us < s->now_us)
+        s->busy_us = s->now_us;
+    if (s->busy_us - s->now_us > s->config.backlog_us) {
+        s->n_dropped++;
+        free(event->bytes);
+        return true;
+    }
+    event->time_us = s->busy_us += s->config.service_us;
+    event->is_served = true;
+    push(s, *event);
+    return true;
+}
+
 static void step(struct swarm *s)
 {
     struct event event = pop(s);
     struct swarm_node *node = s->node[event.node_i];
     s->now_us = event.time_us;
+    if (queue_up(s, &event))
+        return;
     if (node->dht) {
         if (event.n == 0)
             tick(node, &event);
@@ -416,6 +438,17 @@ struct hash swarm_trace(struct swarm *s)
 uint64_t swarm_n_datagrams(const struct swarm *s)
 {
     return s->n_datagrams;
+}
+
+void swarm_squeeze(struct swarm *s, uint64_t service_us, uint64_t backlog_us)
+{
+    s->config.service_us = service_us;
+    s->config.backlog_us = backlog_us;
+}
+
+uint64_t swarm_n_dropped(const struct swarm *s)
+{
+    return s->n_dropped;
 }
 
 /* -- The directory ------------------------------------------------------------------------------------- */

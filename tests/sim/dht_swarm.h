@@ -16,7 +16,8 @@ struct swarm_config {
     uint64_t seed;
     uint64_t delay_min_us, delay_spread_us; /* one way, uniform */
     unsigned loss_percent;
-    bool is_public; /* addresses all over the internet instead of in 10/8 */
+    uint64_t service_us, backlog_us; /* as of swarm_squeeze() */
+    bool is_public;                  /* addresses all over the internet instead of in 10/8 */
 };
 
 struct swarm;
@@ -73,6 +74,11 @@ struct addr swarm_stray_to(const struct swarm *swarm);
 
 struct hash swarm_trace(struct swarm *swarm);
 uint64_t swarm_n_datagrams(const struct swarm *swarm);
+
+/** From now on all nodes share a machine that takes so long for a datagram, and loses what would wait longer; 0: they do not. */
+void swarm_squeeze(struct swarm *swarm, uint64_t service_us, uint64_t backlog_us);
+/** Datagrams that the machine lost. */
+uint64_t swarm_n_dropped(const struct swarm *swarm);
 
 /** Publishes `text` under `key` from a node. */
 void swarm_publish(struct swarm_node *node, const struct dht_id *key, const char *text);
