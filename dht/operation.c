@@ -20,6 +20,19 @@ static bool add_parts(struct dht_operation *op, enum dht_task task)
     return true;
 }
 
+static bool is_upkeep(const struct dht_operation *op)
+{
+    return op->task == DHT_TASK_SELF || op->task == DHT_TASK_BUCKET;
+}
+
+static void prepend(struct dht_line *line, struct dht_operation *op)
+{
+    op->previous = NULL;
+    op->next = line->first;
+    *(line->first ? &line->first->previous : &line->last) = op;
+    line->first = op;
+}
+
 static void append(struct dht_line *line, struct dht_operation *op)
 {
     op->next = NULL;
@@ -48,7 +61,10 @@ struct dht_operation *dht_operation_new(struct dht *dht, uint64_t now_us, enum d
     op->is_due = true;
     op->deadline_us = now_us + DHT_OPERATION_US;
     op->lookup.target = *target;
-    append(&dht->waiting, op);
+    if (is_upkeep(op))
+        prepend(&dht->waiting, op); /* no crowd of users' may keep the table from being true */
+    else
+        append(&dht->waiting, op);
     dht->n_operations++;
     dht->wake_us = now_us;
     return op;
@@ -95,10 +111,7 @@ static struct dht_transaction *ask(struct dht *dht, uint64_t now_us, struct dht_
                                    struct dht_message *m, enum dht_role role)
 {
     struct dht_transaction *t = dht_may_ask(dht) ? dht_ask(dht, now_us, to, m, role, op->number) : NULL;
-    if (!t)
-        return NULL; /* too much in the air: again at the next event */
-    dht_transactions_walk(&dht->transactions, t);
-    op->n_questions++;
+    op->n_questions += t != NULL;
     return t;
 }
 
@@ -260,7 +273,7 @@ static void write_nearest(struct dht *dht, uint64_t now_us, struct dht_operation
         op->n_in_air += nearest[i]->is_written;
         op->is_writing = !nearest[i]->is_written;
     }
-    op->is_due |= op->is_writing;
+    op->is_held |= op->is_writing;
 }
 
 /* A walk of two families that went well in one of them went well.  What may be liars' doing is no measure for others. */
@@ -303,16 +316,17 @@ static bool widen(struct dht *dht, struct dht_operation *op)
     return op->lookup.n > n_before || dht_lookup_widen(&op->lookup);
 }
 
+/* One step, or to the end. */
 static void walk(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     struct dht_candidate *c;
     while (op->phase == DHT_PHASE_WALKING) {
-        while ((c = dht_lookup_next(&op->lookup)))
-            if (!ask_step(dht, now_us, op, c)) {
+        if ((c = dht_lookup_next(&op->lookup))) {
+            if (!ask_step(dht, now_us, op, c))
                 c->step = DHT_STEP_NEW;
-                op->is_due = true;
-                return;
-            }
+            op->is_held = true;
+            return;
+        }
         if (widen(dht, op))
             continue;
         if (!dht_lookup_is_done(&op->lookup))
@@ -321,17 +335,16 @@ static void walk(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     }
 }
 
-/* Holders that are free are asked for more of what they have and we miss. */
-static void ask_pages(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+/* A holder that is free is asked for more of what it has and we miss; links are not datagrams, and have no turns. */
+static void ask_for_more(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
     struct dht_page *page;
-    while (op->task == DHT_TASK_READ && (page = dht_read_next(dht, now_us, op))) {
-        if (page->state != DHT_PAGE_LINKED && !ask_page(dht, now_us, op, page)) {
+    while (op->task == DHT_TASK_READ && !op->is_held && (page = dht_read_next(dht, now_us, op))) {
+        op->is_held = page->state != DHT_PAGE_LINKED;
+        if (!op->is_held || ask_page(dht, now_us, op, page))
+            op->n_in_air++;
+        else
             dht_read_later(op, page);
-            op->is_due = true;
-            return;
-        }
-        op->n_in_air++;
     }
 }
 
@@ -340,15 +353,16 @@ static void ask_pages(struct dht *dht, uint64_t now_us, struct dht_operation *op
 /* What users ask before the first node is known waits a moment for it. */
 static bool may_start(const struct dht *dht, const struct dht_operation *op, uint64_t now_us)
 {
-    if (op->task == DHT_TASK_SELF || op->task == DHT_TASK_BUCKET)
-        return true;
-    return dht_n_nodes(dht) > 0 || now_us >= dht->upkeep.wait_until_us;
+    return is_upkeep(op) || dht_n_nodes(dht) > 0 || now_us >= dht->upkeep.wait_until_us;
 }
 
 static void start_waiting(struct dht *dht, uint64_t now_us)
 {
-    for (struct dht_operation *op = dht->waiting.first, *next; op && dht->n_running < DHT_OPERATIONS_RUNNING; op = next) {
+    size_t n_max = dht->window.size < DHT_OPERATIONS_RUNNING ? dht->window.size : DHT_OPERATIONS_RUNNING;
+    for (struct dht_operation *op = dht->waiting.first, *next; op; op = next) {
         next = op->next;
+        if (dht->n_running >= n_max && !is_upkeep(op))
+            return; /* upkeep's come first */
         if (!may_start(dht, op, now_us))
             continue;
         leave(&dht->waiting, op);
@@ -362,7 +376,7 @@ static bool is_over(const struct dht_operation *op, uint64_t now_us)
 {
     if (now_us >= op->deadline_us || dht_task_is_satisfied(op))
         return true;
-    return op->phase == DHT_PHASE_STORING && op->n_in_air == 0 && !op->is_due;
+    return op->phase == DHT_PHASE_STORING && op->n_in_air == 0 && !op->is_due && !op->is_held;
 }
 
 static void count(struct dht_stats *stats, const struct dht_operation *op)
@@ -385,24 +399,35 @@ static void end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     dht_operation_free(op);
 }
 
-static void go_on(struct dht *dht, uint64_t now_us, struct dht_operation *op)
+/* A turn of one: what it can do without asking, and a question.  Then the others come first: a walk among the dead would otherwise
+ * fill the window again and again, while those behind it do not get to ask.  True when it asked. */
+static bool take_turn(struct dht *dht, uint64_t now_us, struct dht_operation *op)
 {
-    op->is_due = false;
+    unsigned n_before = op->n_questions;
+    op->is_due = op->is_held = false;
     if (op->phase == DHT_PHASE_WALKING)
         walk(dht, now_us, op);
     else if (op->is_writing)
         write_nearest(dht, now_us, op);
-    ask_pages(dht, now_us, op);
+    if (!op->is_held)
+        ask_for_more(dht, now_us, op);
+    if (op->n_questions == n_before)
+        return false;
+    leave(&dht->running, op);
+    append(&dht->running, op);
+    return true;
 }
 
 /* Lets everybody go on who can; ends one that is over and says so: its callback may have changed the line. */
 static bool run_once(struct dht *dht, uint64_t now_us)
 {
     start_waiting(dht, now_us);
-    for (struct dht_operation *op = dht->running.first; op; op = op->next) {
+    for (struct dht_operation *op = dht->running.first, *next; op; op = next) {
+        next = op->next;
         dht_read_run(op, now_us);
-        if (op->is_due)
-            go_on(dht, now_us, op);
+        bool can_go_on = op->is_due || (op->is_held && dht_may_ask(dht));
+        if (can_go_on && take_turn(dht, now_us, op) && !next)
+            next = op; /* it is still the last, and may have more to ask */
         if (is_over(op, now_us)) {
             if (now_us >= op->deadline_us || (!start_anew(dht, op) && !start_elsewhere(dht, op)))
                 end(dht, now_us, op);
@@ -578,6 +603,7 @@ static void repeat(struct dht *dht, uint64_t now_us, struct dht_operation *op, s
         again = ask_page(dht, now_us, op, page);
     if (again) {
         again->is_repeat = true;
+        again->is_expected = false; /* its silence was counted */
         t->is_repeated = true;
     }
 }

@@ -2,7 +2,8 @@
  * dht/operation.h - something that was asked of our node: a walk to a key, and what is done there.
  *
  * operation.c moves them: it starts them in order, asks along the walk, repeats once what is late, ends them at their
- * deadline.  task.c says what each kind asks, keeps and hands over.  An operation ends exactly once.
+ * deadline.  All together have as much in the air as the window allows, and take turns at asking, one question each.
+ *  task.c says what each kind asks, keeps and hands over.  An operation ends exactly once.
  * While it waits in line it has little more than its name; the rest is allotted as the walk goes on.
  */
 #ifndef DHT_OPERATION_H
@@ -12,7 +13,7 @@
 #include "dht/read.h"
 
 #define DHT_OPERATION_US 8000000  /* the longest an operation takes */
-#define DHT_OPERATIONS_RUNNING 32 /* at once; more would only overrun socket buffers */
+#define DHT_OPERATIONS_RUNNING 32 /* at once, and no more than the window has questions; upkeep's two besides */
 #define DHT_OPERATIONS_MAX 2048   /* waiting ones included */
 #define DHT_GET_PEERS_MAX 1024
 #define DHT_STORE_MAX 24 /* nodes that get a record */
@@ -37,6 +38,7 @@ struct dht_operation {
     enum dht_task task;
     enum dht_phase phase;
     bool is_due;     /* something happened: look whether it can go on */
+    bool is_held;    /* it has more to ask, once it is its turn and there is room */
     bool is_warm;    /* walks a route that was kept */
     uint8_t n_again; /* walks after the first, having found nothing */
     bool is_astray;  /* the last walk may have been led to the wrong nodes */
@@ -46,7 +48,7 @@ struct dht_operation {
     unsigned n_questions; /* sent, of all kinds */
     unsigned n_hops;      /* read: depth of the first who had something; 0: nobody yet */
     size_t n_in_air;      /* stores and pages */
-    bool is_writing;      /* stores wait for room in the window */
+    bool is_writing;      /* stores wait for room */
     size_t n_stored;
 
     uint8_t *raw; /* publish, store, handover: room for the signed entry */

@@ -1,5 +1,7 @@
 #include "unit.h"
 
+#include <string.h>
+
 #include "dht/operation.h"
 
 #define SECOND_US ((uint64_t)1000000)
@@ -8,11 +10,14 @@
 
 static struct key *key;
 static struct dht *dht;
-static size_t n_sent;
+static size_t n_sent, n_steps[256]; /* in all; and by the first byte of the target */
 
 static void send_datagram(void *ctx, const struct addr *to, const void *bytes, size_t n)
 {
-    (void)ctx, (void)to, (void)bytes, (void)n;
+    struct dht_message m;
+    (void)ctx, (void)to;
+    ck_assert_int_eq(dht_krpc_decode(&m, bytes, n), 0);
+    n_steps[m.target.byte[0]] += m.has_target;
     n_sent++; /* and lost */
 }
 
@@ -26,6 +31,7 @@ static void setup(void)
     struct dht_config config = {.key = key, .port = 1, .seed = 1};
     ck_assert_int_eq(dht_new(&config, &io, NOW_US, &dht), 0);
     n_sent = 0;
+    memset(n_steps, 0, sizeof n_steps);
 }
 
 static void teardown(void)
@@ -96,6 +102,82 @@ START_TEST(a_few_run_at_once)
 }
 END_TEST
 
+static void know(size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct dht_id id = {{(uint8_t)(i * 37), (uint8_t)i}};
+        struct addr addr = {.family = 4, .ip = {10, 0, 1, (uint8_t)i}, .port = 1};
+        (void)dht_table_answered(&dht->half[0].table, &id, &addr, true, 1000, NOW_US);
+    }
+    ck_assert_uint_ge(dht_n_nodes(dht), n / 2);
+}
+
+static void read_many(struct end *end, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct dht_id target = {{(uint8_t)(i + 1), 9}};
+        dht_read(dht, NOW_US, &target, ended, &end[i]);
+    }
+    dht_tick(dht, NOW_US);
+}
+
+/* Each of two walks among the dead could fill the window alone.  They share it to the end. */
+START_TEST(walks_take_turns)
+{
+    struct end end[2] = {{0}};
+    know(80);
+    dht->window.size = DHT_WINDOW_MIN;
+    read_many(end, 2);
+    ck_assert_uint_eq(n_steps[1] + n_steps[2], 5); /* the rest is upkeep's */
+    ck_assert_uint_ge(n_steps[1], 2);
+    ck_assert_uint_ge(n_steps[2], 2);
+    for (uint64_t now_us = dht_deadline(dht); now_us < NOW_US + 2 * SECOND_US; now_us = dht_deadline(dht)) {
+        dht_tick(dht, now_us);
+        ck_assert_uint_le(dht->transactions.n_air, DHT_WINDOW_MIN);
+        ck_assert_uint_le(n_steps[1], n_steps[2] + DHT_WINDOW_MIN / 2);
+        ck_assert_uint_le(n_steps[2], n_steps[1] + DHT_WINDOW_MIN / 2);
+    }
+    ck_assert_uint_gt(n_steps[1] + n_steps[2], 4 * DHT_WINDOW_MIN);
+}
+END_TEST
+
+/* No more walks than the window has questions, but what keeps the table true does not wait in line behind them. */
+START_TEST(upkeep_does_not_wait_in_line)
+{
+    static struct end end[100];
+    struct dht_id own = {{200}};
+    know(80);
+    dht->window.size = DHT_WINDOW_MIN;
+    read_many(end, 100);
+    ck_assert_uint_eq(dht->n_running, DHT_WINDOW_MIN);
+    dht_task_find(dht, NOW_US, &own, false);
+    dht_tick(dht, NOW_US);
+    ck_assert_uint_eq(dht->n_running, DHT_WINDOW_MIN + 1);
+    for (uint64_t now_us = dht_deadline(dht); now_us < NOW_US + SECOND_US; now_us = dht_deadline(dht))
+        dht_tick(dht, now_us);
+    ck_assert_uint_gt(n_steps[200], 0);
+}
+END_TEST
+
+/* However much operations have in the air, a ping finds room. */
+START_TEST(a_ping_finds_room)
+{
+    struct end end = {0};
+    struct addr nobody = {.family = 4, .ip = {10, 9, 9, 9}, .port = 1};
+    know(80);
+    for (size_t i = 0; i < DHT_TRANSACTIONS_MAX - 16; i++) {
+        uint8_t tid[DHT_TID_BYTES];
+        ck_assert_ptr_nonnull(dht_transactions_open(&dht->transactions, tid));
+    }
+    read_many(&end, 1);
+    ck_assert_uint_eq(n_steps[1], 0);
+    ck_assert_uint_eq(end.n, 0); /* it waits */
+    size_t n_before = n_sent;
+    dht_join(dht, NOW_US, &nobody);
+    ck_assert_uint_eq(n_sent, n_before + 1);
+}
+END_TEST
+
 /* Before a first node is known reads wait for it, but what looks for nodes does not. */
 START_TEST(the_line_waits_for_a_first_node)
 {
@@ -135,6 +217,9 @@ int main(void)
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_test(all, who_waits_too_long_is_over_too);
     tcase_add_test(all, a_few_run_at_once);
+    tcase_add_test(all, walks_take_turns);
+    tcase_add_test(all, upkeep_does_not_wait_in_line);
+    tcase_add_test(all, a_ping_finds_room);
     tcase_add_test(all, the_line_waits_for_a_first_node);
     tcase_add_test(all, the_line_has_an_end);
     suite_add_tcase(suite, all);
