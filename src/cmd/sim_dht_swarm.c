@@ -3,9 +3,8 @@
 
 #include "cmd/sim_dht.h"
 
-#define JOINS_NEWCOMER 8   /* addresses that a reader is given, as a run's description would */
-#define JOINS_AGAIN 3      /* and one that comes while others go: any of these may just be leaving */
-#define GROWTH 5000000     /* the n-th node comes GROWTH / n microseconds after the one before, */
+#define JOINS_NEWCOMER 8 /* addresses that one who comes later is given, as by a run's description: some may be leaving, or lie */
+#define GROWTH 5000000   /* the n-th node comes GROWTH / n microseconds after the one before, */
 #define GROWTH_MIN_US 500  /* and never faster than two thousand a second */
 #define PUBLISH_US 2000000 /* within which all records are written */
 #define AMPLIFICATION 3
@@ -306,7 +305,7 @@ void sim_dht_swarm_replace(struct sim_dht_peer *peer)
     peer->dht = NULL;
     world_remove(peer->node);
     peer->life++;
-    int err = set(s, peer, JOINS_AGAIN);
+    int err = set(s, peer, JOINS_NEWCOMER);
     s->err = s->err ? s->err : err;
 }
 
