@@ -148,9 +148,10 @@ static void push_value(struct trip *trip, const struct beam_node *block, uint32_
 static void push_values(struct trip *trip, const struct beam_node *block, uint64_t map, float weight, bool is_guess)
 {
     const float *score = scores_of(trip, block->level) + value_of(trip->walk->grid, block);
-    for (uint32_t j = 0; map; j++, map >>= 1)
-        if (map & 1)
-            push_value(trip, block, j, score[j], weight, is_guess);
+    for (; map; map &= map - 1) {
+        uint32_t j = (uint32_t)__builtin_ctzll(map);
+        push_value(trip, block, j, score[j], weight, is_guess);
+    }
 }
 
 /* The experts of a row that can be asked. */
