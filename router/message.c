@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "base/text.h"
 #include "dht/bulk.h"
 
 /* Arrays are used where they lie in the message, which is little-endian. */
@@ -72,8 +73,9 @@ void message_refuse_encode(const struct message_refuse *m, struct buf *out)
     buf_append(out, m->text, strnlen(m->text, MESSAGE_TEXT_MAX));
 }
 
-/* Bytes of the printable UTF-8 character at `s`, or 0: a control character, or no UTF-8 at all (RFC 3629). */
-static size_t printable_bytes(const uint8_t *s, size_t n)
+/* Bytes of the printable UTF-8 character at `s`, or 0: a control character, or no UTF-8 at all (RFC 3629); or, for a terminal, one
+ * that would have it show what follows in another way. */
+static size_t printable_bytes(const uint8_t *s, size_t n, bool is_for_terminal)
 {
     if (s[0] < 0x80)
         return s[0] >= 0x20 && s[0] != 0x7f;
@@ -88,14 +90,15 @@ static size_t printable_bytes(const uint8_t *s, size_t n)
     }
     static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000}; /* U+0080..U+009F are controls, too */
     bool is_surrogate = code >= 0xd800 && code <= 0xdfff;
+    if (is_for_terminal && text_directs(code))
+        return 0;
     return code >= least[length] && code <= 0x10ffff && !is_surrogate ? length : 0;
 }
 
-/* A stranger's sentence ends on a terminal: it must not move the cursor there. */
-static void copy_printable(char *out, const uint8_t *text, size_t n)
+static void copy_printable(char *out, const uint8_t *text, size_t n, bool is_for_terminal)
 {
     for (size_t i = 0; i < n;) {
-        size_t length = printable_bytes(text + i, n - i);
+        size_t length = printable_bytes(text + i, n - i, is_for_terminal);
         if (length > 0)
             memcpy(out + i, text + i, length);
         else
@@ -117,7 +120,7 @@ int message_refuse_decode(struct message_refuse *m, const void *bytes, size_t n)
     if (!wire_ok(&r) || err == 0 || n_text > MESSAGE_TEXT_MAX)
         return HANSE_EPROTO;
     m->err = -(int)err;
-    copy_printable(m->text, (const uint8_t *)bytes + n - n_text, n_text);
+    copy_printable(m->text, (const uint8_t *)bytes + n - n_text, n_text, true); /* it must not move the cursor there */
     return 0;
 }
 
@@ -513,6 +516,6 @@ int message_run_decode(struct message_run *m, const void *bytes, size_t n)
     if (!wire_ok(&r) || m->n_moe < 1 || m->experts < 1 || m->experts > MESSAGE_GROUPS_MAX || n_name < 1 ||
         n_name > MESSAGE_RUN_NAME_MAX)
         return HANSE_EPROTO;
-    copy_printable(m->name, (const uint8_t *)bytes + n - n_name, n_name);
+    copy_printable(m->name, (const uint8_t *)bytes + n - n_name, n_name, false); /* programs read it, too */
     return 0;
 }

@@ -189,7 +189,7 @@ struct message_run {
     struct hash run;
     uint16_t n_moe;
     uint32_t experts;
-    char name[MESSAGE_RUN_NAME_MAX + 1]; /* printable on arrival */
+    char name[MESSAGE_RUN_NAME_MAX + 1]; /* UTF-8 without control characters on arrival; for a terminal: text_plain() */
 };
 /** Returns the bytes written. */
 size_t message_run_encode(const struct message_run *m, uint8_t out[MESSAGE_RUN_BYTES]);

@@ -1,6 +1,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,6 +149,59 @@ const char *text_plural(uint64_t n)
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
+}
+
+bool text_directs(uint32_t code)
+{
+    static const struct {
+        uint32_t first, last;
+    } range[] = {{0x80, 0x9f},     {0xad, 0xad},     {0x61c, 0x61c},   {0x180e, 0x180e}, {0x200b, 0x200f},
+                 {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f}};
+    for (size_t i = 0; i < sizeof range / sizeof *range; i++)
+        if (code >= range[i].first && code <= range[i].last)
+            return true;
+    return false;
+}
+
+/* The code point of the UTF-8 at `s`, which ends with a NUL, and its bytes; 0 bytes for none. */
+static uint32_t code_at(const uint8_t *s, size_t *n)
+{
+    uint32_t code = s[0];
+    *n = s[0] < 0x80 ? 1 : s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (*n == 1)
+        return code;
+    code &= 0x7fu >> *n;
+    for (size_t i = 1; i < *n; i++) {
+        if ((s[i] & 0xc0) != 0x80) {
+            *n = 0;
+            return 0;
+        }
+        code = code << 6 | (s[i] & 0x3fu);
+    }
+    if (s[0] < 0xc2 || s[0] > 0xf4)
+        *n = 0;
+    return code;
+}
+
+const char *text_plain(char *out, size_t out_bytes, const char *utf8)
+{
+    char piece[16];
+    size_t used = 0, n;
+    for (const uint8_t *s = (const uint8_t *)utf8; *s; s += n ? n : 1) {
+        uint32_t code = code_at(s, &n);
+        if (n == 0 || code < ' ' || code == 0x7f)
+            snprintf(piece, sizeof piece, "\\x%02x", *s);
+        else if (text_directs(code))
+            snprintf(piece, sizeof piece, code > 0xffff ? "\\U%08" PRIx32 : "\\u%04" PRIx32, code);
+        else
+            snprintf(piece, sizeof piece, "%.*s", (int)n, (const char *)s);
+        if (used + strlen(piece) >= out_bytes)
+            break;
+        memcpy(out + used, piece, strlen(piece));
+        used += strlen(piece);
+    }
+    out[used] = 0;
+    return out;
 }
 
 size_t text_distance(const char *a, const char *b)

@@ -34,6 +34,15 @@ char *text_size(char *out, size_t out_bytes, double n_bytes);
 /** The ending of a word that has this number before it: "1 node", "0 nodes", "2 nodes". */
 const char *text_plural(uint64_t n);
 
+/**
+ * True for a code point that shows nothing but tells the terminal how to show what follows, or breaks the line: right to left, no
+ * joining, tags.
+ */
+bool text_directs(uint32_t code);
+
+/** Writes UTF-8 of strangers for a terminal: what directs it as \u202e, controls and what is no UTF-8 as \xNN; cut where `out` ends. */
+const char *text_plain(char *out, size_t out_bytes, const char *utf8);
+
 #define TEXT_WORD_MAX 63
 
 /**

@@ -135,6 +135,26 @@ START_TEST(one_has_no_plural)
 }
 END_TEST
 
+START_TEST(what_directs_a_terminal_is_spelled_out)
+{
+    char out[80], small[8];
+    ck_assert_str_eq(text_plain(out, sizeof out,
+                                "L\xc3\xbc"
+                                "beck \xe2\x82\xac \xf0\x9f\x9a\xa2"),
+                     "L\xc3\xbc"
+                     "beck \xe2\x82\xac \xf0\x9f\x9a\xa2");
+    ck_assert_str_eq(text_plain(out, sizeof out, "a\xe2\x80\xaez"), "a\\u202ez");
+    ck_assert_str_eq(text_plain(out, sizeof out,
+                                "\xc2\x9b"
+                                "31m\033[2J\x7f"),
+                     "\\u009b31m\\x1b[2J\\x7f");
+    ck_assert_str_eq(text_plain(out, sizeof out, "\xf3\xa0\x81\xa1|\xff|\xe2\x80"), "\\U000e0061|\\xff|\\xe2\\x80");
+    ck_assert_str_eq(text_plain(small, sizeof small, "ab\xe2\x80\xae"), "ab"); /* whole or not at all */
+    ck_assert_str_eq(text_plain(small, sizeof small, "a\xe2\x80\xae"), "a\\u202e");
+    ck_assert(text_directs(0x2066) && text_directs(0xfeff) && !text_directs('a') && !text_directs(0x2014));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base/text");
@@ -149,6 +169,7 @@ int main(void)
     tcase_add_test(tcase, rates_and_durations_have_units);
     tcase_add_loop_test(tcase, unknown_units_are_refused, 0, 9);
     tcase_add_test(tcase, sizes_round_to_one_digit);
+    tcase_add_test(tcase, what_directs_a_terminal_is_spelled_out);
     tcase_add_test(tcase, one_has_no_plural);
     suite_add_tcase(suite, tcase);
     return unit_run(suite);

@@ -159,6 +159,7 @@ static const struct {
     {"cut \xe2\x82", "cut ??"},   /* ends too early */
     {"a\x7f\xff\x80z", "a???z"},  /* DEL, never valid, a stray tail */
     {"\xe2\x82\xe2\x82\xac", "??\xe2\x82\xac"},
+    {"a\xe2\x80\xaez", "a???z"}, /* right to left from here on */
 };
 
 START_TEST(test_refuse_text_is_printable)
