@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "base/log.h"
 #include "cmd/dht_text.h"
 #include "cmd/dht_tool.h"
 #include "cmd/dht_tools.h"
@@ -75,6 +76,15 @@ static uint64_t close_idle(struct serve *serve, uint64_t now_us)
 
 /* -- The command ---------------------------------------------------------------------------------------- */
 
+/* Nobody could join a node of which nobody learns where it is. */
+static int say_all(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    log_error("standard output: cannot be written");
+    return HANSE_EIO;
+}
+
 static void print_line(struct dht_tool *tool)
 {
     struct dht_stats stats = dht_stats(tool->dht);
@@ -124,6 +134,9 @@ static void look_around(struct serve *serve, uint64_t now_us)
     if (!serve->is_ready && (serve->is_joined || now_us >= end_us)) {
         serve->is_ready = true;
         print_ready(serve);
+        int err = say_all();
+        if (err)
+            dht_tool_end(tool, err);
     } else if (serve->is_joined) {
         print_joined(tool);
     }
@@ -136,7 +149,7 @@ static void step(struct dht_tool *tool, uint64_t now_us)
     struct serve *serve = tool->arg;
     tool->wake_us = close_idle(serve, now_us);
     look_around(serve, now_us);
-    if (!serve->is_ready || !isatty(STDOUT_FILENO))
+    if (tool->is_over || !serve->is_ready || !isatty(STDOUT_FILENO))
         return;
     if (now_us >= serve->line_us) {
         if (serve->line_us != 0)

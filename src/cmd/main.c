@@ -1,4 +1,5 @@
 /* cmd/main.c - the hanse program: finds the subcommand and runs it. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,14 +52,21 @@ static void hold_standard_files(void)
         close(fd);
 }
 
+/* An earlier line may have been lost though the last one was not. */
+static bool is_all_written(void)
+{
+    bool was_bad = ferror(stdout);
+    errno = 0;
+    if (fflush(stdout) == 0 && !was_bad)
+        return true;
+    fprintf(stderr, "hanse: error: standard output: %s\n", errno ? strerror(errno) : "not all of it could be written");
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     hold_standard_files();
     log_set_clock(net_now_us);
     int status = run(argc, argv);
-    if (fflush(stdout) != 0 && status == 0) {
-        perror("hanse: standard output");
-        status = 74; /* EX_IOERR */
-    }
-    return status;
+    return status == 0 && !is_all_written() ? hanse_exit_status(HANSE_EIO) : status;
 }
