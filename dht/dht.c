@@ -185,6 +185,10 @@ static void take_answer(struct dht *dht, uint64_t now_us, const struct addr *fro
     note_answered(dht, found);
     dht_transactions_close(&dht->transactions, found);
     dht->stats.n_replies_in++;
+    if (m->kind == DHT_ERROR) {
+        dht->error = m->error;
+        dht->error_by = t.addr;
+    }
     if (t.role == DHT_ROLE_PROBE) {
         dht_probe_over(dht, now_us, &t, m);
         return;
@@ -294,6 +298,12 @@ uint64_t dht_deadline(const struct dht *dht)
 size_t dht_n_good(const struct dht *dht)
 {
     return dht_table_n_good(&dht->half[0].table, dht->now_us) + dht_table_n_good(&dht->half[1].table, dht->now_us);
+}
+
+int dht_last_error(const struct dht *dht, struct addr *by)
+{
+    *by = dht->error_by;
+    return dht->error;
 }
 
 bool dht_is_joined(const struct dht *dht)

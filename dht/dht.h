@@ -80,6 +80,9 @@ size_t dht_good(const struct dht *dht, struct addr *out, size_t max);
 /** Nodes in the table that answered recently. */
 size_t dht_n_good(const struct dht *dht);
 
+/** The code of the error that a question of ours was answered with last, and by whom; 0 when none was. */
+int dht_last_error(const struct dht *dht, struct addr *by);
+
 /** True once our own id was looked up among others, so that we know our neighbours and they may know us. */
 bool dht_is_joined(const struct dht *dht);
 

@@ -137,7 +137,9 @@ struct dht {
     struct dht_line running, waiting;
     size_t n_operations, n_running;
     uint64_t n_started; /* numbers operations */
-    size_t n_silent;    /* in the read that ended last: who was asked and did not answer */
+    int error;          /* that a question was answered with last; 0: none */
+    struct addr error_by;
+    size_t n_silent; /* in the read that ended last: who was asked and did not answer */
     struct dht_publication **publication;
     size_t n_publications, publications_capacity;
     uint64_t publish_us; /* nothing is published again before */

@@ -51,7 +51,7 @@ static void on_answer(void *arg, uint64_t now_us, const struct dht_probe_answer 
     (void)now_us;
     asked->is_used = false;
     crawl->n_in_air--;
-    crawl->n_answers += m != NULL;
+    crawl->n_answers += m && m->kind == DHT_REPLY;
     if (m && m->kind == DHT_REPLY)
         dht_map_answered(map_of(crawl, &answer->from), &answer->from, &asked->target, m, answer->rtt_us);
     else

@@ -98,9 +98,9 @@ static void print_claims(const struct row *row, const struct message_claim *clai
     }
 }
 
-/* Name and id of a run; what strangers write is escaped. */
+/* Name and id of a run. */
 struct run_text {
-    char name[4 * sizeof((struct message_run *)0)->name + 1], id[2 * sizeof(struct hash) + 1];
+    char name[MESSAGE_RUN_NAME_MAX + 1], id[2 * sizeof(struct hash) + 1];
 };
 
 /* False for an entry of another kind. */
@@ -109,7 +109,7 @@ static bool run_of(const struct row *row, const struct dht_entry *entry, struct 
     struct message_run m;
     if (!row->is_runs || message_run_decode(&m, entry->bytes, entry->n_bytes) != 0)
         return false;
-    dht_text_escape(out->name, sizeof out->name, m.name, strnlen(m.name, sizeof m.name));
+    memcpy(out->name, m.name, sizeof m.name);
     text_hex(out->id, m.run.byte, sizeof m.run.byte);
     return true;
 }
@@ -125,6 +125,7 @@ static void print_entry(const struct entries *x, const struct dht_entry *entry)
     struct message_claim claim[MESSAGE_ROW_EXPERTS];
     struct run_text run;
     size_t n;
+    char name[4 * sizeof run.name];
     bool has_claims = claims_of(&x->row, entry, claim, &n);
     text_hex(writer, entry->writer.byte, sizeof entry->writer.byte);
     printf("  %s  %-21s  %s%sover in %ld s, seq %" PRIu64 ", %u bytes, signature good\n", writer, addr_text(&entry->addr, at),
@@ -132,7 +133,7 @@ static void print_entry(const struct entries *x, const struct dht_entry *entry)
            entry->seq, entry->n_bytes);
     print_claims(&x->row, claim, n);
     if (run_of(&x->row, entry, &run))
-        printf("    run %s %s\n", run.name, run.id);
+        printf("    run %s %s\n", text_plain(name, sizeof name, run.name), run.id);
 }
 
 static json_t *entry_json(const struct entries *x, const struct dht_entry *entry)
@@ -185,8 +186,8 @@ static int explain_silence(const struct entries *x)
     if (x->read_us == 0)
         return dht_tool_explain_nobody(&x->tool);
     log_error(
-        "none of the %zu nodes asked for the key answered, though there are some; try again, or begin elsewhere with --join",
-        x->n_silent);
+        "none of the %zu node%s asked for the key answered, though there are some; try again, or begin elsewhere with --join",
+        x->n_silent, text_plural(x->n_silent));
     return DHT_TOOL_NOTHING;
 }
 

@@ -226,10 +226,9 @@ static int report(struct table *t)
     char id[DHT_TEXT_HEX_BYTES], at[ADDR_TEXT_BYTES], version[DHT_TEXT_VERSION_BYTES];
     addr_text(&t->addr, at);
     if (t->n_answers == 0) {
-        log_error(t->is_refused ? "%s refuses the question"
-                                : "%s did not answer; check address and port, and that a firewall lets UDP "
-                                  "through",
-                  at);
+        if (t->is_refused)
+            return dht_tool_explain_nobody(&t->tool);
+        log_error("%s did not answer; check address and port, and that a firewall lets UDP through", at);
         return DHT_TOOL_NOTHING;
     }
     qsort(t->seen, t->n, sizeof *t->seen, compare_seen);

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "cmd/dht_text.h"
 #include "cmd/session.h"
 #include "net/address.h"
 
@@ -114,7 +115,11 @@ unsigned dht_tool_want(const struct dht_tool *tool)
 int dht_tool_explain_nobody(const struct dht_tool *tool)
 {
     char text[ADDR_TEXT_BYTES];
-    if (tool->options.join.n == 0)
+    struct addr by;
+    int error = dht_last_error(tool->dht, &by);
+    if (error)
+        log_error("%s answers, but refuses the question: error %d, %s", addr_text(&by, text), error, dht_text_error(error));
+    else if (tool->options.join.n == 0)
         log_error("nobody answered on ports %u to %u of this machine; name a node with --join HOST:PORT, or start one with "
                   "'hanse dht serve'",
                   SESSION_PORT, SESSION_PORT + SESSION_N_PORTS - 1);
@@ -221,7 +226,7 @@ int dht_tool_print_json(json_t *document)
 {
     if (!document)
         return HANSE_ENOMEM;
-    json_dumpf(document, stdout, JSON_INDENT(2));
+    json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII); /* much of it is strangers' */
     putchar('\n');
     json_decref(document);
     return 0;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cmd/cmd.h"
+#include "cmd/dht_text.h"
 #include "cmd/session.h"
 #include "dht/directory.h"
 #include "dht/probe.h"
@@ -355,12 +356,12 @@ static struct reach reach_of(const struct status *status)
 
 static void print_table(const struct status *status)
 {
-    char id[17];
+    char id[17], name[4 * sizeof status->run->name];
     size_t n_all = (size_t)status->run->n_moe * status->run->experts;
     struct reach reach = reach_of(status);
     run_short_id(status->run, id);
-    printf("run %s %s: %zu of %zu experts on %zu host%s", status->run->name, id, reach.n, n_all, reach.n_hosts,
-           reach.n_hosts == 1 ? "" : "s");
+    printf("run %s %s: %zu of %zu experts on %zu host%s", text_plain(name, sizeof name, status->run->name), id, reach.n, n_all,
+           reach.n_hosts, reach.n_hosts == 1 ? "" : "s");
     if (reach.n_silent_hosts > 0)
         printf(" that answer%s; %zu on %zu that do%s not", reach.n_hosts == 1 ? "s" : "", reach.n_silent, reach.n_silent_hosts,
                reach.n_silent_hosts == 1 ? "es" : "");
@@ -412,7 +413,7 @@ static int print_json(const struct status *status)
                             "hosts", hosts);
     if (!all)
         return HANSE_ENOMEM;
-    json_dumpf(all, stdout, JSON_INDENT(2));
+    json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII); /* strangers name runs */
     putchar('\n');
     json_decref(all);
     return 0;
@@ -506,8 +507,15 @@ static uint64_t discovery_deadline(const void *self)
 
 /* -- The command ------------------------------------------------------------------------------------ */
 
-static void explain_nobody(const struct session *session, const struct meeting *meeting)
+static void explain_nobody(const struct session *session, const struct meeting *meeting, const struct dht *dht)
 {
+    struct addr by;
+    char at[ADDR_TEXT_BYTES];
+    int error = dht_last_error(dht, &by);
+    if (error) {
+        log_error("%s answers, but refuses the question: error %d, %s", addr_text(&by, at), error, dht_text_error(error));
+        return;
+    }
     if (meeting)
         log_error(meeting_stats(meeting).was_entered
                       ? "no host of this run is announced in Mainline, or none that answers"
@@ -559,7 +567,7 @@ static int ask(struct session *session, const struct run *run, bool is_json)
         goto done;
     err = net_run(session->net, &machine);
     if (err == HANSE_EUNREACHABLE)
-        explain_nobody(session, status.meeting);
+        explain_nobody(session, status.meeting, status.dht);
     if (!err)
         err = report(&status, is_json);
 done:
@@ -584,7 +592,7 @@ static int ask_for_all(struct session *session, bool is_json)
     if (!err)
         err = net_run(session->net, &machine);
     if (err == HANSE_EUNREACHABLE)
-        explain_nobody(session, NULL);
+        explain_nobody(session, NULL, x->dht);
     if (!err && x->n_runs == 0 && !is_json)
         printf("%zu DHT nodes answer, and no host says what run it serves\n", x->n_asked);
     for (size_t i = 0; !err && i < x->n_runs; i++)

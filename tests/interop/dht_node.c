@@ -5,7 +5,7 @@
  *
  * Prints "port N" of the first; then answers each command with one line (put: two):
  *   join ADDR:PORT | good | id | external | private ADDR:PORT | sizes | quit
- *   announce HEX | peers HEX | put_immutable TEXT | put_mutable SEED SALT SEQ TEXT [CAS] | get HEX SALT | publish HEX TEXT | read HEX
+ *   announce HEX | peers HEX | put_immutable TEXT | put_mutable SEED SALT SEQ TEXT [CAS] | get HEX SALT | publish HEX TEXT | publish_hex HEX HEX | read HEX
  * A put says how many took it, how many refused it since they hold another than CAS, or a newer one, and the highest SEQ that is held.
  * "private" counts the queries of our own kind that were sent to an address, "sizes" tells the longest transaction id, token and list
  * of nodes that were sent to anybody.
@@ -277,9 +277,12 @@ static bool obey_directory(const char *line)
 {
     static const struct addr as_seen;
     char a[128] = "", c[512] = "";
+    uint8_t bytes[256];
     struct dht_id id;
     if (sscanf(line, "publish %127s %511s", a, c) == 2 && take_id(&id, a))
         dht_publish(dht, now(), &id, &as_seen, c, strlen(c), say_stored, NULL);
+    else if (sscanf(line, "publish_hex %127s %511s", a, c) == 2 && take_id(&id, a) && text_unhex(bytes, strlen(c) / 2, c))
+        dht_publish(dht, now(), &id, &as_seen, bytes, strlen(c) / 2, say_stored, NULL);
     else if (sscanf(line, "read %127s", a) == 1 && take_id(&id, a))
         dht_read(dht, now(), &id, say_entries, NULL);
     else
