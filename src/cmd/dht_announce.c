@@ -40,8 +40,7 @@ static int report(struct announce *announce)
 static int run(struct announce *announce, const struct dht_tool_options *o, const struct dht_id *info_hash)
 {
     struct dht_tool_wish wish = {.needs_join = true};
-    int err = dht_tool_open(&announce->tool, o, &wish);
-    int status = err == HANSE_EUNREACHABLE ? DHT_TOOL_NOTHING : err ? hanse_exit_status(err) : 0;
+    int err = dht_tool_open(&announce->tool, o, &wish), status = dht_tool_status(err, true);
     if (!err) {
         dht_walk_init(&announce->walk, &announce->tool, DHT_GET_PEERS, info_hash);
         announce->walk.arrived = arrived;

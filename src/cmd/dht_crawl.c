@@ -335,7 +335,7 @@ static int prepare(struct crawl *crawl, const struct dht_tool_options *o)
 
 static int run(struct crawl *crawl, const struct dht_tool_options *o)
 {
-    int err = prepare(crawl, o), status = err == HANSE_EUNREACHABLE ? DHT_TOOL_NOTHING : err ? hanse_exit_status(err) : 0;
+    int err = prepare(crawl, o), status = dht_tool_status(err, true);
     if (!err) {
         crawl->tool.step = step;
         crawl->tool.arg = crawl;

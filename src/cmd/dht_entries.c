@@ -238,7 +238,7 @@ int dht_entries_show(const struct options_usage *usage, const struct dht_tool_op
     if (status)
         return status;
     int err = dht_tool_open(&x.tool, options, &wish);
-    status = err == HANSE_EUNREACHABLE ? DHT_TOOL_NOTHING : err ? hanse_exit_status(err) : 0;
+    status = dht_tool_status(err, true);
     if (!err) {
         x.tool.step = step;
         x.tool.arg = &x;

@@ -96,8 +96,7 @@ static int report(struct find *find)
 static int run(struct find *find, const struct dht_tool_options *o, const struct dht_id *target)
 {
     struct dht_tool_wish wish = {.needs_join = true};
-    int err = dht_tool_open(&find->tool, o, &wish);
-    int status = err == HANSE_EUNREACHABLE ? DHT_TOOL_NOTHING : err ? hanse_exit_status(err) : 0;
+    int err = dht_tool_open(&find->tool, o, &wish), status = dht_tool_status(err, true);
     if (!err) {
         struct dht_id own = dht_own_id(find->tool.dht);
         dht_walk_init(&find->walk, &find->tool, find->wants_peers ? DHT_GET_PEERS : DHT_FIND_NODE, target ? target : &own);

@@ -191,8 +191,7 @@ static int report(struct get *get)
 static int run(struct get *get, const struct dht_tool_options *o, const struct dht_id *target)
 {
     struct dht_tool_wish wish = {.needs_join = true};
-    int err = dht_tool_open(&get->tool, o, &wish);
-    int status = err == HANSE_EUNREACHABLE ? DHT_TOOL_NOTHING : err ? hanse_exit_status(err) : 0;
+    int err = dht_tool_open(&get->tool, o, &wish), status = dht_tool_status(err, true);
     if (!err) {
         dht_walk_init(&get->walk, &get->tool, DHT_GET, target);
         get->walk.question.n_pad = PAD_ITEM;

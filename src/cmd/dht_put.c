@@ -161,8 +161,7 @@ static int report(struct put *put)
 static int run(struct put *put, const struct dht_tool_options *o)
 {
     struct dht_tool_wish wish = {.needs_join = true};
-    int err = dht_tool_open(&put->tool, o, &wish);
-    int status = err == HANSE_EUNREACHABLE ? DHT_TOOL_NOTHING : err ? hanse_exit_status(err) : 0;
+    int err = dht_tool_open(&put->tool, o, &wish), status = dht_tool_status(err, true);
     if (!err) {
         if (put->item.is_mutable)
             memcpy(put->item.key, key_peer_id(put->tool.key).byte, sizeof put->item.key);

@@ -244,7 +244,7 @@ void dht_tool_json_text(json_t *object, const char *key, const char *format, ...
 
 int dht_tool_status(int err, bool has_found)
 {
-    if (err)
+    if (err && err != HANSE_EUNREACHABLE)
         return hanse_exit_status(err);
-    return has_found ? 0 : DHT_TOOL_NOTHING;
+    return !err && has_found ? 0 : DHT_TOOL_NOTHING;
 }

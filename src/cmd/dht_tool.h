@@ -106,7 +106,7 @@ void dht_tool_json_text(json_t *object, const char *key, const char *format, ...
 /** The addresses are of one family, or DHT_WANT_4 | DHT_WANT_6. */
 unsigned dht_tool_want(const struct dht_tool *tool);
 
-/** The exit status of a command that ended with `err`, or found nothing. */
+/** The exit status of a command that ended with `err`, or found nothing; who could not be reached counts as nothing. */
 int dht_tool_status(int err, bool has_found);
 
 #endif
