@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-from interop import Listener, Stranger, at, check, encode, give, nodes, pack, processes, run, scratch, swarm, test_manners, until, work
+from interop import Listener, Stranger, at, check, encode, give, pack, processes, run, scratch, swarm, test_lasts, until, work
 
 N = 12
 PORT = 51413
@@ -51,11 +51,7 @@ def main():
     check("we announce a peer", ours[4].announce(mine) >= 4)
     check("Transmission finds it and calls", listener.hears(mine, 50))
     check("a torrent added there is announced, and we find it", until(lambda: theirs in ours[7].peers(its), 40, 1))
-    found = nodes(me.ask(theirs, "find_node", target=ours[3].id())).values()
-    check("it has kept us in its table (%d)" % len(found), len(set(found) & {one.at for one in ours}) >= 4)
-    work(ours, 2)
-    check("nodes of ours still hear it", min(one.n_good() for one in ours) >= N - 1)
-    test_manners(ours, [theirs])
+    test_lasts(ours, me, theirs)
 
 
 run(main)

@@ -290,6 +290,15 @@ def test_manners(ours, guests):
     check("nobody of them was asked our own questions twice by one node (%d)" % most, most <= 1)
 
 
+def test_lasts(ours, me, guest):
+    """A node of another program that ours met a while ago: they still have each other, and it hinders nobody."""
+    found = nodes(me.ask(guest, "find_node", target=ours[3].id())).values()
+    check("it has kept us in its table (%d)" % len(found), len(set(found) & {one.at for one in ours}) >= 4)
+    work(ours, 2)
+    check("nodes of ours still hear it", min(one.n_good() for one in ours) >= len(ours) - 1)
+    test_manners(ours, [guest])
+
+
 class Listener:
     """The port of a peer that somebody announced: who finds it, calls."""
 

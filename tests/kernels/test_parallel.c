@@ -1,10 +1,9 @@
 /* tests/kernels/test_parallel.c - a product has the bits of one thread however many share it. */
-#include <pthread.h>
 #include <stdatomic.h>
-#include <unistd.h>
 
 #include "kernels/parallel.h"
 #include "tests/kernels/kernels_test.h"
+#include "tests/unit/team_helpers.h"
 
 #define SLACK 3
 
@@ -25,44 +24,6 @@ static struct kernels counting(void)
     k.matmul = count_matmul;
     atomic_store(&n_products, 0);
     return k;
-}
-
-struct helpers {
-    struct team *team;
-    pthread_t thread[3];
-    size_t n;
-    atomic_bool is_ending;
-};
-
-static void ignore_call(void *arg, size_t n)
-{
-    (void)arg;
-    (void)n;
-}
-
-static void *keep_helping(void *arg)
-{
-    struct helpers *helpers = arg;
-    while (!atomic_load(&helpers->is_ending))
-        if (!team_help(helpers->team))
-            usleep(20);
-    return NULL;
-}
-
-static void helpers_start(struct helpers *helpers, size_t n)
-{
-    *helpers = (struct helpers){.n = n};
-    ck_assert_int_eq(team_new((unsigned)n + 1, ignore_call, NULL, &helpers->team), 0);
-    for (size_t i = 0; i < n; i++)
-        ck_assert_int_eq(pthread_create(&helpers->thread[i], NULL, keep_helping, helpers), 0);
-}
-
-static void helpers_end(struct helpers *helpers)
-{
-    atomic_store(&helpers->is_ending, true);
-    for (size_t i = 0; i < helpers->n; i++)
-        pthread_join(helpers->thread[i], NULL);
-    team_free(helpers->team);
 }
 
 static struct matrix operand(float **memory, struct dice *dice, size_t rows, size_t columns, bool is_transposed)
@@ -95,7 +56,7 @@ START_TEST(the_bits_are_those_of_one_thread)
 {
     struct helpers helpers;
     struct dice dice = {(uint64_t)_i};
-    helpers_start(&helpers, (size_t)_i % 4);
+    helpers_start(&helpers, (unsigned)_i % 4 + 1, (size_t)_i % 4);
     for (size_t s = 0; s < sizeof shape / sizeof *shape; s++)
         check_shape(helpers.team, &dice, shape[s][0], shape[s][1], shape[s][2], _i);
     check_shape(NULL, &dice, 40, 1001, 300, _i);
@@ -154,7 +115,7 @@ START_TEST(integers_have_the_bits_of_one_thread)
 {
     struct helpers helpers;
     struct dice dice = {(uint64_t)_i};
-    helpers_start(&helpers, (size_t)_i % 4);
+    helpers_start(&helpers, (unsigned)_i % 4 + 1, (size_t)_i % 4);
     for (size_t s = 0; s < sizeof shape / sizeof *shape; s++)
         check_integers(helpers.team, &dice, shape[s][0], shape[s][1], shape[s][2], _i);
     check_integers(NULL, &dice, 300, 301, 300, _i);
@@ -175,7 +136,7 @@ static size_t count_parts(struct team *team, size_t M, size_t N, size_t K)
 START_TEST(what_is_cut_and_what_not)
 {
     struct helpers helpers;
-    helpers_start(&helpers, 1);
+    helpers_start(&helpers, 2, 1);
     ck_assert_uint_eq(count_parts(NULL, 512, 512, 100), 1);
     ck_assert_uint_eq(count_parts(helpers.team, 64, 64, 100), 1);    /* over at once */
     ck_assert_uint_gt(count_parts(helpers.team, 16, 4000, 300), 1);  /* wide */

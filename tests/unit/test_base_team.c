@@ -1,53 +1,8 @@
 /* Jobs are done once, by whoever is there, and their callers see all of it. */
-#include <pthread.h>
-#include <stdatomic.h>
-#include <unistd.h>
-
-#include "base/team.h"
-#include "unit.h"
+#include "team_helpers.h"
 
 #define N_PARTS_MAX 64
 #define PATIENCE_US 20000000 /* what should happen at once is waited for this long */
-
-/* Helpers that come by themselves, as workers do, until they are told to go. */
-struct helpers {
-    struct team *team;
-    pthread_t thread[4];
-    size_t n;
-    atomic_bool is_ending;
-    atomic_size_t n_called;
-};
-
-static void note_call(void *arg, size_t n)
-{
-    struct helpers *helpers = arg;
-    atomic_fetch_add(&helpers->n_called, n);
-}
-
-static void *keep_helping(void *arg)
-{
-    struct helpers *helpers = arg;
-    while (!atomic_load(&helpers->is_ending))
-        if (!team_help(helpers->team))
-            usleep(20);
-    return NULL;
-}
-
-static void helpers_start(struct helpers *helpers, size_t n)
-{
-    *helpers = (struct helpers){.n = n};
-    ck_assert_int_eq(team_new(4, note_call, helpers, &helpers->team), 0);
-    for (size_t i = 0; i < n; i++)
-        ck_assert_int_eq(pthread_create(&helpers->thread[i], NULL, keep_helping, helpers), 0);
-}
-
-static void helpers_end(struct helpers *helpers)
-{
-    atomic_store(&helpers->is_ending, true);
-    for (size_t i = 0; i < helpers->n; i++)
-        pthread_join(helpers->thread[i], NULL);
-    team_free(helpers->team);
-}
 
 /* How often each part ran; not atomic, so the thread sanitizer sees a part that runs twice or ends too late. */
 struct tally {
@@ -90,7 +45,7 @@ START_TEST(without_helpers_the_caller_does_it_all)
 {
     struct helpers nobody;
     struct tally tally = {0};
-    helpers_start(&nobody, 0);
+    helpers_start(&nobody, 4, 0);
     ck_assert_uint_eq(team_width(nobody.team), 4);
     team_run(nobody.team, count_part, &tally, 7);
     check_tally(&tally, 7, 1);
@@ -130,7 +85,7 @@ START_TEST(idle_threads_take_parts_at_the_same_time)
 {
     struct helpers helpers;
     struct rendezvous r = {.n_wanted = (size_t)_i + 1};
-    helpers_start(&helpers, (size_t)_i);
+    helpers_start(&helpers, 4, (size_t)_i);
     team_run(helpers.team, meet, &r, r.n_wanted);
     ck_assert(!atomic_load(&r.is_missed));
     helpers_end(&helpers);
@@ -162,7 +117,7 @@ START_TEST(the_caller_waits_for_parts_of_helpers)
 {
     struct helpers helpers;
     struct slow slow = {.caller = pthread_self()};
-    helpers_start(&helpers, 1);
+    helpers_start(&helpers, 4, 1);
     team_run(helpers.team, write_late, &slow, 2);
     ck_assert(atomic_load(&slow.has_helper));
     ck_assert(slow.is_written);
@@ -174,7 +129,7 @@ START_TEST(many_jobs_one_after_the_other)
 {
     struct helpers helpers;
     struct tally tally = {0};
-    helpers_start(&helpers, (size_t)_i);
+    helpers_start(&helpers, 4, (size_t)_i);
     for (size_t n = 0; n < 500; n++)
         team_run(helpers.team, count_part, &tally, 17);
     check_tally(&tally, 17, 500);
@@ -209,7 +164,7 @@ static void *run_outer(void *arg)
 START_TEST(jobs_in_jobs)
 {
     struct helpers helpers;
-    helpers_start(&helpers, (size_t)_i);
+    helpers_start(&helpers, 4, (size_t)_i);
     run_outer(&helpers);
     helpers_end(&helpers);
 }
@@ -219,7 +174,7 @@ START_TEST(jobs_in_jobs_of_several_callers)
 {
     struct helpers helpers;
     pthread_t caller[3];
-    helpers_start(&helpers, (size_t)_i);
+    helpers_start(&helpers, 4, (size_t)_i);
     for (size_t i = 0; i < 3; i++)
         ck_assert_int_eq(pthread_create(&caller[i], NULL, run_outer, &helpers), 0);
     for (size_t i = 0; i < 3; i++)

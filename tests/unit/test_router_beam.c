@@ -22,6 +22,17 @@ static void set_up_sparse(uint64_t every, struct rng *rng)
     stage_draw_scores(rng, STAGE_B, false);
 }
 
+/* And a search that knows nothing yet. */
+static struct rng start_sparse(uint64_t seed, const char *what, uint64_t every)
+{
+    struct rng rng;
+    rng_init(&rng, seed, what);
+    set_up_sparse(every, &rng);
+    struct beam_config config = stage_config();
+    stage_start(&config);
+    return rng;
+}
+
 static void expect_all_sorted(size_t B, size_t k)
 {
     for (size_t t = 0; t < B; t++) {
@@ -58,12 +69,8 @@ END_TEST
 
 START_TEST(fewer_than_k_are_all)
 {
-    struct rng rng;
-    rng_init(&rng, (uint64_t)_i, "few");
-    set_up_sparse(2000, &rng);
+    struct rng rng = start_sparse((uint64_t)_i, "few", 2000);
     stage_host[123] = 2;
-    struct beam_config config = stage_config();
-    stage_start(&config);
     stage_find(&rng, 1, STAGE_K);
     ck_assert_uint_lt(stage_answer[0].n, STAGE_K);
     ck_assert_uint_ge(stage_answer[0].n, 1);
@@ -255,14 +262,10 @@ END_TEST
 
 START_TEST(what_is_old_is_read_again)
 {
-    struct rng rng;
-    rng_init(&rng, 1, "old");
-    set_up_sparse(1, &rng);
-    struct beam_config config = stage_config();
-    stage_start(&config);
+    (void)start_sparse(1, "old", 1);
     size_t n = stage_find(NULL, 1, 4);
     uint32_t best = stage_answer[0].pick[0].expert;
-    stage_now += config.fresh_us - 1;
+    stage_now += stage_config().fresh_us - 1;
     ck_assert_uint_eq(stage_find(NULL, 1, 4), 0);
     stage_now += 1;
     stage_host[best] = 0;
@@ -276,12 +279,8 @@ END_TEST
 /* The age of what we hold is one thing, that of the claim another. */
 START_TEST(a_claim_is_over_with_its_entry)
 {
-    struct rng rng;
-    rng_init(&rng, 1, "over");
-    set_up_sparse(1, &rng);
+    (void)start_sparse(1, "over", 1);
     stage_life_s = 5;
-    struct beam_config config = stage_config();
-    stage_start(&config);
     stage_find(NULL, 1, 4);
     ck_assert_uint_eq(stage_answer[0].n, 4);
     stage_now += 5 * S;
@@ -295,12 +294,8 @@ END_TEST
 START_TEST(where_nobody_is_is_looked_at_less_and_less)
 {
     static const uint64_t age_s[] = {60, 120, 240, 480, 480};
-    struct rng rng;
-    rng_init(&rng, 1, "nobody");
-    set_up_sparse(1, &rng);
+    (void)start_sparse(1, "nobody", 1);
     memset(stage_host, 0, sizeof stage_host);
-    struct beam_config config = stage_config();
-    stage_start(&config);
     ck_assert_uint_eq(stage_find(NULL, STAGE_B, 4), 2); /* the two blocks of prefixes say it all */
     for (size_t i = 0; i < 5; i++) {
         ck_assert(stage_answer[0].is_exact);
@@ -317,7 +312,7 @@ START_TEST(where_nobody_is_is_looked_at_less_and_less)
     stage_find(NULL, 1, 4);
     expect_all_sorted(1, 4);
     stage_host[0] = 0;
-    stage_now += config.fresh_us;
+    stage_now += stage_config().fresh_us;
     ck_assert_uint_eq(stage_find(NULL, 1, 4), 1); /* the block of prefixes: no row is left under it */
     stage_now += 60 * S;
     ck_assert_uint_gt(stage_find(NULL, 1, 4), 0);
@@ -330,11 +325,7 @@ END_TEST
 /* Nobody reached is not nobody there: the rows are asked for again soon, and meanwhile nothing is called exact. */
 START_TEST(a_failed_read_is_no_empty_row)
 {
-    struct rng rng;
-    rng_init(&rng, 1, "failed");
-    set_up_sparse(2, &rng);
-    struct beam_config config = stage_config();
-    stage_start(&config);
+    (void)start_sparse(1, "failed", 2);
     stage_ask(1, 4);
     stage_end_reads(NULL, 1);
     ck_assert_uint_eq(stage_n_done, 1);
@@ -353,12 +344,8 @@ END_TEST
 
 START_TEST(pauses_after_failed_reads_grow)
 {
-    struct rng rng;
     size_t n_reads = 0;
-    rng_init(&rng, 1, "pause");
-    set_up_sparse(2, &rng);
-    struct beam_config config = stage_config();
-    stage_start(&config);
+    (void)start_sparse(1, "pause", 2);
     for (size_t i = 0; i < 100; i++) {
         stage_ask(1, 4);
         n_reads += stage_n_reads;
@@ -374,12 +361,8 @@ END_TEST
 /* Whatever fails, what is answered is alive and in order, what is called exact is, and what was known is not forgotten. */
 START_TEST(some_reads_fail)
 {
-    struct rng rng;
     size_t n_exact = 0, n_unsure = 0;
-    rng_init(&rng, (uint64_t)_i, "some");
-    set_up_sparse(3, &rng);
-    struct beam_config config = stage_config();
-    stage_start(&config);
+    struct rng rng = start_sparse((uint64_t)_i, "some", 3);
     for (size_t i = 0; i < 30; i++) {
         stage_draw_scores(&rng, STAGE_B, false);
         stage_ask(STAGE_B, 6);
@@ -451,14 +434,10 @@ END_TEST
 
 START_TEST(a_search_takes_no_longer_than_it_may)
 {
-    struct rng rng;
-    rng_init(&rng, 1, "late");
-    set_up_sparse(2, &rng);
-    struct beam_config config = stage_config();
-    stage_start(&config);
+    (void)start_sparse(1, "late", 2);
     stage_ask(STAGE_B, 4);
-    ck_assert_uint_eq(beam_deadline(stage_beam), stage_now + config.search_us);
-    stage_now += config.search_us - 1;
+    ck_assert_uint_eq(beam_deadline(stage_beam), stage_now + stage_config().search_us);
+    stage_now += stage_config().search_us - 1;
     beam_tick(stage_beam, stage_now);
     ck_assert_uint_eq(stage_n_done, 0);
     stage_now += 1;
@@ -520,11 +499,7 @@ END_TEST
 START_TEST(scores_that_are_no_numbers_are_refused)
 {
     static const float bad[] = {NAN, INFINITY, -INFINITY, 0x1p125f, -0x1p125f};
-    struct rng rng;
-    rng_init(&rng, 1, "bad");
-    set_up_sparse(1, &rng);
-    struct beam_config config = stage_config();
-    stage_start(&config);
+    (void)start_sparse(1, "bad", 1);
     for (size_t i = 0; i < 5; i++) {
         stage_score[2 * stage_width() - 1] = bad[i];
         ck_assert_int_eq(beam_search(stage_beam, stage_now, stage_score, 2, 1, stage_done, NULL), HANSE_EREJECT);
@@ -590,11 +565,7 @@ END_TEST
 
 START_TEST(a_search_can_be_forgotten)
 {
-    struct rng rng;
-    rng_init(&rng, 1, "forget");
-    set_up_sparse(1, &rng);
-    struct beam_config config = stage_config();
-    stage_start(&config);
+    (void)start_sparse(1, "forget", 1);
     stage_ask(STAGE_B, 4);
     stage_tear_down();
     ck_assert_uint_eq(stage_n_done, 0);
