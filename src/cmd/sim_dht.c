@@ -256,6 +256,15 @@ static double cpu_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static void say_cost(const struct sim_run *run, const struct sim_dht_figures *f, double seconds)
+{
+    printf("here: %.1f kB of heap a node, %.0f s of processor, %.0f events a second\n", (double)f->heap_bytes / 1000, seconds,
+           (double)run->n_events / seconds);
+    if (f->churn.n_went > 0)
+        printf("here: %.1f MB of heap when reads begin while nodes come and go, %.1f MB at the end\n",
+               (double)f->churn.heap_bytes_before / 1e6, (double)f->churn.heap_bytes_after / 1e6);
+}
+
 int sim_dht_measure(struct sim_run *run, struct sim_dht_figures *out)
 {
     struct sim_dht_swarm *s;
@@ -266,8 +275,7 @@ int sim_dht_measure(struct sim_run *run, struct sim_dht_figures *out)
     err = tell(s, out);
     sim_dht_swarm_free(s);
     if (!run->is_quiet)
-        printf("here: %.1f kB of heap a node, %.0f s of processor, %.0f events a second\n", (double)out->heap_bytes / 1000,
-               cpu_s() - start_s, (double)run->n_events / (cpu_s() - start_s));
+        say_cost(run, out, cpu_s() - start_s);
     return err;
 }
 
