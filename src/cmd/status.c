@@ -9,18 +9,16 @@
 #include "cmd/cmd.h"
 #include "cmd/dht_text.h"
 #include "cmd/session.h"
+#include "cmd/status.h"
 #include "dht/directory.h"
 #include "dht/probe.h"
 #include "router/message.h"
 
-#define NOBODY_US 5000000u      /* nobody answered: give up */
 #define NOBODY_MET_US 20000000u /* the same, where others are met in public first */
-#define SETTLE_US 300000u       /* after the first answer, for others to be found */
-#define AGAIN_US 500000u        /* between rounds while something is missing */
 #define PING_US 1000000u        /* for hosts to show how far away they are */
-#define ROUNDS_MAX 3
+#define ROUNDS_MAX 3            /* while something is missing; */
+#define GLANCES_MAX 2           /* of one run among many, while all of it is */
 #define HOSTS_MAX 4096
-#define RUNS_MAX DHT_DIRECTORY_KEY_MAX /* all that a key may hold: one subnet's share hides no others */
 
 /* One host's claim to one expert. */
 struct claim {
@@ -60,6 +58,8 @@ struct status {
     struct row_read *read;      /* n_moe * n_rows */
     uint32_t n_rows;            /* of a layer */
     uint64_t end_us;
+    bool is_glance, is_over; /* one of many; with err */
+    int err;
 };
 
 /* What a read of one key of the DHT is about. */
@@ -191,28 +191,30 @@ static void finish(struct status *status, uint64_t now_us, int err)
     status->end_us = now_us;
     status->next_us = IO_NEVER;
     status->n_nodes = dht_n_good(status->dht);
-    status->io->ops->stopped(status->io->ctx, err);
+    status->is_over = true;
+    status->err = err;
 }
 
 /* Waits for somebody, reads, and reads again while something is missing: hosts that just started are still publishing. */
-static void step(struct status *status, uint64_t now_us)
+void status_step(struct status *status, uint64_t now_us)
 {
-    if (now_us < status->next_us || status->n_reads > 0 || status->n_pings > 0)
+    if (status->is_over || now_us < status->next_us || status->n_reads > 0 || status->n_pings > 0)
         return;
     if (status->has_pinged) {
         finish(status, now_us, 0);
         return;
     }
-    bool is_late = now_us >= status->start_us + (status->meeting ? NOBODY_MET_US : NOBODY_US);
+    bool is_late = now_us >= status->start_us + (status->meeting ? NOBODY_MET_US : STATUS_NOBODY_US);
     if (status->n_asked == 0 && is_late) {
         finish(status, now_us, HANSE_EUNREACHABLE);
         return;
     }
-    status->next_us = now_us + (status->n_rounds ? AGAIN_US : SETTLE_US);
+    status->next_us = now_us + (status->n_rounds ? STATUS_AGAIN_US : STATUS_SETTLE_US);
     if (dht_n_good(status->dht) == 0)
         return;
+    unsigned rounds_max = status->is_glance && status->n_hosts == 0 ? GLANCES_MAX : ROUNDS_MAX;
     bool is_complete = n_hosted(status) == (size_t)status->run->n_moe * status->run->experts;
-    if (status->n_asked > 0 && (is_complete || status->n_rounds >= ROUNDS_MAX))
+    if (status->n_asked > 0 && (is_complete || status->n_rounds >= rounds_max))
         ping_all(status, now_us);
     else
         read_all(status, now_us);
@@ -222,7 +224,7 @@ static void status_event(void *self, uint64_t now_us, const struct io_event *eve
 {
     struct status *status = self;
     if (event->kind == IO_STOP) {
-        finish(status, now_us, HANSE_EINTERRUPTED);
+        status->io->ops->stopped(status->io->ctx, HANSE_EINTERRUPTED);
         return;
     }
     (void)dht_link_event(status->dht, now_us, event); /* there are no others */
@@ -231,7 +233,14 @@ static void status_event(void *self, uint64_t now_us, const struct io_event *eve
     if (event->kind == IO_DATAGRAM && !meeting_datagram(status->meeting, now_us, &event->from, event->bytes, event->n_bytes))
         dht_datagram(status->dht, now_us, &event->from, event->bytes, event->n_bytes);
     dht_tick(status->dht, now_us);
-    step(status, now_us);
+    status_step(status, now_us);
+    if (status->is_over)
+        status->io->ops->stopped(status->io->ctx, status->err);
+}
+
+uint64_t status_wake(const struct status *status)
+{
+    return status->n_reads > 0 || status->n_pings > 0 ? IO_NEVER : status->next_us;
 }
 
 static uint64_t status_deadline(const void *self)
@@ -239,8 +248,7 @@ static uint64_t status_deadline(const void *self)
     const struct status *status = self;
     uint64_t deadline_us = dht_deadline(status->dht), meeting_us = meeting_deadline(status->meeting);
     deadline_us = meeting_us < deadline_us ? meeting_us : deadline_us;
-    uint64_t own_us = status->n_reads > 0 || status->n_pings > 0 ? IO_NEVER : status->next_us;
-    return own_us < deadline_us ? own_us : deadline_us;
+    return status_wake(status) < deadline_us ? status_wake(status) : deadline_us;
 }
 
 /* -- Showing ---------------------------------------------------------------------------------------- */
@@ -295,7 +303,8 @@ struct reach {
 
 static long age_s(const struct status *status, const struct seen_host *host)
 {
-    return (long)(status->end_us / 1000000) - ((long)host->expiry_s - DHT_DIRECTORY_TTL_S);
+    uint64_t now_us = status->is_over ? status->end_us : net_now_us();
+    return (long)(now_us / 1000000) - ((long)host->expiry_s - DHT_DIRECTORY_TTL_S);
 }
 
 static void print_host(const struct status *status, size_t i)
@@ -419,7 +428,7 @@ static int print_json(const struct status *status)
     return 0;
 }
 
-static int report(const struct status *status, bool is_json)
+int status_report(const struct status *status, bool is_json)
 {
     if (is_json)
         return print_json(status);
@@ -427,87 +436,54 @@ static int report(const struct status *status, bool is_json)
     return 0;
 }
 
-/* -- Which runs there are ---------------------------------------------------------------------------- */
+/* -- One run ------------------------------------------------------------------------------------------ */
 
-struct discovery {
-    const struct io *io;
-    struct dht *dht;
-    uint64_t start_us, next_us;
-    unsigned n_rounds;
-    bool is_reading;
-    size_t n_asked, n_runs;
-    struct run run[RUNS_MAX]; /* id, name, n_moe and experts alone */
-};
-
-static void hear_run(struct discovery *x, const struct dht_entry *entry)
+int status_new(const struct run *run, const struct io *io, struct dht *dht, uint64_t now_us, struct status **out)
 {
-    struct message_run m;
-    size_t i = 0;
-    if (message_run_decode(&m, entry->bytes, entry->n_bytes) != 0 || m.n_moe > RUN_LAYERS_MAX)
-        return; /* no run of ours: a stranger's word must not cost gigabytes */
-    while (i < x->n_runs && !hash_equal(&x->run[i].id, &m.run))
-        i++;
-    if (i < x->n_runs || i == RUNS_MAX)
-        return;
-    struct run *run = &x->run[x->n_runs++];
-    *run = (struct run){.id = m.run, .n_moe = m.n_moe, .experts = m.experts};
-    snprintf(run->name, sizeof run->name, "%s", m.name);
+    struct status *status = calloc(1, sizeof *status);
+    if (!status)
+        return HANSE_ENOMEM;
+    *status = (struct status){.run = run, .io = io, .dht = dht, .start_us = now_us, .is_glance = true};
+    status->n_rows = (run->experts + MESSAGE_ROW_EXPERTS - 1) / MESSAGE_ROW_EXPERTS;
+    status->host = calloc(HOSTS_MAX, sizeof *status->host);
+    status->expert = calloc((size_t)run->n_moe * run->experts + 1, sizeof *status->expert);
+    status->read = calloc((size_t)run->n_moe * status->n_rows + 1, sizeof *status->read);
+    *out = status;
+    if (status->host && status->expert && status->read)
+        return 0;
+    *out = NULL;
+    status_free(status);
+    return HANSE_ENOMEM;
 }
 
-static void on_runs(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+void status_free(struct status *status)
 {
-    struct discovery *x = arg;
-    for (size_t i = 0; i < n; i++)
-        hear_run(x, &entry[i]);
-    x->n_asked = n_asked > x->n_asked ? n_asked : x->n_asked;
-    x->is_reading = false;
-    x->next_us = now_us;
+    if (!status)
+        return;
+    free(status->host);
+    free(status->expert);
+    free(status->read);
+    free(status);
 }
 
-static void discovery_step(struct discovery *x, uint64_t now_us)
+bool status_is_over(const struct status *status)
 {
-    static const struct hash nobody;
-    struct dht_id key = dht_directory_key(&nobody, MESSAGE_RUNS, 0, 0);
-    if (now_us < x->next_us || x->is_reading)
-        return;
-    bool is_late = now_us >= x->start_us + NOBODY_US;
-    if (x->n_runs > 0 || x->n_rounds >= ROUNDS_MAX || is_late) {
-        x->next_us = IO_NEVER;
-        x->io->ops->stopped(x->io->ctx, x->n_asked > 0 ? 0 : HANSE_EUNREACHABLE);
-        return;
-    }
-    x->next_us = now_us + (x->n_rounds ? AGAIN_US : SETTLE_US);
-    if (dht_n_good(x->dht) == 0)
-        return;
-    x->is_reading = true;
-    x->n_rounds++;
-    dht_read(x->dht, now_us, &key, on_runs, x);
+    return status->is_over;
 }
 
-static void discovery_event(void *self, uint64_t now_us, const struct io_event *event)
+bool status_was_answered(const struct status *status)
 {
-    struct discovery *x = self;
-    if (event->kind == IO_STOP) {
-        x->io->ops->stopped(x->io->ctx, HANSE_EINTERRUPTED);
-        return;
-    }
-    (void)dht_link_event(x->dht, now_us, event); /* there are no others */
-    if (event->kind == IO_DATAGRAM)
-        dht_datagram(x->dht, now_us, &event->from, event->bytes, event->n_bytes);
-    dht_tick(x->dht, now_us);
-    discovery_step(x, now_us);
+    return status->n_asked > 0;
 }
 
-static uint64_t discovery_deadline(const void *self)
+bool status_has_hosts(const struct status *status)
 {
-    const struct discovery *x = self;
-    uint64_t deadline_us = dht_deadline(x->dht);
-    return !x->is_reading && x->next_us < deadline_us ? x->next_us : deadline_us;
+    return status->n_hosts > 0;
 }
 
 /* -- The command ------------------------------------------------------------------------------------ */
 
-static void explain_nobody(const struct session *session, const struct meeting *meeting, const struct dht *dht)
+void status_explain_nobody(const struct session *session, const struct meeting *meeting, const struct dht *dht)
 {
     struct addr by;
     char at[ADDR_TEXT_BYTES];
@@ -524,14 +500,14 @@ static void explain_nobody(const struct session *session, const struct meeting *
         log_error(
             "none of the %zu addresses of --join answered within %u s; check address and port, and that a firewall lets UDP "
             "through",
-            session->n_join, NOBODY_US / 1000000);
+            session->n_join, STATUS_NOBODY_US / 1000000);
     else
         log_error("no host answered on ports %u to %u of this machine; start one with 'hanse host', or name one elsewhere with "
                   "--join",
                   SESSION_PORT, SESSION_PORT + SESSION_N_PORTS - 1);
 }
 
-static int start_dht(struct session *session, uint64_t now_us, struct dht **out)
+int status_start_dht(struct session *session, uint64_t now_us, struct dht **out)
 {
     struct dht_config config = {.key = session->key, .is_read_only = true, .seed = session->seed, .has_links = true};
     config.is_closed = session_mainline(session) != NULL;
@@ -541,10 +517,10 @@ static int start_dht(struct session *session, uint64_t now_us, struct dht **out)
     return err;
 }
 
-static int start_meeting(struct session *session, const struct run *run, struct status *status)
+static int start_meeting(struct session *session, struct status *status)
 {
     struct meeting_config config = {
-        .key = session->key, .routers = session_mainline(session), .run = run->id, .seed = session->seed};
+        .key = session->key, .routers = session_mainline(session), .run = status->run->id, .seed = session->seed};
     if (!config.routers)
         return 0;
     return meeting_new(&config, net_io(session->net), status->dht, status->start_us, &status->meeting);
@@ -552,53 +528,28 @@ static int start_meeting(struct session *session, const struct run *run, struct 
 
 static int ask(struct session *session, const struct run *run, bool is_json)
 {
-    struct status status = {.run = run, .io = net_io(session->net), .start_us = net_now_us()};
-    struct io_machine machine = {status_event, status_deadline, &status};
-    int err = HANSE_ENOMEM;
-    status.host = calloc(HOSTS_MAX, sizeof *status.host);
-    status.expert = calloc((size_t)run->n_moe * run->experts + 1, sizeof *status.expert);
-    status.n_rows = (run->experts + MESSAGE_ROW_EXPERTS - 1) / MESSAGE_ROW_EXPERTS;
-    status.read = calloc((size_t)run->n_moe * status.n_rows + 1, sizeof *status.read);
-    if (status.host && status.expert && status.read)
-        err = start_dht(session, status.start_us, &status.dht);
+    uint64_t now_us = net_now_us();
+    struct dht *dht = NULL;
+    struct status *status = NULL;
+    int err = status_start_dht(session, now_us, &dht);
     if (!err)
-        err = start_meeting(session, run, &status);
+        err = status_new(run, net_io(session->net), dht, now_us, &status);
+    if (!err) {
+        status->is_glance = false;
+        err = start_meeting(session, status);
+    }
     if (err)
         goto done;
+    struct io_machine machine = {status_event, status_deadline, status};
     err = net_run(session->net, &machine);
     if (err == HANSE_EUNREACHABLE)
-        explain_nobody(session, status.meeting, status.dht);
+        status_explain_nobody(session, status->meeting, dht);
     if (!err)
-        err = report(&status, is_json);
+        err = status_report(status, is_json);
 done:
-    meeting_free(status.meeting);
-    dht_free(status.dht);
-    free(status.host);
-    free(status.expert);
-    free(status.read);
-    return err;
-}
-
-/* Without a run.yaml: finds out which runs there are, then shows one after the other. */
-static int ask_for_all(struct session *session, bool is_json)
-{
-    struct discovery *x = calloc(1, sizeof *x);
-    if (!x)
-        return HANSE_ENOMEM;
-    struct io_machine machine = {discovery_event, discovery_deadline, x};
-    x->io = net_io(session->net);
-    x->start_us = net_now_us();
-    int err = start_dht(session, x->start_us, &x->dht);
-    if (!err)
-        err = net_run(session->net, &machine);
-    if (err == HANSE_EUNREACHABLE)
-        explain_nobody(session, NULL, x->dht);
-    if (!err && x->n_runs == 0 && !is_json)
-        printf("%zu DHT nodes answer, and no host says what run it serves\n", x->n_asked);
-    for (size_t i = 0; !err && i < x->n_runs; i++)
-        err = ask(session, &x->run[i], is_json);
-    dht_free(x->dht);
-    free(x);
+    meeting_free(status ? status->meeting : NULL);
+    dht_free(dht);
+    status_free(status);
     return err;
 }
 
@@ -632,7 +583,7 @@ int cmd_status(int argc, char **argv)
     struct session_wish wish = {0};
     int err = session_open(&session, &o, &wish);
     if (!err)
-        err = o.run_file ? ask(&session, &session.run, is_json) : ask_for_all(&session, is_json);
+        err = o.run_file ? ask(&session, &session.run, is_json) : status_runs(&session, is_json);
     session_close(&session);
     return err ? hanse_exit_status(err) : 0;
 }

@@ -63,7 +63,7 @@ start_ready "$tmp/n0" dht serve --listen 127.0.0.1:0
 first=$(sed -n 's/.* ready on \([^ ]*\): .*/\1/p' "$tmp/n0")
 override=$(printf 'odd\342\200\256run')
 start_strangers runs "$node" "$first" 1 "$override"
-expect 0 'run odd\u202erun ' status --join "$first"
+expect 0 'anything: odd\u202erun' status --join "$first"
 check sh -c "! grep -q '$(printf '\342\200\256')' '$out'"
 expect 0 '"run": "odd\u202Erun"' status --json --join "$first"
 expect 0 'run odd\u202erun ' dht get --directory runs --join "$first"
@@ -79,5 +79,20 @@ for words in "dht ping $first --count 1" "dht find $zero --join $first" "dht get
     timeout 60 "$hanse" $words >/dev/full 2>"$out" </dev/null
     [ $? -eq 74 ] && grep -q 'standard output' "$out" || fail "hanse $words >/dev/full"
 done
+end_strangers
+
+# -- invented runs hide no true one, and cost no more time than the true ones
+start_host "$tmp/h.log" --run "$top/examples/tiny.yaml" --dir "$tmp/h" --listen 127.0.0.1:0 --join "$first" --experts L0.0-3
+start_strangers runs "$node" "$first" 40 bogus
+tries=0
+until "$hanse" dht get --directory runs --join "$first" | grep "run tiny " >/dev/null || [ $tries -ge 30 ]; do
+    tries=$((tries + 1))
+    sleep 0.3
+done
+started=$(date +%s)
+expect 0 "4 of 4 experts on 1 host; " status --join "$first"
+check test $(($(date +%s) - started)) -lt 5
+check sh -c "head -1 '$out' | grep -q '^run tiny '"
+check grep -q '^41 runs of which nobody hosts anything: .* and 33 more$' "$out"
 end_strangers
 verdict
