@@ -14,8 +14,6 @@
 #include "dht/id.h"
 #include "dht/item.h"
 
-#define PAD_ITEM 360 /* nodes of ours answer with three bytes for each of the question's at most */
-
 struct get {
     struct dht_tool tool;
     struct dht_walk walk;
@@ -32,17 +30,9 @@ static bool is_same(const struct dht_item *a, const struct dht_item *b)
     return a->seq == b->seq && a->n_v == b->n_v && memcmp(a->v, b->v, a->n_v) == 0;
 }
 
-static bool is_true(const struct get *get, const struct dht_item *item)
-{
-    struct dht_id target = dht_item_target(item);
-    return dht_id_equal(&target, &get->walk.target) && dht_item_verify(item);
-}
-
 static void count_item(struct get *get, const struct dht_item *item)
 {
-    if (!is_true(get, item)) {
-        get->n_false++;
-    } else if (get->has_item && is_same(item, &get->item)) {
+    if (get->has_item && is_same(item, &get->item)) {
         get->n_holders++;
     } else if (get->has_item && item->seq <= get->item.seq) {
         get->n_older++;
@@ -58,19 +48,13 @@ static void on_item(void *arg, struct dht_walk_node *node, const struct dht_mess
 {
     struct get *get = arg;
     struct dht_item item;
-    int error;
-    if (!m->v.bytes || node->n_found > 0)
-        return;
-    node->n_found = 1;
-    if (dht_item_take(&item, m, &error) != 0) {
+    int err = node->n_found == 0 ? dht_walk_item(&get->walk, m, get->salt, &item) : HANSE_ENOENT;
+    if (err != HANSE_ENOENT)
+        node->n_found = 1;
+    if (err == HANSE_EREJECT)
         get->n_false++;
-        return;
-    }
-    if (item.is_mutable) { /* an answer does not repeat the salt */
-        item.n_salt = get->salt ? strlen(get->salt) : 0;
-        memcpy(item.salt, get->salt ? get->salt : "", item.n_salt);
-    }
-    count_item(get, &item);
+    else if (err == 0)
+        count_item(get, &item);
 }
 
 /* -- Showing ------------------------------------------------------------------------------------------- */
@@ -194,7 +178,7 @@ static int run(struct get *get, const struct dht_tool_options *o, const struct d
     int err = dht_tool_open(&get->tool, o, &wish), status = dht_tool_status(err, true);
     if (!err) {
         dht_walk_init(&get->walk, &get->tool, DHT_GET, target);
-        get->walk.question.n_pad = PAD_ITEM;
+        get->walk.question.n_pad = DHT_WALK_PAD_ITEM;
         get->walk.heard = on_item;
         get->walk.arg = get;
         status = dht_walk_run(&get->walk);
@@ -234,10 +218,10 @@ int dht_tool_get(int argc, char **argv)
     const struct options_usage usage = {
         .command = "hanse dht get",
         .operands = "KEY | --directory RUN LAYER ROW | --directory KEY",
-        .about =
-            "Reads an item (BEP 44) by its target of 40 hex digits, or a mutable one by its public key of 64, and says who "
-            "holds it; or the entries of hosts under a row of 64 experts, named by run (its file or its id), layer and row. Ends "
-            "with 1 when there is nothing.",
+        .about = "Reads an item (BEP 44) by its target of 40 hex digits, or a mutable one by its public key of 64, and says who "
+                 "holds it; or the entries of hosts under a row of 64 experts, named by run (its file or its id of 64 digits), "
+                 "layer and row. Ends "
+                 "with 1 when there is nothing.",
         .example = "hanse dht get --join 192.0.2.7:6881 e5f96f6f38320f0f33959cb4d3d656452117aadb\n"
                    "hanse dht get --directory run.yaml 0 0",
         .row = row,

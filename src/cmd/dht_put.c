@@ -84,14 +84,17 @@ static int read_value(struct put *put, const char *text)
 
 /* -- The walk ------------------------------------------------------------------------------------------ */
 
+/* A number counts with the signature that it stands under: anybody could name one beyond which there is none. */
 static void on_item(void *arg, struct dht_walk_node *node, const struct dht_message *m)
 {
     struct put *put = arg;
+    struct dht_item item;
     (void)node;
-    if (m->has_seq && (!put->has_seen || m->seq > put->seen_seq)) {
-        put->has_seen = true;
-        put->seen_seq = m->seq;
-    }
+    if (!put->item.is_mutable || dht_walk_item(&put->walk, m, put->salt, &item) != 0)
+        return;
+    if (!put->has_seen || item.seq > put->seen_seq)
+        put->seen_seq = item.seq;
+    put->has_seen = true;
 }
 
 /* Without --seq the item becomes the successor of whatever is there. */
@@ -167,8 +170,7 @@ static int run(struct put *put, const struct dht_tool_options *o)
             memcpy(put->item.key, key_peer_id(put->tool.key).byte, sizeof put->item.key);
         struct dht_id target = dht_item_target(&put->item);
         dht_walk_init(&put->walk, &put->tool, DHT_GET, &target);
-        put->walk.question.has_seq = put->item.is_mutable; /* whoever holds an older item need not show it */
-        put->walk.question.seq = INT64_MAX;
+        put->walk.question.n_pad = put->item.is_mutable ? DHT_WALK_PAD_ITEM : 0;
         put->walk.heard = on_item;
         put->walk.arrived = arrived;
         put->walk.arg = put;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "dht/id.h"
+#include "dht/item.h"
 
 #define ALPHA 4
 #define LATE_US 400000u
@@ -344,6 +345,23 @@ size_t dht_walk_closest(struct dht_walk *walk, int family, struct dht_walk_node 
         if (walk->node[i].state == DHT_WALK_ANSWERED && is_of(&walk->node[i], family))
             out[n++] = &walk->node[i];
     return n;
+}
+
+int dht_walk_item(const struct dht_walk *walk, const struct dht_message *m, const char *salt, struct dht_item *out)
+{
+    int error;
+    if (!m->v.bytes)
+        return HANSE_ENOENT;
+    if (dht_item_take(out, m, &error) != 0)
+        return HANSE_EREJECT;
+    if (out->is_mutable && salt) { /* an answer does not repeat it */
+        out->n_salt = strlen(salt);
+        memcpy(out->salt, salt, out->n_salt);
+    } else {
+        out->n_salt = 0;
+    }
+    struct dht_id target = dht_item_target(out);
+    return dht_id_equal(&target, &walk->target) && dht_item_verify(out) ? 0 : HANSE_EREJECT;
 }
 
 size_t dht_walk_n_stored(const struct dht_walk *walk)

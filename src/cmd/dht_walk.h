@@ -15,6 +15,7 @@
 #define DHT_WALK_NODES_MAX 256
 #define DHT_WALK_TOKEN_MAX 64
 #define DHT_WALK_VERSION_MAX 16
+#define DHT_WALK_PAD_ITEM 360 /* nodes of ours answer with three bytes for each of the question's at most */
 
 enum dht_walk_state {
     DHT_WALK_NEW,
@@ -71,6 +72,13 @@ bool dht_walk_step(struct dht_walk *walk, uint64_t now_us);
 
 /** Points `out` to the up to `max` nearest nodes of a family that answered; returns how many. */
 size_t dht_walk_closest(struct dht_walk *walk, int family, struct dht_walk_node **out, size_t max);
+
+/**
+ * Takes the item out of an answer to DHT_GET; `salt` is NULL or the item's.  HANSE_ENOENT when there is none in it, HANSE_EREJECT
+ * for one of another target or without a good signature.
+ */
+HANSE_MUST_USE int dht_walk_item(const struct dht_walk *walk, const struct dht_message *m, const char *salt,
+                                 struct dht_item *out);
 
 /** Nodes that took what was written, or refused it with this error. */
 size_t dht_walk_n_stored(const struct dht_walk *walk);

@@ -87,6 +87,7 @@ for i in 1 2 3 4 5 6 7; do
     start_node "$tmp/n$i" --listen 127.0.0.1:0 --join "$first"
     cp "$tmp/n$i" "$out"
     check grep -q ": joined through [1-7] nodes*$" "$out"
+    [ "$i" -ne 2 ] || honest=$address
 done
 tries=0
 until "$hanse" dht crawl --join "$first" 2>/dev/null | grep -q 'IPv4: 8 nodes found, 8 answered (100 %); 100.0 %' || [ $tries -ge 50 ]; do
@@ -281,7 +282,7 @@ while True:
     if b"4:ping" in d:
         s.sendto(b"d1:eli203e%d:%se1:t4:%s1:v%d:%s1:y1:ee" % (len(evil), evil, t, len(evil), evil), a)
     else:
-        r = b"d2:id20:" + b"\x1b" * 20 + b"5:nodes26:" + b"\x1b" * 20 + bytes([127, 0, 0, 1]) + s.getsockname()[1].to_bytes(2, "big") + b"5:token2:\x1b[e"
+        r = b"d2:id20:" + b"\x1b" * 20 + b"5:nodes26:" + b"\x1b" * 20 + bytes([127, 0, 0, 1]) + s.getsockname()[1].to_bytes(2, "big") + b"3:seqi9223372036854775806e5:token2:\x1b[e"
         s.sendto(b"d1:r" + r + b"1:t4:" + t + b"1:v%d:" % len(evil) + evil + b"1:y1:re", a)
 PY
     hosts="$hosts $!"
@@ -298,5 +299,7 @@ PY
         case $words in put*) ;; *) check grep -qF '\x1b]0;' "$out" ;; esac
         check test "$(tr -d '\n -~' <"$out" | wc -c)" -eq 0
     done
+    # A number that nobody signed is none: with it the item could never be replaced again.
+    expect 0 "seq    10" dht put four --mutable --key "$tmp/k" --join "$honest" --join "$evil"
 fi
 verdict
