@@ -162,10 +162,8 @@ static void note_answered(struct dht *dht, const struct dht_transaction *t)
 
 static void note_late(struct dht *dht, uint64_t now_us, const struct dht_transaction *t)
 {
-    if (!t->is_expected || t->is_far)
-        return;
-    dht_table_late(&dht_half_of(dht, &t->addr)->table, &t->addr);
-    dht_window_late(&dht->window, now_us, t->sent_us);
+    if (t->is_expected && !t->is_far && dht_table_late(&dht_half_of(dht, &t->addr)->table, &t->addr, t->sent_us))
+        dht_window_late(&dht->window, now_us, t->sent_us);
 }
 
 static void note_lost(struct dht *dht, uint64_t now_us, const struct dht_transaction *t)

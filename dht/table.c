@@ -436,12 +436,14 @@ void dht_table_drop(struct dht_table *table, const struct addr *addr)
     promote(table, &table->bucket[b]);
 }
 
-void dht_table_late(struct dht_table *table, const struct addr *addr)
+bool dht_table_late(struct dht_table *table, const struct addr *addr, uint64_t sent_us)
 {
     size_t b;
     struct dht_node *node = resident_at(table, addr, false, &b);
+    bool is_news = !node || !node->is_late || node->reply_us > sent_us;
     if (node)
         node->is_late = true;
+    return is_news;
 }
 
 void dht_table_failed(struct dht_table *table, const struct addr *addr)

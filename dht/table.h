@@ -78,8 +78,11 @@ void dht_table_drop(struct dht_table *table, const struct addr *addr);
 /** A query to this address went unanswered.  A bad resident gives way to the freshest replacement. */
 void dht_table_failed(struct dht_table *table, const struct addr *addr);
 
-/** A query to this address takes longer than it should. */
-void dht_table_late(struct dht_table *table, const struct addr *addr);
+/**
+ * A query of `sent_us` to this address takes longer than it should.  Returns false when another did, and nothing was heard from there
+ * since: it may be dead, which is no news twice.
+ */
+bool dht_table_late(struct dht_table *table, const struct addr *addr, uint64_t sent_us);
 
 /** We ask this address now. */
 void dht_table_asked(struct dht_table *table, const struct addr *addr, uint64_t now_us);

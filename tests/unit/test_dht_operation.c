@@ -102,12 +102,12 @@ START_TEST(a_few_run_at_once)
 }
 END_TEST
 
-static void know(size_t n)
+static void know(size_t n, uint32_t rtt_us)
 {
     for (size_t i = 0; i < n; i++) {
         struct dht_id id = {{(uint8_t)(i * 37), (uint8_t)i}};
         struct addr addr = {.family = 4, .ip = {10, 0, 1, (uint8_t)i}, .port = 1};
-        (void)dht_table_answered(&dht->half[0].table, &id, &addr, true, 1000, NOW_US);
+        (void)dht_table_answered(&dht->half[0].table, &id, &addr, true, rtt_us, NOW_US);
     }
     ck_assert_uint_ge(dht_n_nodes(dht), n / 2);
 }
@@ -125,7 +125,7 @@ static void read_many(struct end *end, size_t n)
 START_TEST(walks_take_turns)
 {
     struct end end[2] = {{0}};
-    know(80);
+    know(80, 1000);
     dht->window.size = DHT_WINDOW_MIN;
     read_many(end, 2);
     ck_assert_uint_eq(n_steps[1] + n_steps[2], 5); /* the rest is upkeep's */
@@ -146,7 +146,7 @@ START_TEST(upkeep_does_not_wait_in_line)
 {
     static struct end end[100];
     struct dht_id own = {{200}};
-    know(80);
+    know(80, 1000);
     dht->window.size = DHT_WINDOW_MIN;
     read_many(end, 100);
     ck_assert_uint_eq(dht->n_running, DHT_WINDOW_MIN);
@@ -164,7 +164,7 @@ START_TEST(a_ping_finds_room)
 {
     struct end end = {0};
     struct addr nobody = {.family = 4, .ip = {10, 9, 9, 9}, .port = 1};
-    know(80);
+    know(80, 1000);
     for (size_t i = 0; i < DHT_TRANSACTIONS_MAX - 16; i++) {
         uint8_t tid[DHT_TID_BYTES];
         ck_assert_ptr_nonnull(dht_transactions_open(&dht->transactions, tid));
@@ -175,6 +175,37 @@ START_TEST(a_ping_finds_room)
     size_t n_before = n_sent;
     dht_join(dht, NOW_US, &nobody);
     ck_assert_uint_eq(n_sent, n_before + 1);
+}
+END_TEST
+
+static void tick_until(uint64_t until_us)
+{
+    for (uint64_t now_us = dht_deadline(dht); now_us < until_us; now_us = dht_deadline(dht))
+        dht_tick(dht, now_us);
+}
+
+/* Thirty walks ask the same few dead: that is a handful of news, and no reason to ask others less. */
+START_TEST(the_dead_are_silent_once)
+{
+    static struct end end[30];
+    know(6, 1000);
+    read_many(end, 30);
+    tick_until(NOW_US + 2 * SECOND_US);
+    ck_assert_uint_ge(n_sent, 100);
+    ck_assert_uint_eq(dht->window.size, DHT_WINDOW_FIRST);
+}
+END_TEST
+
+/* Who is half a second away is always late; only when he never answers was something lost. */
+START_TEST(the_far_are_late_for_no_reason)
+{
+    static struct end end[8];
+    know(24, 500000);
+    read_many(end, 8);
+    tick_until(NOW_US + 19 * SECOND_US / 10);
+    ck_assert_uint_eq(dht->window.size, DHT_WINDOW_FIRST);
+    tick_until(NOW_US + 21 * SECOND_US / 10);
+    ck_assert_uint_lt(dht->window.size, DHT_WINDOW_FIRST);
 }
 END_TEST
 
@@ -220,6 +251,8 @@ int main(void)
     tcase_add_test(all, walks_take_turns);
     tcase_add_test(all, upkeep_does_not_wait_in_line);
     tcase_add_test(all, a_ping_finds_room);
+    tcase_add_test(all, the_dead_are_silent_once);
+    tcase_add_test(all, the_far_are_late_for_no_reason);
     tcase_add_test(all, the_line_waits_for_a_first_node);
     tcase_add_test(all, the_line_has_an_end);
     suite_add_tcase(suite, all);
