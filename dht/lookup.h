@@ -44,7 +44,7 @@ struct dht_candidate {
     uint8_t depth;   /* 1 from our own table; one more than whoever named it */
     bool is_foreign; /* taken not to speak our private queries */
     bool is_ours;    /* it answered as one of ours */
-    bool is_written; /* it was asked to store */
+    bool is_written; /* it was asked to store; then `step` says what became of that */
     uint8_t n_token;
     uint8_t token[DHT_TOKEN_MAX];
 };

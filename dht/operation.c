@@ -271,6 +271,7 @@ static void write_nearest(struct dht *dht, uint64_t now_us, struct dht_operation
             continue;
         nearest[i]->is_written = ask_store(dht, now_us, op, nearest[i]) != NULL;
         op->n_in_air += nearest[i]->is_written;
+        op->n_written += nearest[i]->is_written;
         op->is_writing = !nearest[i]->is_written;
     }
     op->is_held |= op->is_writing;
@@ -372,11 +373,13 @@ static void start_waiting(struct dht *dht, uint64_t now_us)
     }
 }
 
+/* As on the walk, those late for the second time are waited for only while fewer than half have answered. */
 static bool is_over(const struct dht_operation *op, uint64_t now_us)
 {
     if (now_us >= op->deadline_us || dht_task_is_satisfied(op))
         return true;
-    return op->phase == DHT_PHASE_STORING && op->n_in_air == 0 && !op->is_due && !op->is_held;
+    bool is_waiting = op->n_in_air > 0 || (op->n_overdue > 0 && 2 * op->n_heard < op->n_written);
+    return op->phase == DHT_PHASE_STORING && !is_waiting && !op->is_due && !op->is_held;
 }
 
 static void count(struct dht_stats *stats, const struct dht_operation *op)
@@ -502,7 +505,7 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
 {
     struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
     op->is_due = true;
-    if (!c || c->step == DHT_STEP_ANSWERED)
+    if (!c || c->step == DHT_STEP_ANSWERED || c->is_written)
         return;
     if (m->kind != DHT_REPLY) {
         step_refused(c, t);
@@ -533,9 +536,32 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
     }
 }
 
+/* A store was answered, or never will be. */
+static void end_store(struct dht_operation *op, struct dht_candidate *c, enum dht_step step)
+{
+    bool is_overdue = c && c->step == DHT_STEP_OVERDUE;
+    op->n_overdue -= is_overdue;
+    op->n_in_air -= !is_overdue;
+    if (c)
+        c->step = (uint8_t)step;
+}
+
+/* Who is silent as soon as it is given something may have died just then, or does not mean to keep anything: the next nearest gets it
+ * in its place, and nobody waits for it.  An heir has no substitute. */
+static void let_go(struct dht_operation *op, struct dht_candidate *c)
+{
+    if (!c || op->task == DHT_TASK_HANDOVER || c->step == DHT_STEP_OVERDUE)
+        return;
+    c->step = DHT_STEP_OVERDUE;
+    op->n_overdue++;
+    op->n_in_air--;
+    op->is_writing = true;
+}
+
 /* An heir gets one entry after the other, for as long as it takes them or has newer ones. */
 static void store_answered(struct dht *dht, uint64_t now_us, struct dht_operation *op, const struct dht_message *m)
 {
+    op->n_heard++;
     op->n_stored += m->kind == DHT_REPLY;
     if (m->kind == DHT_ERROR)
         dht_task_refused(op, m->error);
@@ -569,12 +595,14 @@ void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_t
         step_answered(dht, now_us, op, t, m);
         return;
     }
-    op->n_in_air--;
     op->is_due = true;
-    if (t->role == DHT_ROLE_STORE)
+    if (t->role == DHT_ROLE_STORE) {
+        end_store(op, dht_lookup_find(&op->lookup, &t->addr), DHT_STEP_ANSWERED);
         store_answered(dht, now_us, op, m);
-    else
-        page_answered(dht, now_us, op, t, m);
+        return;
+    }
+    op->n_in_air--;
+    page_answered(dht, now_us, op, t, m);
 }
 
 /* True when what the holder was asked for came from others meanwhile: then nobody waits for it any longer. */
@@ -628,10 +656,11 @@ void dht_operation_late(struct dht *dht, struct dht_transaction *t)
     if (!op)
         return;
     struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
+    bool is_step = t->role == DHT_ROLE_STEP && c && !c->is_written;
     op->is_due = true;
-    if (t->role == DHT_ROLE_STEP && c && (c->step == DHT_STEP_ASKED || c->step == DHT_STEP_SLOW))
+    if (is_step && (c->step == DHT_STEP_ASKED || c->step == DHT_STEP_SLOW))
         c->step = t->is_repeat ? DHT_STEP_OVERDUE : DHT_STEP_SLOW;
-    if (t->role == DHT_ROLE_STEP && c)
+    if (is_step)
         dht_lookup_settle(c);
     struct dht_page *page = t->role == DHT_ROLE_PAGE ? dht_read_page(op->read, &t->addr) : NULL;
     if (page && is_needless(op, page)) {
@@ -643,6 +672,8 @@ void dht_operation_late(struct dht *dht, struct dht_transaction *t)
     }
     if (!t->is_repeat)
         dht_transactions_owe(&dht->transactions, t, true);
+    else if (t->role == DHT_ROLE_STORE)
+        let_go(op, c);
 }
 
 void dht_operation_lost(struct dht *dht, const struct dht_transaction *t)
@@ -650,14 +681,16 @@ void dht_operation_lost(struct dht *dht, const struct dht_transaction *t)
     struct dht_operation *op = dht_operation_find(dht, t->operation);
     if (!op || t->is_repeated)
         return;
-    op->is_due = true;
-    if (t->role != DHT_ROLE_STEP)
-        op->n_in_air--;
-    if (t->role == DHT_ROLE_PAGE)
-        dht_read_lost(op, dht_read_page(op->read, &t->addr));
-    if (t->role != DHT_ROLE_STEP)
-        return;
     struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
-    if (c && c->step != DHT_STEP_ANSWERED)
-        c->step = DHT_STEP_FAILED;
+    op->is_due = true;
+    if (t->role == DHT_ROLE_STEP) {
+        if (c && c->step != DHT_STEP_ANSWERED && !c->is_written)
+            c->step = DHT_STEP_FAILED;
+    } else if (t->role == DHT_ROLE_STORE) {
+        end_store(op, c, DHT_STEP_FAILED);
+        op->is_writing = op->task != DHT_TASK_HANDOVER;
+    } else {
+        op->n_in_air--;
+        dht_read_lost(op, dht_read_page(op->read, &t->addr));
+    }
 }

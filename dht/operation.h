@@ -47,7 +47,10 @@ struct dht_operation {
     size_t n_starts;      /* nodes of our table that it began with */
     unsigned n_questions; /* sent, of all kinds */
     unsigned n_hops;      /* read: depth of the first who had something; 0: nobody yet */
-    size_t n_in_air;      /* stores and pages */
+    size_t n_in_air;      /* stores and pages that are waited for */
+    size_t n_written;     /* nodes that were asked to store, */
+    size_t n_heard;       /* and answered */
+    size_t n_overdue;     /* stores that were late twice: they may still be answered */
     bool is_writing;      /* stores wait for room */
     size_t n_stored;
 
