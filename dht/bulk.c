@@ -154,15 +154,80 @@ static void give(struct dht *dht, uint64_t now_us, io_link link, const struct dh
     say(dht, link, &message);
 }
 
+/* Looks how much of our answers waits to be taken, on all links. */
+static size_t look_at_given(struct dht *dht, uint64_t now_us)
+{
+    struct dht_bulk *bulk = &dht->bulk;
+    size_t n = 0;
+    for (size_t i = bulk->n_given; i-- > 0;) {
+        struct dht_bulk_given *given = &bulk->given[i];
+        size_t n_waiting = n_queued(dht, given->link);
+        given->taken_us = n_waiting < given->n_waiting ? now_us : given->taken_us;
+        given->n_waiting = n_waiting;
+        n += n_waiting;
+        if (n_waiting == 0)
+            *given = bulk->given[--bulk->n_given];
+    }
+    return n;
+}
+
+static struct dht_bulk_given *given_to(struct dht_bulk *bulk, io_link link)
+{
+    for (size_t i = 0; i < bulk->n_given; i++)
+        if (bulk->given[i].link == link)
+            return &bulk->given[i];
+    return NULL;
+}
+
+/* Who took nothing for longest loses the link, once no reader would wait any more.  False when there is no such one. */
+static bool drop_stalest(struct dht *dht, uint64_t now_us)
+{
+    struct dht_bulk *bulk = &dht->bulk;
+    struct dht_bulk_given *stalest = NULL;
+    for (size_t i = 0; i < bulk->n_given; i++)
+        if (!stalest || bulk->given[i].taken_us < stalest->taken_us)
+            stalest = &bulk->given[i];
+    if (!stalest || stalest->taken_us + DHT_BULK_CALL_US > now_us)
+        return false;
+    dht->io.ops->link_close(dht->io.ctx, stalest->link);
+    *stalest = bulk->given[--bulk->n_given];
+    return true;
+}
+
+static bool has_room(struct dht *dht, uint64_t now_us, io_link link, size_t n_bytes)
+{
+    struct dht_bulk *bulk = &dht->bulk;
+    if (!bulk->given && !(bulk->given = calloc(DHT_BULK_GIVEN_MAX, sizeof *bulk->given)))
+        return false;
+    while (look_at_given(dht, now_us) + n_bytes > DHT_BULK_WAITING_MAX ||
+           (bulk->n_given == DHT_BULK_GIVEN_MAX && !given_to(bulk, link)))
+        if (!drop_stalest(dht, now_us))
+            return false;
+    return true;
+}
+
+static void note_given(struct dht *dht, uint64_t now_us, io_link link)
+{
+    struct dht_bulk *bulk = &dht->bulk;
+    struct dht_bulk_given *given = given_to(bulk, link);
+    if (!given && bulk->n_given < DHT_BULK_GIVEN_MAX) {
+        given = &bulk->given[bulk->n_given++];
+        *given = (struct dht_bulk_given){.link = link, .taken_us = now_us};
+    }
+    if (given)
+        given->n_waiting = n_queued(dht, link);
+}
+
 static bool answer(struct dht *dht, uint64_t now_us, const struct io_event *event, const struct dht_bulk_read *m)
 {
     bool may_ask = n_queued(dht, event->link) <= QUEUED_MAX && charge(dht, now_us, event, 1);
     size_t n_bytes = may_ask ? n_asked(dht, now_us, m) : 0;
-    if (!may_ask || !charge(dht, now_us, event, n_bytes / PER_QUESTION)) {
+    if (!may_ask || !has_room(dht, now_us, event->link, n_bytes) || !charge(dht, now_us, event, n_bytes / PER_QUESTION)) {
         refuse(dht, event->link, m->call);
         return false;
     }
     give(dht, now_us, event->link, m, n_bytes);
+    note_given(dht, now_us, event->link);
     return true;
 }
 
@@ -183,6 +248,7 @@ static enum dht_link_use hear_read(struct dht *dht, uint64_t now_us, const struc
 
 void dht_bulk_fini(struct dht_bulk *bulk)
 {
+    free(bulk->given);
     free(bulk->link);
     *bulk = (struct dht_bulk){0};
 }

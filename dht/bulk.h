@@ -7,7 +7,8 @@
  * closed after DHT_BULK_IDLE_US.  Whatever fails, datagrams go on instead.
  * A storing node answers anyone who proved a key, before or without any greeting, within limits: a read counts as one question
  * of its address and one more for each few thousand bytes of the answer.  What it would take is known before any of it is
- * copied; a link on which something waits while more must be refused is closed.
+ * copied; a link on which something waits while more must be refused is closed.  All answers that wait have a common ceiling: who takes
+ * nothing for as long as a reader waits makes room for others.
  *
  * Two messages.  Their kinds are of the same space as those of router/message.h, which leaves them alone.
  *   DIRECTORY_READ:     u8 32 | u8 0 | u16 n_tags (0: all) | u32 call | 20 key | n_tags x 8 tag, ascending
@@ -24,7 +25,9 @@
 #define DHT_BULK_TAGS_MAX DHT_DIRECTORY_KEY_MAX
 #define DHT_BULK_BYTES_MAX (8 + (size_t)DHT_DIRECTORY_KEY_MAX * DHT_ENTRY_MAX) /* of an answer: a whole key */
 #define DHT_BULK_LINKS_MAX 16
-#define DHT_BULK_CALLS_MAX 4 /* on a link */
+#define DHT_BULK_CALLS_MAX 4                   /* on a link */
+#define DHT_BULK_GIVEN_MAX 256                 /* links on which answers wait to be taken, */
+#define DHT_BULK_WAITING_MAX ((size_t)8 << 20) /* and their bytes together */
 #define DHT_BULK_IDLE_US ((uint64_t)10 * 1000000)
 #define DHT_BULK_DIAL_US ((uint64_t)1500000)     /* for a link to open, */
 #define DHT_BULK_CALL_US ((uint64_t)3 * 1000000) /* and for an answer on it; an operation has 8 s */
@@ -60,7 +63,16 @@ struct dht_bulk_link {
     struct dht_bulk_call call[DHT_BULK_CALLS_MAX];
 };
 
+/** Somebody's link on which an answer of ours may still wait. */
+struct dht_bulk_given {
+    io_link link;
+    size_t n_waiting;  /* bytes, when we looked last */
+    uint64_t taken_us; /* when fewer waited than before */
+};
+
 struct dht_bulk {
+    size_t n_given;
+    struct dht_bulk_given *given; /* DHT_BULK_GIVEN_MAX of them, or NULL before the first */
     size_t n, capacity;
     struct dht_bulk_link *link;
     uint32_t n_calls; /* numbers them */

@@ -63,6 +63,7 @@ size_t dht_memory(const struct dht *dht)
     n += dht->upkeep.joins_capacity * sizeof *dht->upkeep.join;
     n += dht->heir ? DHT_HEIRS_MAX * sizeof *dht->heir : 0;
     n += dht->bulk.capacity * sizeof *dht->bulk.link;
+    n += dht->bulk.given ? DHT_BULK_GIVEN_MAX * sizeof *dht->bulk.given : 0;
     n += dht->probes.slot ? DHT_PROBES_MAX * sizeof *dht->probes.slot : 0;
     return n;
 }

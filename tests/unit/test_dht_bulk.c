@@ -1,6 +1,7 @@
 /* The two messages of a large read, and what a storing node answers to whom. */
 #include "unit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,7 +86,8 @@ END_TEST
 
 static struct dht *dht;
 static struct key *own;
-static size_t n_sent, n_refused, n_bytes, n_allotted, n_closed, queued;
+static size_t n_sent, n_refused, n_bytes, n_allotted, n_closed, queued[1024];
+static io_link asker = 5;
 static bool is_stuck; /* what is sent stays queued */
 
 static void no_datagram(void *ctx, const struct addr *to, const void *bytes, size_t n)
@@ -100,29 +102,29 @@ static void on_send(void *ctx, io_link link, struct buf *message, bool is_urgent
 {
     struct dht_bulk_entries m;
     (void)ctx;
-    ck_assert(link == 5 && !is_urgent);
+    ck_assert(link == asker && !is_urgent);
     ck_assert_int_eq(dht_bulk_entries_decode(&m, message->bytes, message->n), 0);
     ck_assert_uint_eq(m.call, 3);
     n_sent++;
     n_refused += m.is_refused;
     n_bytes += m.entries.n;
     n_allotted += message->capacity;
-    queued += is_stuck ? message->n : 0;
+    queued[link] += is_stuck ? message->n : 0;
     buf_fini(message);
 }
 
 static size_t on_queued(void *ctx, io_link link)
 {
     (void)ctx;
-    (void)link;
-    return queued;
+    return queued[link];
 }
 
 static void on_close(void *ctx, io_link link)
 {
     (void)ctx;
-    ck_assert_uint_eq(link, 5);
+    ck_assert(asker != 5 || link == 5);
     n_closed++;
+    queued[link] *= asker == 5; /* in earnest */
 }
 
 static const struct io_ops ops = {
@@ -135,7 +137,9 @@ static void start(bool is_read_only)
     ck_assert_int_eq(key_new(seed, &own), 0);
     struct dht_config config = {.key = own, .is_read_only = is_read_only, .has_links = true};
     ck_assert_int_eq(dht_new(&config, &io, NOW_US, &dht), 0);
-    n_sent = n_refused = n_bytes = n_allotted = n_closed = queued = 0;
+    n_sent = n_refused = n_bytes = n_allotted = n_closed = 0;
+    memset(queued, 0, sizeof queued);
+    asker = 5;
     is_stuck = false;
 }
 
@@ -159,7 +163,7 @@ static void fill(uint32_t n, size_t each)
 
 static enum dht_link_use hear(const void *bytes, size_t n, const char *from, uint64_t now_us)
 {
-    struct io_event event = {.kind = IO_MESSAGE, .link = 5, .bytes = bytes, .n_bytes = n};
+    struct io_event event = {.kind = IO_MESSAGE, .link = asker, .bytes = bytes, .n_bytes = n};
     ck_assert_int_eq(addr_parse(&event.from, from), 0);
     return dht_link_event(dht, now_us, &event);
 }
@@ -231,10 +235,10 @@ START_TEST(a_link_with_much_in_it_is_closed)
 {
     start(false);
     fill(10, 700);
-    queued = DHT_BULK_BYTES_MAX + 1;
+    queued[5] = DHT_BULK_BYTES_MAX + 1;
     ck_assert_int_eq(read_from("10.8.7.6:1", NOW_US, 0), DHT_LINK_TAKEN);
     ck_assert(n_sent == 0 && n_closed == 1 && dht_stats(dht).n_refused == 1);
-    queued = DHT_BULK_BYTES_MAX;
+    queued[5] = DHT_BULK_BYTES_MAX;
     ck_assert_int_eq(read_from("10.8.7.6:1", NOW_US, 0), DHT_LINK_GIVEN);
     ck_assert(n_refused == 0 && n_bytes == 7000 && n_closed == 1);
     stop();
@@ -254,6 +258,35 @@ START_TEST(who_takes_nothing_fills_no_memory)
     ck_assert_uint_ge(n_sent, 5);
     ck_assert_uint_ge(n_closed, 1900);
     ck_assert_uint_eq(n_sent + n_closed, 2000);
+    stop();
+}
+END_TEST
+
+/* A thousand links that take nothing, from as many addresses: what waits on all of them has a ceiling, and whoever comes when no
+ * reader would wait any more finds room. */
+START_TEST(all_links_together_fill_little_memory)
+{
+    char from[32];
+    size_t n = 0;
+    start(false);
+    fill(64, 700);
+    is_stuck = true;
+    for (int round = 0; round < 3; round++) {
+        uint64_t now_us = NOW_US + (uint64_t)round * DHT_BULK_CALL_US;
+        size_t n_given = 0;
+        for (asker = 6; asker < 1000; asker++) {
+            snprintf(from, sizeof from, "9.%d.%u.1:1", round, (unsigned)asker % 250);
+            n_given += read_from(from, now_us, 0) == DHT_LINK_GIVEN;
+        }
+        n = 0;
+        for (size_t i = 0; i < 1000; i++)
+            n += queued[i];
+        ck_assert_uint_le(n, DHT_BULK_WAITING_MAX + 1000 * 8);
+        ck_assert_uint_ge(n_given, DHT_BULK_WAITING_MAX / (64 * 700 + 8) - 1);
+    }
+    ck_assert_uint_ge(n, DHT_BULK_WAITING_MAX / 2);
+    memset(queued, 0, sizeof queued); /* all is taken */
+    ck_assert_int_eq(read_from("9.7.7.7:1", NOW_US + 2 * DHT_BULK_CALL_US, 0), DHT_LINK_GIVEN);
     stop();
 }
 END_TEST
@@ -289,6 +322,7 @@ int main(void)
     tcase_add_test(all, one_address_cannot_read_without_end);
     tcase_add_test(all, a_link_with_much_in_it_is_closed);
     tcase_add_loop_test(all, who_takes_nothing_fills_no_memory, 0, 2);
+    tcase_add_test(all, all_links_together_fill_little_memory);
     tcase_add_test(all, an_answer_takes_the_memory_it_has_bytes_for);
     suite_add_tcase(suite, all);
     return unit_run(suite);
