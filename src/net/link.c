@@ -42,6 +42,7 @@ struct link {
     struct frame_reader reader;
     size_t n_parked; /* encrypted bytes that libuv holds until the socket takes them */
     uint64_t began_us, heard_us;
+    uint64_t moved_us; /* when its socket took something last, or had to wait for nothing */
     uv_connect_t connect;
     uv_shutdown_t shutdown;
     struct link *next_marked;
@@ -91,7 +92,7 @@ static struct link *link_new(struct net *net, bool is_incoming)
     link->net = net;
     link->id = ++net->links.serial << 16 | slot;
     link->is_incoming = is_incoming;
-    link->began_us = link->heard_us = net_now_us();
+    link->began_us = link->heard_us = link->moved_us = net_now_us();
     frame_writer_init(&link->writer);
     frame_reader_init(&link->reader, &net->assembly);
     frame_send_hello(&link->writer);
@@ -269,6 +270,7 @@ static void on_written(uv_write_t *write, int status)
     struct parked *parked = (struct parked *)write;
     struct link *link = write->data;
     link->n_parked -= parked->n;
+    link->moved_us = net_now_us();
     free(parked);
     if (status < 0)
         end(link, error_of(status), uv_strerror(status));
@@ -305,9 +307,10 @@ static void flush(struct link *link, bool must_park)
     if (out->n > 0 && link->n_parked == 0 && !must_park) {
         uv_buf_t buf = uv_buf_init((char *)out->bytes, (unsigned)out->n);
         int n = uv_try_write((uv_stream_t *)&link->tcp, &buf, 1);
-        if (n >= 0)
+        if (n >= 0) {
             n_sent = (size_t)n;
-        else if (n != UV_EAGAIN)
+            link->moved_us = net_now_us();
+        } else if (n != UV_EAGAIN)
             end(link, error_of(n), uv_strerror(n));
     }
     if (n_sent < out->n && link->state != LINK_DEAD)
@@ -621,6 +624,17 @@ void link_settle(struct net *net)
     }
 }
 
+/* It gives signs of life, yet takes nothing of what waits for it: memory that it could hold for ever. */
+static bool is_stuck(struct link *link, uint64_t now_us)
+{
+    const struct net_config *config = &link->net->config;
+    bool is_waiting = link->n_parked > 0 || !frame_is_idle(&link->writer);
+    uint64_t patience_us = link->state == LINK_CLOSING ? config->handshake_us : config->silence_us;
+    if (!is_waiting)
+        link->moved_us = now_us;
+    return now_us - link->moved_us > patience_us;
+}
+
 static void check_time(struct link *link, uint64_t now_us)
 {
     const struct net_config *config = &link->net->config;
@@ -631,6 +645,8 @@ static void check_time(struct link *link, uint64_t now_us)
         end(link, 0, "closed");
     else if ((link->state == LINK_UP || link->state == LINK_CLOSING) && silence > config->silence_us)
         end(link, HANSE_ETIMEOUT, "it has been silent for too long");
+    else if ((link->state == LINK_UP || link->state == LINK_CLOSING) && is_stuck(link, now_us))
+        end(link, HANSE_ETIMEOUT, "it takes nothing of what waits for it");
     else if (link->state == LINK_UP && silence > config->probe_us && !link->is_probed) {
         link->is_probed = true;
         frame_send_ping(&link->writer);
@@ -649,6 +665,7 @@ void link_housekeep(struct net *net, uint64_t now_us)
         if (pause > LATE_US) { /* we were held up or asleep: what came meanwhile is still unread */
             link->began_us += pause;
             link->heard_us += pause;
+            link->moved_us += pause;
         }
         check_time(link, now_us);
     }

@@ -26,7 +26,7 @@ struct net_config {
     bool is_alone;             /* nobody else computes on this machine: cores_bind() */
     bool catch_signals;        /* SIGINT, SIGTERM: IO_STOP; a second one ends the process at once */
     /* Bounds, 0 for the default. */
-    uint64_t handshake_us;   /* a link that is not up after this is dropped: 10 s */
+    uint64_t handshake_us;   /* a link that is not up after this is dropped, as is a closed one of which nothing moves: 10 s */
     uint64_t probe_us;       /* a link silent for this long is asked for a sign of life: 15 s */
     uint64_t silence_us;     /* one silent for this long is dropped: 45 s */
     unsigned n_incoming_max; /* incoming links at a time: 1024 */

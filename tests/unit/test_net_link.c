@@ -600,6 +600,40 @@ START_TEST(what_is_queued_still_goes_out)
 }
 END_TEST
 
+/* Far more than fits into the sockets, and goodbye. */
+static void play_farewell(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    static uint8_t bytes[30000000];
+    (void)now_us;
+    if (event->kind == IO_LINK_UP) {
+        peer_send(peer, event->link, bytes, sizeof bytes, false);
+        peer->io->ops->link_close(peer->io->ctx, event->link);
+    }
+    if (event->kind == IO_LINK_DOWN)
+        peer_stop(peer, 0);
+}
+
+START_TEST(who_takes_nothing_is_let_go)
+{
+    struct peer b = {0};
+    struct rogue rogue;
+    struct net_config config = peer_config(&b, 2);
+    config.handshake_us = 700000;
+    peer_init_with(&b, &config);
+    b.play = play_farewell;
+    b.limit_us = 8000000;
+    int fd = dial(net_address(b.net));
+    peer_start(&b);
+    rogue_init(&rogue, fd, true);
+    rogue_say(&rogue, HELLO, 12);
+    ck_assert_int_eq(peer_join(&b), 0);
+    ck_assert_uint_eq(b.n_down, 1);
+    ck_assert_int_eq(b.down_err, HANSE_ETIMEOUT);
+    rogue_fini(&rogue);
+    peer_fini(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("net/link");
@@ -617,6 +651,7 @@ int main(void)
     tcase_add_loop_test(c, a_peer_that_vanishes_is_noticed, 0, 2);
     tcase_add_loop_test(c, the_first_signal_asks_and_the_second_ends, 0, 3);
     tcase_add_test(c, what_is_queued_still_goes_out);
+    tcase_add_test(c, who_takes_nothing_is_let_go);
     suite_add_tcase(suite, c);
     return unit_run(suite);
 }
