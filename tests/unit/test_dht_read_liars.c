@@ -308,6 +308,65 @@ START_TEST(a_full_read_has_room_for_what_several_name)
 }
 END_TEST
 
+/* -- Two liars who say the same ---------------------------------------------------------------------------- */
+
+#define N_TRUE 30
+
+/* The next question, answered: by a holder with what it has, by a liar, who is counted, with nothing, on a link by nobody.  False when
+ * nothing is asked any more. */
+static bool play_one(struct holder h[2], size_t *n_liars_asked)
+{
+    const struct dht_message nothing = {.kind = DHT_REPLY, .has_id = true};
+    struct dht_page *page = dht_read_next(dht, NOW_US, op);
+    if (!page)
+        return false;
+    for (size_t i = 0; i < 2; i++)
+        if (addr_equal(&h[i].c.addr, &page->addr)) {
+            answers(&h[i], page, 8);
+            return true;
+        }
+    if (page->state == DHT_PAGE_LINKED) {
+        op->n_in_air++;
+        return true;
+    }
+    ++*n_liars_asked;
+    dht_read_heard(dht, NOW_US, op, NULL, page, &nothing);
+    return true;
+}
+
+/* They come first, and what they invent is confirmed, so that it goes before what is true, and a link, too.  Nothing is hidden by it,
+ * nobody else is asked more often, and all that it delays is what a link is waited for. */
+START_TEST(two_who_confirm_each_other_hide_nothing)
+{
+    struct holder liar[2], h[2];
+    size_t n_liars_asked = 0;
+    dht->config.has_links = _i == 1;
+    begin();
+    for (uint8_t i = 0; i < 2; i++) {
+        holder_init(&liar[i], (uint8_t)(10 + i));
+        holder_init(&h[i], i);
+        for (size_t w = 1; w <= N_TRUE; w++)
+            hold(&h[i], w, 1, 100);
+        invents(&liar[i].c, DHT_DIRECTORY_KEY_MAX);
+    }
+    op->phase = DHT_PHASE_STORING;
+    lists(&h[0]);
+    lists(&h[1]);
+    while (play_one(h, &n_liars_asked))
+        ;
+    ck_assert_uint_eq(n_opened, (size_t)_i);
+    ck_assert_uint_le(op->read->patience_us, NOW_US + 500000);
+    dht_read_run(op, NOW_US + 500000);
+    while (play_one(h, &n_liars_asked))
+        ;
+    ck_assert_uint_le(n_liars_asked, 4); /* twice each */
+    ck_assert_uint_le(h[0].n_asked + h[1].n_asked, N_TRUE / 4);
+    ck_assert_uint_eq(op->n_in_air, 0);
+    end();
+    ck_assert_uint_eq(n_given, N_TRUE);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-read-liars");
@@ -324,6 +383,7 @@ int main(void)
     tcase_add_test(all, what_nobody_asked_for_is_verified_a_few_times);
     tcase_add_test(all, a_false_twin_is_refused);
     tcase_add_loop_test(all, a_full_read_has_room_for_what_several_name, 0, 3);
+    tcase_add_loop_test(all, two_who_confirm_each_other_hide_nothing, 0, 2);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }

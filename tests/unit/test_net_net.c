@@ -273,7 +273,7 @@ END_TEST
 static void run_slowly(struct io_work *work)
 {
     struct job *job = work->owner;
-    usleep(100000);
+    usleep(400000); /* longer than a busy machine keeps the loop from its tick */
     job->number = 77;
 }
 
