@@ -13,6 +13,8 @@
 #define WIDE_ALL 32    /* and all of them together */
 #define PER_PATH 2     /* nearest of each path that get a record in any case */
 
+_Static_assert(N_PATHS <= 8, "a bit for each");
+
 void dht_lookup_init(struct dht_lookup *lookup, const struct dht_id *target, size_t n_want, size_t n_paths)
 {
     *lookup = (struct dht_lookup){.target = *target};
@@ -32,6 +34,7 @@ void dht_lookup_restart(struct dht_lookup *lookup, size_t n_want, size_t n_paths
     lookup->n_want = n_want;
     lookup->n_paths = n_paths;
     lookup->n = lookup->n_wide = 0;
+    lookup->paths = 0;
 }
 
 struct dht_candidate *dht_lookup_find(struct dht_lookup *lookup, const struct addr *addr)
@@ -119,6 +122,7 @@ static struct dht_candidate *add(struct dht_lookup *lookup, const struct dht_id 
     struct dht_candidate *c = &lookup->candidate[at];
     memmove(c + 1, c, (lookup->n - at) * sizeof *c);
     lookup->n++;
+    lookup->paths |= (uint8_t)(1u << path);
     memset(c, 0, sizeof *c);
     c->id = *id;
     c->addr = *addr;
@@ -172,6 +176,8 @@ static struct head look(const struct dht_lookup *lookup, unsigned path)
     struct head head = {0};
     size_t n = 0;
     bool has_answer = false;
+    if (!(lookup->paths >> path & 1))
+        return head; /* as those of the family that is not in use */
     for (size_t i = 0; i < lookup->n; i++) {
         const struct dht_candidate *c = &lookup->candidate[i];
         if (c->path != path)

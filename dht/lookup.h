@@ -53,6 +53,7 @@ struct dht_lookup {
     struct dht_id target;
     size_t n_want;  /* nearest to hear from, on each path */
     size_t n_paths; /* per family */
+    uint8_t paths;  /* bit i: path i has candidates */
     size_t n_wide;  /* questions that widened the walk */
     size_t n, capacity;
     struct dht_candidate *candidate; /* nearest first */
