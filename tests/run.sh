@@ -7,11 +7,14 @@
 # and UBSan; builds with clang and runs the tests of numbers; builds an expert without and with all optimization and
 # asks for the same bits; builds for 64-bit Arm and tests under qemu; builds, installs and uninstalls from the tarball;
 # lets libFuzzer search each decoder for a few seconds.  --quick ends after the first of these.  Builds stay in
-# build-*/, so a second run is short.  The last line counts: "N passed, N failed, N skipped".
+# build-*/, so a second run is short.  The last line but one tells the seconds of each stage, the last line counts:
+# "N passed, N failed, N skipped".
 set -u
 cd "$(dirname "$0")/.." || exit 1
-jobs=$(nproc 2>/dev/null || echo 2)
+cores=$(nproc 2>/dev/null || echo 2)
+jobs=$((cores + 1)) # some tests wait for clocks
 fuzz_seconds=4
+took=
 n_passed=0 n_failed=0 n_skipped=0
 is_quick=no may_install=yes
 for option; do
@@ -29,6 +32,7 @@ finish() {
     # A run that tested nothing has not shown that anything works.
     [ $n_passed -eq 0 ] && [ $n_failed -eq 0 ] && n_failed=1
     echo
+    [ -n "$took" ] && echo "seconds:$took"
     echo "$n_passed passed, $n_failed failed, $n_skipped skipped"
     [ $n_failed -eq 0 ] || exit 1
     exit "$1"
@@ -37,6 +41,11 @@ trap 'finish $?' EXIT
 trap 'exit 130' INT TERM
 
 say() { printf '\n== %s\n' "$*"; }
+stage() { # name
+    started=$(date +%s)
+    "$1_stage"
+    took="$took $1 $(($(date +%s) - started))"
+}
 passed() { n_passed=$((n_passed + 1)); }
 skipped() {
     n_skipped=$((n_skipped + 1))
@@ -192,13 +201,18 @@ count() { # directory
     done | awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }'
 }
 
-check() { # directory, make's target (with what it needs), arguments...
+try() { # directory, make's target (with what it needs), arguments...
     directory=$1 target=$2
     shift 2
     find "$directory" -name '*.trs' -exec rm -f {} +
     # shellcheck disable=SC2086  # a list of words
     make -C "$directory" -j "$jobs" -k $target "$@" >"$directory/check.out" 2>&1
-    status=$?
+    echo $? >"$directory/check.status"
+}
+
+tell() { # directory, the target that was tried
+    directory=$1 target=$2
+    status=$(cat "$directory/check.status")
     # shellcheck disable=SC2046  # three words
     set -- $(count "$directory")
     n_passed=$((n_passed + $1)) n_skipped=$((n_skipped + $3))
@@ -213,23 +227,32 @@ check() { # directory, make's target (with what it needs), arguments...
         done
         # shellcheck disable=SC2086  # a list of words
         failed "tests" none "make -C $directory $target TESTS='$(echo $trs | sed "s|$directory/||g; s|\.trs||g")'"
-    elif [ $status -ne 0 ]; then
+    elif [ "$status" -ne 0 ]; then
         grep -E ': (fatal )?error' "$directory/check.out" | head -n 20
         failed "make $target in $directory" "$directory/check.out" "make -C $directory $target"
     fi
 }
 
-# The tests of a build, the longest ahead, so that none of them is what the rest has to wait for.
+check() { # as try
+    try "$@"
+    tell "$1" "$2"
+}
+
+only_run='check-TESTS check_PROGRAMS= check_LIBRARIES=' # what is built
+
+# The tests of a build, one a line, the longest ahead, so that none of them is what the rest has to wait for.
 long_first() { # directory
     make -s -C "$1" list-tests | awk '
-        /test_trainer|test_dht_swarm|_emulated|test_device.sh|test_expert_digest|test_node_host_request/ { print; next }
+        /test_expert_digest|test_trainer|test_dht_swarm|_emulated|test_product_i8|test_model_trunk|test_node_host_request/ ||
+        /cmd\/test_(bits|bench|device|dht|sim|train).sh|test_sim_dht/ { print; next }
         { rest = rest $0 "\n" }
-        END { printf "%s", rest }' | tr '\n' ' '
+        END { printf "%s", rest }'
 }
 
 gcc_stage() {
     say "gcc: build with every warning an error, run every test"
-    configure build-gcc CC=gcc --enable-werror && build build-gcc all && check build-gcc check TESTS="$(long_first build-gcc)"
+    # shellcheck disable=SC2005,SC2046  # lines into words
+    configure build-gcc CC=gcc --enable-werror && build build-gcc all && check build-gcc check TESTS="$(echo $(long_first build-gcc))"
     spills
 }
 
@@ -249,9 +272,13 @@ sanitize_stage() {
     configure build-sanitize CC=gcc --enable-sanitize --without-cuda --without-mpi 'CFLAGS=-O1 -g' &&
         build build-sanitize all || return
     # Their source is in other tests as well: test_product_i8, test_device_*, and the played twin of the trainer.
-    tests=$(long_first build-sanitize | tr ' ' '\n' | grep -v -e test_trainer_device_emulated -e test_expert_digest_emulated -e test_amx_emulated)
+    tests=$(long_first build-sanitize | grep -v -e test_trainer_device_emulated -e test_expert_digest_emulated -e test_amx_emulated)
+    # Sanitizers take their time, and three tests share two cores.
+    CK_TIMEOUT_MULTIPLIER=4
+    export CK_TIMEOUT_MULTIPLIER
     # shellcheck disable=SC2086  # a list of words
     check build-sanitize check TESTS="$(echo $tests)"
+    unset CK_TIMEOUT_MULTIPLIER
 }
 
 clang_stage() {
@@ -261,7 +288,8 @@ clang_stage() {
         return
     }
     configure build-clang CC=clang --enable-werror --without-cuda && build build-clang all || return
-    numbers=$(make -s -C build-clang list-tests | grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|kernel|ref|expert|model)')
+    numbers=$(long_first build-clang |
+        grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|kernel|ref|expert|model)')
     # shellcheck disable=SC2086  # a list of words
     check build-clang check TESTS="$(echo $numbers)"
 }
@@ -313,22 +341,23 @@ arm_stage() {
         CPPFLAGS="-isystem $root/usr/include -isystem $root/usr/include/aarch64-linux-gnu" \
         LDFLAGS="-static -L$root/usr/lib/aarch64-linux-gnu" || return
     # Keys are OpenSSL's affair, and they and threads are slow under qemu.
-    numbers=$(make -s -C build-arm list-tests | grep -v -e test_base_key -e test_parallel -e test_expert_share -e _emulated -e '\.sh$' |
+    numbers=$(long_first build-arm | grep -v -e test_base_key -e test_parallel -e test_expert_share -e _emulated -e '\.sh$' |
         grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|expert|checkpoint_expert)')
     # shellcheck disable=SC2086  # a list of words
     build build-arm $numbers || return
     CK_EXCLUDE_TAGS=slow CK_TIMEOUT_MULTIPLIER=10 QEMU_CPU=max
     export CK_EXCLUDE_TAGS CK_TIMEOUT_MULTIPLIER QEMU_CPU
     # shellcheck disable=SC2086
-    check build-arm 'check-TESTS check_PROGRAMS= check_LIBRARIES=' TESTS="$(echo $numbers)"
+    check build-arm "$only_run" TESTS="$(echo $numbers)"
     QEMU_CPU=cortex-a72 # without products of int8
-    check build-arm 'check-TESTS check_PROGRAMS= check_LIBRARIES=' TESTS=tests/kernels/test_linear
+    check build-arm "$only_run" TESTS=tests/kernels/test_linear
     unset CK_EXCLUDE_TAGS CK_TIMEOUT_MULTIPLIER QEMU_CPU
 }
 
 optimize_stage() {
     say "optimization: -O0 and -O3 of each compiler, the same digest of a thousand updates"
     digest=tests/golden/test_expert_digest
+    built=
     for cc in gcc clang; do
         command -v $cc >/dev/null || {
             skipped "-O0 and -O3 of $cc, which is not here (apt-get install $cc)"
@@ -336,9 +365,17 @@ optimize_stage() {
         }
         for level in -O0 -O3; do
             # Which warnings are given depends on the level; the other stages have asked for none.
-            configure build-$cc$level CC=$cc --without-cuda --without-mpi --without-openblas "CFLAGS=$level" || continue
-            build build-$cc$level $digest && check build-$cc$level 'check-TESTS check_PROGRAMS= check_LIBRARIES=' TESTS=$digest
+            configure build-$cc$level CC=$cc --without-cuda --without-mpi --without-openblas "CFLAGS=$level" &&
+                build build-$cc$level $digest && built="$built build-$cc$level"
         done
+    done
+    # One program each, so all at once.  Threads are the same code at any level: the other stages have seen them.
+    for directory in $built; do
+        (export CK_EXCLUDE_TAGS=slow && try "$directory" "$only_run" TESTS=$digest) &
+    done
+    wait
+    for directory in $built; do
+        tell "$directory" "$only_run"
     done
 }
 
@@ -353,6 +390,18 @@ dist_stage() {
     fi
 }
 
+# Leaves libFuzzer's words and status beside what it found.
+fuzz() { # target
+    found=build-fuzz/corpus/${1##*/}
+    given=tests/fuzz/corpus/${1##*/}
+    mkdir -p "$found"
+    [ -d "$given" ] || given=
+    # shellcheck disable=SC2086  # none or one directory
+    "build-fuzz/$1" -max_total_time=$fuzz_seconds -timeout=20 -rss_limit_mb=2048 -max_len=4096 \
+        -artifact_prefix="$found-" "$found" $given >"$found.out" 2>&1
+    echo $? >"$found.status"
+}
+
 fuzz_stage() {
     say "fuzzing: $fuzz_seconds s for each decoder"
     echo 'int LLVMFuzzerTestOneInput(const char *p, long n); int LLVMFuzzerTestOneInput(const char *p, long n) { return !p && n; }' |
@@ -361,30 +410,32 @@ fuzz_stage() {
         return
     }
     configure build-fuzz CC=clang --enable-fuzz --without-cuda --without-mpi && build build-fuzz fuzz || return
-    for target in $(make -s -C build-fuzz list-fuzz); do
-        name=${target##*/}
-        found=build-fuzz/corpus/$name
-        given=tests/fuzz/corpus/$name
-        mkdir -p "$found"
-        [ -d "$given" ] || given=
-        # shellcheck disable=SC2086  # none or one directory
-        if "build-fuzz/$target" -max_total_time=$fuzz_seconds -timeout=20 -rss_limit_mb=2048 -max_len=4096 \
-            -artifact_prefix="$found-" "$found" $given >"$found.out" 2>&1; then
+    n=0
+    targets=$(make -s -C build-fuzz list-fuzz)
+    for target in $targets; do # one for each core, until their time is over
+        fuzz "$target" &
+        n=$((n + 1))
+        [ $((n % cores)) -ne 0 ] || wait
+    done
+    wait
+    for target in $targets; do
+        found=build-fuzz/corpus/${target##*/}
+        if [ "$(cat "$found.status")" = 0 ]; then
             passed
         else
-            failed "$name" "$found.out" "build-fuzz/$target $(ls -t "$found"-* 2>/dev/null | head -n 1)"
+            failed "${target##*/}" "$found.out" "build-fuzz/$target $(ls -t "$found"-* 2>/dev/null | head -n 1)"
         fi
     done
 }
 
 say "what the build needs"
 prepare || { n_failed=1; exit 1; }
-gcc_stage
+stage gcc
 [ $is_quick = yes ] && exit
-sanitize_stage
-clang_stage
-optimize_stage
-arm_stage
-[ -f build-gcc/Makefile ] && dist_stage
-fuzz_stage
+stage sanitize
+stage clang
+stage optimize
+stage arm
+[ -f build-gcc/Makefile ] && stage dist
+stage fuzz
 exit 0
