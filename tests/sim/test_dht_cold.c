@@ -146,7 +146,7 @@ static void on_crowded(void *arg, uint64_t now_us, const struct dht_entry *entry
 }
 
 /* Half of the hosts read everything at the same time, on a machine that cannot take what they would have in the air: they find out, and
- * miss hardly anything.  With a window that never shrinks it is one in fourteen. */
+ * miss hardly anything.  With a window that never shrinks it is one in nine. */
 START_TEST(a_crowd_on_a_slow_machine_misses_little)
 {
     static struct cold cold[HOSTS / 2];
