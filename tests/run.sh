@@ -269,10 +269,12 @@ spills() {
 
 sanitize_stage() {
     say "sanitizers: AddressSanitizer and UBSan, every test again but the longest on emulated machines"
-    configure build-sanitize CC=gcc --enable-sanitize --without-cuda --without-mpi 'CFLAGS=-O1 -g' &&
+    configure build-sanitize CC=gcc --enable-sanitize --without-cuda --without-mpi 'CFLAGS=-O1 -g1' 'CXXFLAGS=-O2 -g1' &&
         build build-sanitize all || return
     # Their source is in other tests as well: test_product_i8, test_device_*, and the played twin of the trainer.
-    tests=$(long_first build-sanitize | grep -v -e test_trainer_device_emulated -e test_expert_digest_emulated -e test_amx_emulated)
+    # test_bits.sh asks whether bits are the same, with commands that test_train.sh uses too.  tidy only reads sources.
+    tests=$(long_first build-sanitize | grep -v -e test_trainer_device_emulated -e test_expert_digest_emulated -e test_amx_emulated \
+        -e test_bits.sh -e tests/tidy)
     # Sanitizers take their time, and three tests share two cores.
     CK_TIMEOUT_MULTIPLIER=4
     export CK_TIMEOUT_MULTIPLIER
@@ -287,8 +289,9 @@ clang_stage() {
         skipped "the clang build, for want of clang (apt-get install clang)"
         return
     }
-    configure build-clang CC=clang --enable-werror --without-cuda && build build-clang all || return
-    numbers=$(long_first build-clang |
+    configure build-clang CC=clang --enable-werror --without-cuda CFLAGS=-O2 CXXFLAGS=-O2 && build build-clang all || return
+    # GPUs' kernels are compiled by nvcc: that clang compiles their emulation too is enough, gcc's has been tested.
+    numbers=$(long_first build-clang | grep -v -e 'device.*_emulated' -e digest_emulated |
         grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|kernel|ref|expert|model)')
     # shellcheck disable=SC2086  # a list of words
     check build-clang check TESTS="$(echo $numbers)"
@@ -336,7 +339,7 @@ arm_stage() {
         return
     }
     configure build-arm --build="$(gcc -dumpmachine)" --host=aarch64-linux-gnu --enable-werror \
-        --without-cuda --without-mpi --without-openblas LOG_COMPILER=qemu-aarch64 \
+        --without-cuda --without-mpi --without-openblas CFLAGS=-O2 CXXFLAGS=-O2 LOG_COMPILER=qemu-aarch64 \
         PKG_CONFIG_LIBDIR="$root/usr/lib/aarch64-linux-gnu/pkgconfig" \
         CPPFLAGS="-isystem $root/usr/include -isystem $root/usr/include/aarch64-linux-gnu" \
         LDFLAGS="-static -L$root/usr/lib/aarch64-linux-gnu" || return
@@ -409,7 +412,7 @@ fuzz_stage() {
         skipped "fuzzing, for want of clang with libFuzzer (apt-get install clang)"
         return
     }
-    configure build-fuzz CC=clang --enable-fuzz --without-cuda --without-mpi && build build-fuzz fuzz || return
+    configure build-fuzz CC=clang --enable-fuzz --without-cuda --without-mpi 'CFLAGS=-O2 -g1' && build build-fuzz fuzz || return
     n=0
     targets=$(make -s -C build-fuzz list-fuzz)
     for target in $targets; do # one for each core, until their time is over
