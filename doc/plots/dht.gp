@@ -5,6 +5,8 @@
 #                                                      doc/dht-churn.svg of them
 #
 # reads.dat: nodes, stale %, liars %, reads, found, hops (mean, most), questions, first value and whole read (p50, p90, p99 each, ms)
+# churn.dat: nodes, mean life (min), reads, found, those of writers that left, found, lost, hops (mean, most), questions, first value
+#            and whole read (p50, p90, p99 each, ms), datagrams and bytes a node a second, unanswered %, kB a node before and after
 # curves.dat: nodes, stale %, liars %, percent of the reads, ms until they had their first value
 
 reads(stale) = sprintf("< awk '$2 == %d && $3 == 0' doc/plots/reads.dat | sort -n -u -k1,1", stale)
@@ -44,3 +46,22 @@ set ylabel "% of first reads that find their record"
 set xrange [0:55]
 set yrange [90:100.5]
 plot "< awk '$1 == 2000 && $2 == 0' doc/plots/reads.dat | sort -n -k3,3" using 3:(100.0 * $5 / $4) title "2000 nodes" with linespoints pt 7
+
+churn(n) = sprintf("< awk '$1 == %d' doc/plots/churn.dat | sort -n -u -k2,2", n)
+
+set output "doc/dht-churn.svg"
+set key right top
+set xlabel "minutes that a node stays on average"
+set ylabel "ms until the first value"
+set y2label "% of all questions that nobody answers"
+set logscale x
+set xtics (5, 10, 15, 30, 60)
+set xrange [4:75]
+set yrange [0:500]
+set ytics nomirror
+set y2range [0:50]
+set y2tics
+plot churn(2000) using 2:13 title "2000 nodes, p99" with linespoints lc 1 pt 5, \
+     churn(2000) using 2:12 title "p90" with linespoints lc 1 pt 9, \
+     churn(2000) using 2:11 title "p50" with linespoints lc 1 pt 7, \
+     churn(2000) using 2:19 axes x1y2 title "unanswered, %, 2000 nodes" with linespoints lc "gray" dt 2 pt 6

@@ -69,7 +69,7 @@ static const struct io_ops ops = {
 
 /* -- A node ----------------------------------------------------------------------------------------- */
 
-/* Whoever came first is told of one that came before him, whether it is there or not; later ones of somebody who is. */
+/* While the swarm grows one is told of those before it, there or not; while nodes come and go, of those that are there. */
 static struct addr draw_acquaintance(const struct sim_dht_peer *peer, size_t n_earlier)
 {
     struct sim_dht_swarm *s = peer->swarm;
