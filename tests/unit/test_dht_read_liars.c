@@ -364,6 +364,8 @@ START_TEST(two_who_confirm_each_other_hide_nothing)
     ck_assert_uint_eq(op->n_in_air, 0);
     end();
     ck_assert_uint_eq(n_given, N_TRUE);
+    for (size_t i = 0; i < 2; i++)
+        dht_directory_fini(&h[i].store);
 }
 END_TEST
 
