@@ -28,9 +28,10 @@ struct sim_dht_peer {
     bool is_liar;     /* see sim_dht_lie.c */
     unsigned life;    /* how many had this place before */
     uint64_t born_us;
-    unsigned row;            /* of reads in which it took part last */
-    const struct addr *from; /* who spoke last, and */
-    size_t n_asked;          /* with how many bytes; 0: with a token, or not at all */
+    size_t n_reading, n_begun; /* reads while nodes come and go: now, and ever */
+    unsigned row;              /* of reads in which it took part last */
+    const struct addr *from;   /* who spoke last, and */
+    size_t n_asked;            /* with how many bytes; 0: with a token, or not at all */
 };
 
 /** One entry under a key of its own. */
@@ -171,7 +172,9 @@ struct sim_dht_look {
     uint64_t start_us, first_us, whole_us; /* the latter two: how long it took */
     unsigned n_hops, n_questions;
     bool is_done, is_found;
-    bool is_left; /* the writer had gone before it ended */
+    bool is_left;   /* the writer had gone before it ended */
+    bool is_mixed;  /* the reader read something else meanwhile: its counters tell of both */
+    size_t n_begun; /* of the reader */
     /* of a chase: read again, by another reader of that side, until it is found */
     uint64_t until_us;
     uint32_t n_sides, side;

@@ -84,6 +84,9 @@ static void leave(void *arg, uint64_t now_us)
 
 static void judge(struct sim_dht_look *look)
 {
+    look->reader->n_reading--;
+    if (look->is_mixed || look->reader->n_begun != look->n_begun)
+        look->n_hops = 0; /* nobody knows */
     bool is_another = !dht_id_equal(&look->place->key, &look->what.key);
     look->is_left = is_another || !look->place->writer;
     look->what.is_lost = look->is_left && !look->is_found && !sim_dht_swarm_holds(look->swarm, &look->what.key);
@@ -137,6 +140,8 @@ static void begin(void *arg, uint64_t now_us)
     look->is_newcomer = look->reader != NULL;
     if (!look->reader)
         look->reader = find_resident(s, look->place);
+    look->is_mixed = look->reader->n_reading++ > 0;
+    look->n_begun = ++look->reader->n_begun;
     sim_dht_look_begin(look, now_us);
 }
 

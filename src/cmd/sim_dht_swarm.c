@@ -305,6 +305,7 @@ void sim_dht_swarm_replace(struct sim_dht_peer *peer)
     peer->dht = NULL;
     world_remove(peer->node);
     peer->life++;
+    peer->n_reading = 0;
     int err = set(s, peer, JOINS_NEWCOMER);
     s->err = s->err ? s->err : err;
 }
