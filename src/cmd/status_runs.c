@@ -4,6 +4,7 @@
  * read, what has none is named in one line at the end, and all of it has its time. */
 #include "cmd/status.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,9 +219,23 @@ static void print_empty(const struct runs *x)
     printf("\n");
 }
 
-static void report(struct runs *x)
+/* Whoever parses what we print gets a document though there is no run to speak of. */
+static int print_nothing_json(const struct runs *x)
+{
+    json_t *all = json_pack("{s:n, s:n, s:i, s:i, s:i, s:I, s:[]}", "run", "run_id", "experts", 0, "hosted", 0,
+                            "hosted_by_silent", 0, "dht_nodes", (json_int_t)x->n_asked, "hosts");
+    if (!all)
+        return HANSE_ENOMEM;
+    json_dumpf(all, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(all);
+    return 0;
+}
+
+static int report(struct runs *x)
 {
     size_t n_unread = show_rest(x);
+    int err = x->is_json && x->n_shown == 0 ? print_nothing_json(x) : 0;
     if (x->n_runs == 0 && !x->is_json)
         printf("%zu DHT node%s, and no host says what run it serves\n", x->n_asked, x->n_asked == 1 ? " answers" : "s answer");
     if (x->n_empty > 0 && !x->is_json)
@@ -228,6 +243,7 @@ static void report(struct runs *x)
     if (n_unread > 0)
         log_warn("of %zu more run%s nothing was heard within %u s; --run FILE shows one", n_unread, text_plural(n_unread),
                  ALL_US / 1000000);
+    return err;
 }
 
 int status_runs(struct session *session, bool is_json)
@@ -245,7 +261,7 @@ int status_runs(struct session *session, bool is_json)
     if (err == HANSE_EUNREACHABLE)
         status_explain_nobody(session, NULL, x->dht);
     if (!err)
-        report(x);
+        err = report(x);
     dht_free(x->dht);
     for (size_t i = 0; i < AT_ONCE; i++)
         status_free(x->reading[i]);

@@ -124,6 +124,11 @@ check is_json '[n["shared_bits"] for n in x["nodes"]] == sorted([n["shared_bits"
 check is_json 'x["walk"]["answered"] == 8 and x["walk"]["hops"] >= 1 and x["walk"]["messages"] >= 8'
 expect 0 "8 of 8 nodes answered" dht find self --join "$first" --key "$tmp/k"
 
+# -- nodes without a host among them: an answer, and a document
+expect 0 "DHT nodes answer, and no host says what run it serves" status --join "$first"
+"$hanse" status --json --join "$first" >"$out" 2>/dev/null
+check is_json 'x["run"] is None and x["hosts"] == [] and x["dht_nodes"] >= 1'
+
 # -- immutable items
 expect 0 "8 nodes stored it" dht put "hello, world" --join "$first"
 target=$(sed -n 's/^target //p' "$out")
