@@ -4,6 +4,10 @@
 #ifndef CMD_DHT_TOOLS_H
 #define CMD_DHT_TOOLS_H
 
+#include "cmd/menu.h"
+
+extern const struct menu dht_menu;
+
 int dht_tool_ping(int argc, char **argv);
 int dht_tool_find(int argc, char **argv);
 int dht_tool_get(int argc, char **argv);

@@ -7,6 +7,9 @@ expect 0 'usage: hanse COMMAND [options]' --help
 expect 0 'usage: hanse COMMAND [options]' help
 expect 0 "hanse $(cat "$top/VERSION")" --version
 expect 64 "there is no command 'hots'; did you mean 'host'?" hots
+expect 64 "there is no command 'put'; did you mean 'hanse dht put'?" put x
+expect 64 "there is no option --verzion; did you mean --version?" --verzion
+expect 64 "there is no option --version; a command comes first" dht --version
 expect 64 "there is no command 'frobnicate'; 'hanse --help' lists them" frobnicate
 
 page=$top/doc/hanse.1
