@@ -162,6 +162,17 @@ expect 0 "8 nodes stored it" dht put --bencoded 'd4:listli1e2:abee' --join "$fir
 target=$(sed -n 's/^target //p' "$out")
 expect 0 '"list": [' dht get "$target" --join "$first"
 
+# -- a 'no' that cannot be written is an error
+if [ -w /dev/full ]; then
+    for words in "get --directory runs" "get $(printf %040d 1)" "get $(printf %040d 1) --json" "find --peers zzz"; do
+        n_checks=$((n_checks + 1))
+        # shellcheck disable=SC2086
+        "$hanse" dht $words --join "$first" >/dev/full 2>"$out"
+        got=$?
+        [ $got -eq 74 ] && grep -q 'standard output: No space left on device' "$out" || fail "hanse dht $words >/dev/full: status $got"
+    done
+fi
+
 # -- mutable items: their numbers, refusals and salts
 expect 0 "seq    1" dht put one --mutable --key "$tmp/k" --join "$first"
 check grep -q "key    $key" "$out"

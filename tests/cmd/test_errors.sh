@@ -90,4 +90,18 @@ expect 65 "BAD" checkpoint verify --dir "$tmp/s"
 expect 65 "0 of " checkpoint verify --dir "$tmp/s"
 expect 65 "not hosted: stored bytes do not match their hash" host --run "$tmp/good.yaml" --dir "$tmp/s" --listen 127.0.0.1:0
 expect 65 "" eval --local --run "$tmp/good.yaml" --dir "$tmp/s" --data "$tmp/text.txt"
+
+# -- an answer that cannot be written is an error, a 'no' as well as a 'yes'
+if [ -w /dev/full ]; then
+    for words in "key show --dir $tmp/k2" "dht ping 127.0.0.1:9 --timeout 0.2" "dht ping 127.0.0.1:9 --timeout 0.2 --json"; do
+        [ -d "$tmp/k2" ] || "$hanse" key new --dir "$tmp/k2" >/dev/null
+        n_checks=$((n_checks + 1))
+        # shellcheck disable=SC2086
+        "$hanse" $words >/dev/full 2>"$out"
+        got=$?
+        [ $got -eq 74 ] && grep -q 'standard output: No space left on device' "$out" || fail "hanse $words >/dev/full: status $got"
+    done
+    "$hanse" plan --run "$tmp/none.yaml" >/dev/full 2>"$out"
+    check test $? -eq 66 # that one did not want to write
+fi
 verdict
