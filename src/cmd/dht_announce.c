@@ -25,7 +25,8 @@ static int report(struct announce *announce)
     bool is_stored = dht_walk_n_stored(&announce->walk) > 0;
     dht_text_id(id, &announce->walk.target);
     if (announce->tool.options.is_json)
-        return dht_tool_status(
+        return dht_walk_status(
+            &announce->walk,
             dht_tool_print_json(json_pack("{s:s, s:I, s:o, s:o, s:o}", "info_hash", id, "port", (json_int_t)announce->port,
                                           "write", dht_walk_writes_json(&announce->walk), "walk",
                                           dht_walk_cost_json(&announce->walk), "nodes", dht_walk_nodes_json(&announce->walk))),
@@ -34,7 +35,7 @@ static int report(struct announce *announce)
     dht_walk_print_writes(&announce->walk);
     dht_walk_print_nodes(&announce->walk);
     dht_walk_print_cost(&announce->walk);
-    return dht_tool_status(0, is_stored);
+    return dht_walk_status(&announce->walk, 0, is_stored);
 }
 
 static int run(struct announce *announce, const struct dht_tool_options *o, const struct dht_id *info_hash)

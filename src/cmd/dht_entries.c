@@ -27,6 +27,7 @@ struct entries {
     uint64_t read_us; /* when to read; 0: nobody answered yet; IO_NEVER: under way */
     struct dht_entry *entry;
     size_t n, n_asked, n_silent; /* entries; nodes that answered, and that did not */
+    bool was_read;
 };
 
 /* -- Reading ------------------------------------------------------------------------------------------- */
@@ -35,6 +36,7 @@ static void on_read(void *arg, uint64_t now_us, const struct dht_entry *entry, s
 {
     struct entries *x = arg;
     (void)now_us;
+    x->was_read = true;
     x->n_asked = n_asked;
     x->n_silent = dht_read_n_silent(x->tool.dht);
     x->entry = calloc(n + 1, sizeof *x->entry);
@@ -183,8 +185,12 @@ static int report(const struct entries *x)
 /* Whoever answers the way may be silent to the question itself. */
 static int explain_silence(const struct entries *x)
 {
-    if (x->read_us == 0)
+    if (x->read_us == 0 || x->tool.is_interrupted)
         return dht_tool_explain_nobody(&x->tool);
+    if (!x->was_read) {
+        log_error("the time ran out before the key was read; --timeout gives it longer");
+        return DHT_TOOL_NOTHING;
+    }
     log_error(
         "none of the %zu node%s asked for the key answered, though there are some; try again, or begin elsewhere with --join",
         x->n_silent, text_plural(x->n_silent));

@@ -80,7 +80,7 @@ static int report(struct find *find)
                                 dht_walk_nodes_json(&find->walk));
         if (find->wants_peers)
             json_object_set_new(all, "peers", peers_json(find));
-        return dht_tool_status(dht_tool_print_json(all), has_found);
+        return dht_walk_status(&find->walk, dht_tool_print_json(all), has_found);
     }
     printf("target %s", id);
     if (find->text)
@@ -90,7 +90,7 @@ static int report(struct find *find)
         print_peers(find);
     dht_walk_print_nodes(&find->walk);
     dht_walk_print_cost(&find->walk);
-    return dht_tool_status(0, has_found);
+    return dht_walk_status(&find->walk, 0, has_found);
 }
 
 static int run(struct find *find, const struct dht_tool_options *o, const struct dht_id *target)

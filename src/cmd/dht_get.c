@@ -158,7 +158,7 @@ static int report(struct get *get)
                                             "item", item_json(get), "holders", (json_int_t)get->n_holders, "older_at",
                                             (json_int_t)get->n_older, "false_at", (json_int_t)get->n_false, "walk",
                                             dht_walk_cost_json(&get->walk)));
-        return dht_tool_status(err, get->has_item);
+        return dht_walk_status(&get->walk, err, get->has_item);
     }
     if (get->has_item)
         print_item(get);
@@ -167,7 +167,7 @@ static int report(struct get *get)
     if (get->n_false > 0)
         printf("%zu node%s gave something that does not fit the key or its signature\n", get->n_false, text_plural(get->n_false));
     dht_walk_print_cost(&get->walk);
-    return dht_tool_status(0, get->has_item);
+    return dht_walk_status(&get->walk, 0, get->has_item);
 }
 
 /* -- The command --------------------------------------------------------------------------------------- */

@@ -140,6 +140,10 @@ static void print_target(struct target *t)
     printf("%s", addr_text(&t->addr, at));
     if (strcmp(at, t->name) != 0)
         printf(" (%s)", t->name);
+    if (t->n_answered == 0 && t->ping->tool.is_interrupted) {
+        printf(": interrupted before it answered\n");
+        return;
+    }
     if (t->n_answered == 0) {
         printf(": no answer to %" PRIu64 " question%s\n", t->n_sent, text_plural(t->n_sent));
         return;
@@ -201,6 +205,8 @@ static int report(struct ping *ping)
     }
     int err = is_json ? dht_tool_print_json(json_pack("{s:O}", "nodes", list)) : 0;
     json_decref(list);
+    if (!err && n_there == 0 && ping->tool.is_interrupted)
+        err = HANSE_EINTERRUPTED;
     return dht_tool_status(err, n_there > 0);
 }
 

@@ -150,7 +150,7 @@ static int report(struct put *put)
             json_object_set_new(all, "seq", json_integer((json_int_t)put->item.seq));
             json_object_set_new(all, "stored_seq", put->has_seen ? json_integer((json_int_t)put->seen_seq) : json_null());
         }
-        return dht_tool_status(dht_tool_print_json(all), is_stored);
+        return dht_walk_status(&put->walk, dht_tool_print_json(all), is_stored);
     }
     printf("target %s\n", target);
     if (put->item.is_mutable)
@@ -158,7 +158,7 @@ static int report(struct put *put)
     dht_walk_print_writes(&put->walk);
     explain(put);
     dht_walk_print_cost(&put->walk);
-    return dht_tool_status(0, is_stored);
+    return dht_walk_status(&put->walk, 0, is_stored);
 }
 
 static int run(struct put *put, const struct dht_tool_options *o)

@@ -226,7 +226,7 @@ static int report(struct table *t)
     char id[DHT_TEXT_HEX_BYTES], at[ADDR_TEXT_BYTES], version[DHT_TEXT_VERSION_BYTES];
     addr_text(&t->addr, at);
     if (t->n_answers == 0) {
-        if (t->is_refused)
+        if (t->is_refused || t->tool.is_interrupted)
             return dht_tool_explain_nobody(&t->tool);
         log_error("%s did not answer; check address and port, and that a firewall lets UDP through", at);
         return DHT_TOOL_NOTHING;
@@ -243,8 +243,9 @@ static int report(struct table *t)
     printf("%s\n  id       %s\n  program  %s\n  knows    %zu node%s", at, id, version, t->n, text_plural(t->n));
     if (t->wants_check)
         printf(", of which %zu answer", t->n_answered);
-    printf("; %zu question%s, %zu answer%s%s\n", t->n_questions, text_plural(t->n_questions), t->n_answers,
-           text_plural(t->n_answers), t->n_tries == TRIES ? ", then silence: it may limit how often we ask, try --rate 1" : "");
+    printf("; %zu question%s, %zu answer%s%s%s\n", t->n_questions, text_plural(t->n_questions), t->n_answers,
+           text_plural(t->n_answers), t->tool.is_interrupted ? "; interrupted, it may know more" : "",
+           t->n_tries == TRIES ? ", then silence: it may limit how often we ask, try --rate 1" : "");
     print_nodes(t);
     return 0;
 }

@@ -16,6 +16,7 @@
 
 #define HOST_MAX 253 /* bytes of a name in the DNS */
 #define TIMEOUT_MAX_S 86400.0
+#define SHORT_S 1.0 /* in less a node far away may be there and yet not answer */
 
 struct dht_tool_options dht_tool_defaults(double timeout_s)
 {
@@ -117,6 +118,11 @@ int dht_tool_explain_nobody(const struct dht_tool *tool)
     char text[ADDR_TEXT_BYTES];
     struct addr by;
     int error = dht_last_error(tool->dht, &by);
+    const char *longer = tool->options.timeout_s < SHORT_S ? ", or wait longer with --timeout" : "";
+    if (tool->is_interrupted) {
+        log_error("interrupted before there was an answer");
+        return hanse_exit_status(HANSE_EINTERRUPTED);
+    }
     if (error)
         log_error("%s answers, but refuses the question: error %d, %s", addr_text(&by, text), error, dht_text_error(error));
     else if (tool->options.join.n == 0)
@@ -124,11 +130,11 @@ int dht_tool_explain_nobody(const struct dht_tool *tool)
                   "'hanse dht serve'",
                   SESSION_PORT, SESSION_PORT + SESSION_N_PORTS - 1);
     else if (tool->n_join == 1)
-        log_error("%s did not answer; check address and port, and that a firewall lets UDP through",
-                  addr_text(&tool->join[0], text));
+        log_error("%s did not answer; check address and port, and that a firewall lets UDP through%s",
+                  addr_text(&tool->join[0], text), longer);
     else
-        log_error("none of the %zu addresses of --join answered; check address and port, and that a firewall lets UDP through",
-                  tool->n_join);
+        log_error("none of the %zu addresses of --join answered; check address and port, and that a firewall lets UDP through%s",
+                  tool->n_join, longer);
     return DHT_TOOL_NOTHING;
 }
 

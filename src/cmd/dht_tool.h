@@ -94,7 +94,10 @@ void dht_tool_close(struct dht_tool *tool);
 int dht_tool_run(struct dht_tool *tool);
 void dht_tool_end(struct dht_tool *tool, int err);
 
-/** Says that none of the nodes to start from answered, or that one refused to; returns DHT_TOOL_NOTHING. */
+/**
+ * Says that none of the nodes to start from answered, or that one refused to, and returns DHT_TOOL_NOTHING; or that somebody
+ * interrupted before, and returns the status of that.
+ */
 int dht_tool_explain_nobody(const struct dht_tool *tool);
 
 /** Prints a document and lets go of it; returns an error code. */

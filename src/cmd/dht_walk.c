@@ -319,6 +319,7 @@ bool dht_walk_step(struct dht_walk *walk, uint64_t now_us)
         is_done = write_all(walk, now_us);
     walk->tool->wake_us = next_us(walk);
     walk->end_us = now_us;
+    walk->is_complete = is_done;
     return is_done || now_us >= walk->start_us + walk->tool->timeout_us;
 }
 
@@ -336,6 +337,13 @@ int dht_walk_run(struct dht_walk *walk)
     if (err)
         return hanse_exit_status(err);
     return walk->n_answers > 0 ? 0 : dht_tool_explain_nobody(walk->tool);
+}
+
+int dht_walk_status(const struct dht_walk *walk, int err, bool has_found)
+{
+    if (!err && walk->tool->is_interrupted)
+        err = HANSE_EINTERRUPTED;
+    return dht_tool_status(err, has_found);
 }
 
 size_t dht_walk_closest(struct dht_walk *walk, int family, struct dht_walk_node **out, size_t max)

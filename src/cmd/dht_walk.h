@@ -56,6 +56,7 @@ struct dht_walk {
     size_t n_messages, n_answers, n_in_air, n_renamed;
     uint64_t start_us, end_us;
     bool is_writing;
+    bool is_complete; /* else its time ran out, or it was interrupted */
     void (*heard)(void *arg, struct dht_walk_node *node, const struct dht_message *m); /* an answer; or NULL */
     bool (*arrived)(void *arg); /* true, with `write` filled in, when the nearest are to be written to; or NULL */
     void *arg;
@@ -84,7 +85,10 @@ HANSE_MUST_USE int dht_walk_item(const struct dht_walk *walk, const struct dht_m
 size_t dht_walk_n_stored(const struct dht_walk *walk);
 size_t dht_walk_n_refused(const struct dht_walk *walk, int error);
 
-/** Prints what the walk took: "12 nodes answered of 15 asked, 18 questions, at most 3 hops, 0.42 s". */
+/** As dht_tool_status(); but whoever interrupts a walk knows neither that something is there nor that nothing is. */
+int dht_walk_status(const struct dht_walk *walk, int err, bool has_found);
+
+/** Prints what the walk took, "12 of 15 nodes answered; 18 questions, at most 3 hops, 0.42 s", and what cut it short. */
 void dht_walk_print_cost(const struct dht_walk *walk);
 json_t *dht_walk_cost_json(const struct dht_walk *walk);
 

@@ -36,14 +36,19 @@ void dht_walk_print_cost(const struct dht_walk *walk)
         printf("%zu refused the question\n", cost.n_refused);
     if (walk->n_renamed > 0)
         printf("%zu answered with another id than others had told\n", walk->n_renamed);
+    if (walk->tool->is_interrupted)
+        printf("interrupted: there may be more\n");
+    else if (!walk->is_complete)
+        printf("the time ran out: there may be more; --timeout gives it longer\n");
 }
 
 json_t *dht_walk_cost_json(const struct dht_walk *walk)
 {
     struct cost cost = cost_of(walk);
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "asked", (json_int_t)cost.n_asked, "answered",
-                     (json_int_t)cost.n_answered, "refused", (json_int_t)cost.n_refused, "renamed", (json_int_t)walk->n_renamed,
-                     "messages", (json_int_t)walk->n_messages, "hops", (json_int_t)cost.hops, "seconds", cost.seconds);
+    return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "complete", walk->is_complete, "asked", (json_int_t)cost.n_asked,
+                     "answered", (json_int_t)cost.n_answered, "refused", (json_int_t)cost.n_refused, "renamed",
+                     (json_int_t)walk->n_renamed, "messages", (json_int_t)walk->n_messages, "hops", (json_int_t)cost.hops,
+                     "seconds", cost.seconds);
 }
 
 static void print_node(const struct dht_walk *walk, const struct dht_walk_node *node)

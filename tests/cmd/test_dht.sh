@@ -74,6 +74,28 @@ expect 1 "127.0.0.1:9 did not answer" dht table 127.0.0.1:9 --timeout 0.2 --rate
 expect 1 "check the name" dht ping nowhere.invalid:6881
 check test $(($(date +%s) - started)) -lt 30
 
+# -- who interrupts is not told that nobody answers
+# interrupt STATUS TEXT WORDS...: "hanse dht WORDS..." gets Ctrl-C while it waits, and then ends with STATUS and says TEXT.
+interrupt() {
+    status=$1 text=$2
+    shift 2
+    n_checks=$((n_checks + 1))
+    "$hanse" dht "$@" >"$out" 2>&1 </dev/null &
+    hosts="$hosts $!"
+    sleep 0.5
+    stop_host $!
+    got=$?
+    [ $got -eq "$status" ] && grep -qF -- "$text" "$out" || fail "hanse dht $*: status $got after Ctrl-C, expected $status and '$text'"
+}
+interrupt 130 "interrupted before there was an answer" find x --join 127.0.0.1:9
+interrupt 130 "interrupted before there was an answer" get "$(printf %040d 1)" --join 127.0.0.1:9
+interrupt 130 "interrupted before there was an answer" get --directory runs --join 127.0.0.1:9
+interrupt 130 "interrupted before there was an answer" put x --join 127.0.0.1:9
+interrupt 130 "interrupted before there was an answer" announce "$(printf %040d 1)" --port 5 --join 127.0.0.1:9
+interrupt 130 "interrupted before there was an answer" crawl --join 127.0.0.1:9
+interrupt 130 "interrupted before there was an answer" table 127.0.0.1:9
+interrupt 130 "127.0.0.1:9: interrupted before it answered" ping 127.0.0.1:9
+
 # -- a swarm of eight
 start_node "$tmp/n0" --listen 127.0.0.1:0
 first=$address first_id=$id first_pid=$pid
@@ -119,6 +141,7 @@ check test "$(grep -c ' ms$' "$out")" -eq 3
 expect 0 "target $first_id" dht find "$first_id" --join "$first"
 check sh -c 'sed -n 3p "$1" | grep -q "^ *160  $2"' - "$out" "$first_id"
 expect 0 "the SHA-1 of 'some text'" dht find "some text" --join "$first"
+check test -z "$(grep 'there may be more' "$out")"
 expect 0 '"target": "37aa63c77398d954473262e1a0057c1e632eda77"' dht find "some text" --join "$first" --json
 check is_json '[n["shared_bits"] for n in x["nodes"]] == sorted([n["shared_bits"] for n in x["nodes"]], reverse=True) and len(x["nodes"]) == 8'
 check is_json 'x["walk"]["answered"] == 8 and x["walk"]["hops"] >= 1 and x["walk"]["messages"] >= 8'
@@ -128,6 +151,15 @@ expect 0 "8 of 8 nodes answered" dht find self --join "$first" --key "$tmp/k"
 expect 0 "DHT nodes answer, and no host says what run it serves" status --join "$first"
 "$hanse" status --json --join "$first" >"$out" 2>/dev/null
 check is_json 'x["run"] is None and x["hosts"] == [] and x["dht_nodes"] >= 1'
+
+# -- an answer that was cut short says so: one of the nodes sleeps, and holds up whoever asks
+kill -STOP "$pid"
+interrupt 130 "interrupted: there may be more" find x --join "$first"
+expect 0 "the time ran out: there may be more" dht find x --join "$first" --timeout 0.5
+expect 0 '"complete": false' dht find x --join "$first" --timeout 0.5 --json
+kill -CONT "$pid"
+interrupt 0 "interrupted, it may know more" table "$first" --rate 1
+expect 1 "or wait longer with --timeout" dht find x --join 127.0.0.1:9 --timeout 0.2
 
 # -- immutable items
 expect 0 "8 nodes stored it" dht put "hello, world" --join "$first"
