@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/profile.h"
 #include "net/address.h"
+#include "net/crowd.h"
 #include "net/loop.h"
 
 #define LINGER_US 2000000                /* how long the peer may take to answer our goodbye */
@@ -186,19 +187,6 @@ static void end(struct link *link, int err, const char *why)
 
 /* ---- who makes room ---- */
 
-struct half_open {
-    uint64_t subnet;
-    struct link *link;
-};
-
-static int by_subnet_and_age(const void *a, const void *b)
-{
-    const struct half_open *x = a, *y = b;
-    if (x->subnet != y->subnet)
-        return x->subnet < y->subnet ? -1 : 1;
-    return (x->link->id > y->link->id) - (x->link->id < y->link->id);
-}
-
 static bool is_in_crowd(const struct link *link, enum link_crowd crowd, const struct addr *newcomer)
 {
     if (!link || !link->is_incoming || link->state >= LINK_UP || link->id >> 16 == link->net->links.serial)
@@ -208,23 +196,15 @@ static bool is_in_crowd(const struct link *link, enum link_crowd crowd, const st
 
 bool link_evict(struct net *net, enum link_crowd crowd, const struct addr *newcomer)
 {
-    struct half_open all[LINK_NOT_UP_MAX + 1];
-    size_t n = 0, first = 0, most = 0, oldest = 0;
+    struct crowd_member all[LINK_NOT_UP_MAX + 1];
+    size_t n = 0;
     for (size_t i = 0; i < net->links.n_slots && n < LINK_NOT_UP_MAX + 1; i++) {
-        struct link *link = net->links.slot[i];
+        const struct link *link = net->links.slot[i];
         if (is_in_crowd(link, crowd, newcomer))
-            all[n++] = (struct half_open){address_subnet(&link->from), link};
-    }
-    qsort(all, n, sizeof *all, by_subnet_and_age);
-    for (size_t i = 0; i < n; i++) {
-        first = all[i].subnet == all[first].subnet ? first : i;
-        if (i - first + 1 > most) {
-            most = i - first + 1;
-            oldest = first;
-        }
+            all[n++] = crowd_member(link->id, &link->from);
     }
     if (n > 0)
-        end(all[oldest].link, HANSE_EFULL, "others had to come in before it was up");
+        end(find(net, crowd_goes(all, n)), HANSE_EFULL, "others had to come in before it was up");
     return n > 0;
 }
 

@@ -94,13 +94,14 @@ struct link_count {
 };
 struct link_count link_count_incoming(const struct net *net, const struct addr *from);
 
-/** Among whom: from the IP address of the newcomer, from its subnet, from the most crowded subnet. */
+/** Among whom: from the IP address of the newcomer, from its subnet, all. */
 enum link_crowd { LINK_CROWD_IP, LINK_CROWD_SUBNET, LINK_CROWD_ANY };
 
 #define LINK_NOT_UP_MAX 256 /* incoming; each costs a handshake's memory, and soon its arithmetic */
 
 /**
- * Makes room for the newcomer, the incoming link that began last: ends the oldest of the others that is incoming and not up yet.
+ * Makes room for the newcomer, the incoming link that began last: ends one of the others that are incoming and not up yet, as
+ * net/crowd.h says.
  * False when there is none.
  */
 bool link_evict(struct net *net, enum link_crowd crowd, const struct addr *newcomer);

@@ -6,20 +6,31 @@
 #include <unistd.h>
 
 #include "net/address.h"
+#include "net/crowd.h"
 #include "net/loop.h"
 #include "net_play.h"
 
 #define CROWD (2 * LINK_NOT_UP_MAX)
 
-/* A connection from 127.0.`subnet`.1 that says nothing. */
-static int dial_from(uint8_t subnet, struct addr to)
+/* A connection from `ip` that says nothing. */
+static int dial(uint32_t ip, struct addr to)
 {
-    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + ((uint32_t)subnet << 8))};
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(ip)};
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(to.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     ck_assert_int_eq(bind(fd, (struct sockaddr *)&own, sizeof own), 0);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&name, sizeof name), 0);
     return fd;
+}
+
+static int dial_from(uint8_t subnet, struct addr to)
+{
+    return dial(INADDR_LOOPBACK + ((uint32_t)subnet << 8), to);
+}
+
+static int dial_from_block(uint8_t block, struct addr to)
+{
+    return dial(INADDR_LOOPBACK + ((uint32_t)block << 16), to);
 }
 
 static bool is_closed_within(int fd, int ms)
@@ -124,6 +135,76 @@ START_TEST(the_most_crowded_subnet_makes_room)
 }
 END_TEST
 
+/* A crowd with a subnet for each of its connections fills the room, from a block of its own or from as many: who comes then, from below
+ * or above them, stays for as long as the crowd takes to fill the room again. */
+START_TEST(among_equals_the_oldest_goes)
+{
+    enum { ROOM = LINK_NOT_UP_MAX, ALL = 2 * ROOM };
+    static struct crowd_member waiting[ROOM + 1], sorted[ROOM + 1];
+    const char *honest[] = {"5.6.7.8:9", "[2001:db8::1]:9", "[fd00::1]:9"};
+    size_t n = 0, came = 0, gone = 0;
+    for (io_link link = 1; link <= ALL; link++) {
+        struct addr from = {.family = 6, .ip = {0x2a, 1}};
+        from.ip[_i < 3 ? 3 : 5] = (uint8_t)link; /* another /32, another /48 */
+        from.ip[_i < 3 ? 2 : 4] = (uint8_t)(link >> 8);
+        if (link == ROOM + 5) {
+            ck_assert_int_eq(addr_parse(&from, honest[_i % 3]), 0);
+            came = link;
+        }
+        waiting[n++] = crowd_member(link, &from);
+        if (n <= ROOM)
+            continue;
+        memcpy(sorted, waiting, sizeof sorted);
+        io_link goes = crowd_goes(sorted, n - 1); /* not who just came */
+        gone = goes == came ? link : gone;
+        size_t i = 0;
+        while (waiting[i].link != goes)
+            i++;
+        waiting[i] = waiting[--n];
+    }
+    ck_assert_uint_eq(came, ROOM + 5);
+    ck_assert_uint_eq(gone, 0);
+}
+END_TEST
+
+START_TEST(the_subnet_counts_before_the_block)
+{
+    const char *from[] = {"9.1.1.1:1", "9.1.2.1:1", "9.1.3.1:1", "8.1.1.1:1", "8.1.1.2:1"};
+    struct crowd_member member[5];
+    for (size_t i = 0; i < 5; i++) {
+        struct addr addr;
+        ck_assert_int_eq(addr_parse(&addr, from[i]), 0);
+        member[i] = crowd_member(i + 1, &addr);
+    }
+    ck_assert_uint_eq(crowd_goes(member, 5), 4);
+    ck_assert_uint_eq(member[0].n[CROWD_BLOCK] + member[4].n[CROWD_BLOCK], 2 + 3);
+}
+END_TEST
+
+/* The same over sockets, with room for eight. */
+START_TEST(a_newcomer_outlives_as_many_as_there_is_room_for)
+{
+    struct stage stage;
+    int old[8], flood[8];
+    start(&stage, 8);
+    for (size_t i = 0; i < 8; i++)
+        old[i] = dial_from_block((uint8_t)(100 + i), stage.at);
+    int honest = dial_from_block(1, stage.at);
+    ck_assert(is_closed_within(old[0], 1000));
+    for (size_t i = 0; i < 7; i++) {
+        flood[i] = dial_from_block((uint8_t)(120 + i), stage.at);
+        ck_assert(is_closed_within(old[i + 1], 1000));
+    }
+    ck_assert(!is_closed_within(honest, 50));
+    flood[7] = dial_from_block(130, stage.at);
+    ck_assert(is_closed_within(honest, 1000));
+    close_all(old, 8);
+    close_all(flood, 8);
+    close(honest);
+    stop(&stage);
+}
+END_TEST
+
 /* However many knock: who is in stays in, and when all places are taken by such nobody else comes. */
 START_TEST(a_link_that_is_up_stays)
 {
@@ -182,6 +263,9 @@ int main(void)
     tcase_set_timeout(all, 60);
     tcase_add_test(all, half_open_connections_shut_nobody_out);
     tcase_add_test(all, the_most_crowded_subnet_makes_room);
+    tcase_add_loop_test(all, among_equals_the_oldest_goes, 0, 6);
+    tcase_add_test(all, the_subnet_counts_before_the_block);
+    tcase_add_test(all, a_newcomer_outlives_as_many_as_there_is_room_for);
     tcase_add_test(all, a_link_that_is_up_stays);
     tcase_add_test(all, a_subnet_is_a_24_or_a_48);
     suite_add_tcase(suite, all);
