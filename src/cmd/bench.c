@@ -211,6 +211,8 @@ int cmd_bench(int argc, char **argv)
     bool given[OPTIONS_ROWS_MAX] = {false};
     char **operand;
     int status;
+    setvbuf(stdout, NULL, _IOLBF,
+            0); /* figures take minutes: whoever reads them from a file or pipe sees each when it is there */
     if (argc > 1 && strcmp(argv[1], "dht") == 0)
         return bench_dht(argc - 1, argv + 1);
     bench.seconds = 0.2;

@@ -281,7 +281,7 @@ static int run_reader(struct cold *cold, struct rng *rng, const struct addr *joi
 static void print_figures(const struct bench_dht *bench, const char *run, bool is_scattered, const struct cold_figures *f)
 {
     size_t n = bench->n_hosts;
-    printf(bench->is_json ? "{\"op\":\"dht_cold_start\",\"run\":\"%s\",\"placement\":\"%s\",\"first_ms\":%.9g,\"all_ms\":%.9g,"
+    printf(bench->is_json ? "{\"op\":\"dht_cold_start\",\"run\":%s,\"placement\":\"%s\",\"first_ms\":%.9g,\"all_ms\":%.9g,"
                             "\"questions\":%.9g,\"kb_in\":%.9g,\"hosts\":%zu,\"experts\":%zu}\n"
                           : "%8s %10s %10.1f %10.1f %10.0f %10.1f\n",
            run, is_scattered ? "scattered" : "own row", f->first_ms, f->all_ms, f->n_asked, f->kb_in, n, n * MESSAGE_ROW_EXPERTS);
@@ -299,7 +299,7 @@ static void print_median(const struct bench_dht *bench, bool is_scattered, const
         x[3][i] = run[i].kb_in;
     }
     struct cold_figures median = {bench_median(x[0], n), bench_median(x[1], n), bench_median(x[2], n), bench_median(x[3], n)};
-    print_figures(bench, "median", is_scattered, &median);
+    print_figures(bench, bench->is_json ? "\"median\"" : "median", is_scattered, &median);
 }
 
 static int run_placement(const struct bench_dht *bench, bool is_scattered)

@@ -9,6 +9,8 @@
 #include "cmd/options.h"
 #include "net/cores.h"
 
+#define EXPERTS_A_NODE 16 /* then a node is asked to keep some 256 records of the one who declares: a quarter of what it may */
+
 double bench_median(double *x, size_t n)
 {
     for (size_t i = 1; i < n; i++)
@@ -66,8 +68,7 @@ static int check_use(const struct options_usage *usage, bool is_cold, bool is_pu
 
 int bench_dht(int argc, char **argv)
 {
-    static struct bench_dht bench = {
-        .n_nodes = 1024, .n_experts = 16384, .n_hosts = 64, .n_runs = 3, .n_at_once = 16, .seed = 30};
+    static struct bench_dht bench = {.n_nodes = 1024, .n_hosts = 64, .n_runs = 3, .n_at_once = 16, .seed = 30};
     const char *name = "published", *rates = "0,0.1,0.3";
     bool is_cold = false, given[OPTIONS_ROWS_MAX] = {false};
     char **operand;
@@ -79,10 +80,12 @@ int bench_dht(int argc, char **argv)
          false},
         {"hosts", "N", OPTIONS_U64, &bench.n_hosts, "cold start: hosts with 64 experts each; 4, 8, 16, 32 or 64 (default 64)", 4,
          BENCH_DHT_HOSTS_MAX, false},
-        {"nodes", "N", OPTIONS_U64, &bench.n_nodes, "published: nodes in this process (default 1024)", 3, 60000, false},
-        {"experts", "N", OPTIONS_U64, &bench.n_experts, "published: experts to declare and to find (default 16384)", 1, 1000000,
+        {"nodes", "N", OPTIONS_U64, &bench.n_nodes, "published: nodes in this process, 3 to 60000 (default 1024)", 3, 60000,
          false},
-        {"runs", "N", OPTIONS_U64, &bench.n_runs, "how often all of it is done (default 3)", 1, BENCH_DHT_RUNS_MAX, false},
+        {"experts", "N", OPTIONS_U64, &bench.n_experts,
+         "published: experts to declare and to find (default: 16 a node, which fit)", 1, 1000000, false},
+        {"runs", "N", OPTIONS_U64, &bench.n_runs, "how often all of it is done, 1 to 16 (default 3)", 1, BENCH_DHT_RUNS_MAX,
+         false},
         {"at-once", "N", OPTIONS_U64, &bench.n_at_once, "published: nodes that join at the same time (default 16)", 1, 60000,
          false},
         {"failure-rate", "LIST", OPTIONS_TEXT, &rates, "rounds: shares of the nodes that stop meanwhile (default: 0,0.1,0.3)", 0,
@@ -109,6 +112,8 @@ int bench_dht(int argc, char **argv)
     status = check_use(&usage, is_cold, !is_cold && protocol->run == bench_dht_published);
     if (status)
         return status;
+    if (bench.n_experts == 0)
+        bench.n_experts = EXPERTS_A_NODE * bench.n_nodes;
     if (bench.n_hosts & (bench.n_hosts - 1))
         return options_refuse(&usage, "--hosts must be 4, 8, 16, 32 or 64");
     if (!take_rates(&bench, rates))

@@ -41,9 +41,29 @@ expect 0 '{"op":"axpy","shape":"65536","numerics":"f32","isa":"ref","threads":1,
 
 # -- the DHT, with a few real nodes
 expect 64 "--nodes" bench dht --nodes 2
-expect 0 '{"op":"dht_published","run":"1","nodes_per_s":' bench dht --nodes 32 --experts 64 --runs 1 --json
+expect 0 '{"op":"dht_published","run":1,"nodes_per_s":' bench dht --nodes 32 --experts 64 --runs 1 --json
 check test "$(wc -l <"$out")" -eq 1
 check grep -q '"stored":1,.*"found":1,.*"nodes":32,"experts":64,' "$out"
+check sh -c "! grep -q warning '$out'"
+expect 0 "16 experts a node fit" bench dht --nodes 16 --experts 1024 --runs 1 --json
+check grep -q '"stored":0\.' "$out"
+expect 0 " 288 experts expert.a.b.c" bench dht --nodes 18 --runs 1
+check grep -q '^  *1 .* 1.0000 .* 1.0000 ' "$out"
+check sh -c "! grep -q warning '$out'"
+
+# What is known stands in a file before the first figure is.
+"$hanse" bench dht --nodes 64 --runs 1 >"$tmp/early" 2>&1 </dev/null &
+hosts="$hosts $!"
+tries=0
+until [ -s "$tmp/early" ] || [ $tries -ge 100 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+done
+check grep -q '^64 nodes in one process' "$tmp/early"
+check test -z "$(grep '^  *1 ' "$tmp/early")"
+wait $!
+check grep -q '^  *1 ' "$tmp/early"
+
 expect 64 "--protocol: 'foo' is neither" bench dht --protocol foo
 expect 64 "--failure-rate: '0.1,2' is no list" bench dht --protocol rounds --failure-rate 0.1,2
 expect 0 '{"op":"dht_rounds","failure_rate":0,' bench dht --protocol rounds --failure-rate 0,0.3 --json
@@ -53,7 +73,7 @@ expect 64 "--hosts belongs to --cold-start" bench dht --hosts 8
 expect 64 "--nodes belongs to --protocol published" bench dht --protocol rounds --nodes 32
 expect 64 "--failure-rate belongs to --protocol rounds" bench dht --cold-start --failure-rate 0
 expect 64 "--hosts must be 4, 8, 16, 32 or 64" bench dht --cold-start --hosts 12
-expect 0 '{"op":"dht_cold_start","run":"1","placement":"own row",' bench dht --cold-start --hosts 4 --runs 1 --json
+expect 0 '{"op":"dht_cold_start","run":1,"placement":"own row",' bench dht --cold-start --hosts 4 --runs 1 --json
 check grep -q '"placement":"scattered".*"hosts":4,"experts":256}' "$out"
 
 verdict
