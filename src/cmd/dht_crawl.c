@@ -275,7 +275,7 @@ static void print_nodes_json(const struct dht_map *map, bool *is_first)
         json_t *one = node_json(dht_map_node(map, i));
         printf(*is_first ? "\n  " : ",\n  ");
         *is_first = false;
-        json_dumpf(one, stdout, 0);
+        json_dumpf(one, stdout, JSON_REAL_PRECISION(9));
         json_decref(one);
     }
 }
@@ -291,7 +291,7 @@ static void print_json(struct crawl *crawl)
     printf("{\n\"complete\": %s,\n\"questions\": %" PRIu64 ",\n\"seconds\": %.3f,\n\"networks\": ",
            crawl->tool.is_interrupted ? "false" : "true", crawl->n_questions,
            (double)(crawl->end_us - crawl->tool.start_us) / 1e6);
-    json_dumpf(networks, stdout, JSON_INDENT(2));
+    json_dumpf(networks, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     json_decref(networks);
     printf(",\n\"nodes\": [");
     for (int i = 0; i < 2; i++)

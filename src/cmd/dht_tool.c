@@ -232,7 +232,7 @@ int dht_tool_print_json(json_t *document)
 {
     if (!document)
         return HANSE_ENOMEM;
-    json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII); /* much of it is strangers' */
+    json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9)); /* much of it is strangers' */
     putchar('\n');
     json_decref(document);
     return 0;

@@ -422,7 +422,7 @@ static int print_json(const struct status *status)
                             "hosts", hosts);
     if (!all)
         return HANSE_ENOMEM;
-    json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII); /* strangers name runs */
+    json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9)); /* strangers name runs */
     putchar('\n');
     json_decref(all);
     return 0;
