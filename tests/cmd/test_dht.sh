@@ -230,6 +230,7 @@ expect 1 "nobody who answered has it" dht get "$key" --salt other --join "$first
 expect 64 "--salt: has 65 bytes" dht get "$key" --salt "${salt}x" --join "$first"
 
 # -- peers
+expect 0 "8 nodes stored it" dht put new --mutable --cas 7 --salt t --key "$tmp/k" --join "$first" # nothing to compare with
 info_hash=2c6b6858d61da9543d4231a71db4b1c9264b0685
 expect 1 "0 peers" dht find --peers $info_hash --join "$first"
 expect 0 "8 nodes stored it" dht announce $info_hash --port 5000 --join "$first"
