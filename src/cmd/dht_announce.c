@@ -1,5 +1,6 @@
 /* cmd/dht_announce.c - hanse dht announce: tells the nodes nearest to an info hash that a peer of it is here. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/text.h"
 #include "cmd/dht_text.h"
@@ -9,6 +10,7 @@
 struct announce {
     struct dht_tool tool;
     struct dht_walk walk;
+    const char *text; /* whose hash it is, or NULL */
     uint64_t port;
 };
 
@@ -21,7 +23,7 @@ static bool arrived(void *arg)
 
 static int report(struct announce *announce)
 {
-    char id[DHT_TEXT_HEX_BYTES];
+    char id[DHT_TEXT_HEX_BYTES], text[256];
     bool is_stored = dht_walk_n_stored(&announce->walk) > 0;
     dht_text_id(id, &announce->walk.target);
     if (announce->tool.options.is_json)
@@ -31,7 +33,10 @@ static int report(struct announce *announce)
                                           "write", dht_walk_writes_json(&announce->walk), "walk",
                                           dht_walk_cost_json(&announce->walk), "nodes", dht_walk_nodes_json(&announce->walk))),
             is_stored);
-    printf("info hash %s, port %u of this machine\n", id, (unsigned)announce->port);
+    printf("info hash %s", id);
+    if (announce->text)
+        printf(", the SHA-1 of '%s'", dht_text_escape(text, sizeof text, announce->text, strlen(announce->text)));
+    printf("; port %u of this machine\n", (unsigned)announce->port);
     dht_walk_print_writes(&announce->walk);
     dht_walk_print_nodes(&announce->walk);
     dht_walk_print_cost(&announce->walk);
@@ -66,8 +71,9 @@ int dht_tool_announce(int argc, char **argv)
     };
     const struct options_usage usage = {
         .command = "hanse dht announce",
-        .operands = "INFOHASH",
-        .about = "Announces a peer of an info hash (40 hex digits) at this machine's address, as the nodes see it, and says how "
+        .operands = "INFOHASH|TEXT",
+        .about = "Announces a peer of an info hash (40 hex digits, or a text whose SHA-1 it is) at this machine's address, as "
+                 "the nodes see it, and says how "
                  "many nodes stored that. They forget it within the hour, most within half of one. Ends with 1 when nobody did.",
         .example = "hanse dht announce --join 192.0.2.7:6881 --port 51413 2c6b6858d61da9543d4231a71db4b1c9264b0685",
         .row = row,
@@ -82,7 +88,10 @@ int dht_tool_announce(int argc, char **argv)
         return status;
     if (!dht_tool_check(&usage, &o))
         return OPTIONS_STATUS_USAGE;
-    if (!text_unhex(info_hash.byte, sizeof info_hash.byte, operand[0]))
-        return options_refuse(&usage, "'%s': an info hash has 40 hex digits", operand[0]);
+    bool is_text;
+    status = dht_tool_read_id(&usage, operand[0], &info_hash, &is_text);
+    if (status)
+        return status;
+    announce.text = is_text ? operand[0] : NULL;
     return run(&announce, &o, &info_hash);
 }

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/text.h"
 #include "cmd/dht_text.h"
 #include "cmd/dht_tools.h"
@@ -113,13 +112,6 @@ static int run(struct find *find, const struct dht_tool_options *o, const struct
     return status;
 }
 
-/* What looks like an id that lost a digit is not meant as text. */
-static bool is_torn_id(const char *text)
-{
-    size_t n = strlen(text);
-    return n >= 32 && strspn(text, "0123456789abcdefABCDEF") == n;
-}
-
 int dht_tool_find(int argc, char **argv)
 {
     struct dht_tool_options o = dht_tool_defaults(15);
@@ -158,12 +150,11 @@ int dht_tool_find(int argc, char **argv)
     status = options_check(&usage, &only, 1);
     if (status)
         return status;
-    if (!is_self && !text_unhex(target.byte, sizeof target.byte, operand[0])) {
-        if (is_torn_id(operand[0]) || *operand[0] == 0)
-            return options_refuse(&usage, "'%s': an id has 40 hex digits, this has %zu", operand[0], strlen(operand[0]));
-        hash_sha1(target.byte, operand[0], strlen(operand[0]));
-        find.text = operand[0];
-    }
+    bool is_text = false;
+    status = is_self ? 0 : dht_tool_read_id(&usage, operand[0], &target, &is_text);
+    if (status)
+        return status;
+    find.text = is_text ? operand[0] : NULL;
     find.peer = calloc(PEERS_MAX, sizeof *find.peer);
     status = find.peer ? run(&find, &o, is_self ? NULL : &target) : hanse_exit_status(HANSE_ENOMEM);
     free(find.peer);

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "base/hash.h"
 #include "cmd/dht_text.h"
 #include "cmd/session.h"
 #include "net/address.h"
@@ -139,6 +140,27 @@ int dht_tool_explain_nobody(const struct dht_tool *tool)
 }
 
 /* -- The node and its loop ------------------------------------------------------------------------------ */
+
+/* -- Ids ------------------------------------------------------------------------------------------------ */
+
+/* What looks like an id that lost a digit is not meant as text. */
+static bool is_torn_id(const char *text)
+{
+    size_t n = strlen(text);
+    return n >= 32 && strspn(text, "0123456789abcdefABCDEF") == n;
+}
+
+int dht_tool_read_id(const struct options_usage *usage, const char *text, struct dht_id *out, bool *is_text)
+{
+    *is_text = false;
+    if (text_unhex(out->byte, sizeof out->byte, text))
+        return 0;
+    if (is_torn_id(text) || *text == 0)
+        return options_refuse(usage, "'%s': an id has 40 hex digits, this has %zu", text, strlen(text));
+    hash_sha1(out->byte, text, strlen(text));
+    *is_text = true;
+    return 0;
+}
 
 static int open_key(struct dht_tool *tool)
 {

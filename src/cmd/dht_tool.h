@@ -86,6 +86,12 @@ bool dht_tool_is_address(const char *text);
  */
 size_t dht_tool_resolve(const char *text, struct addr *out, size_t max);
 
+/**
+ * Reads an id of 40 hex digits; of any other text it is the SHA-1, and *is_text is set.  0, or an exit status with the reason
+ * said for what looks like an id that is too short or too long.
+ */
+int dht_tool_read_id(const struct options_usage *usage, const char *text, struct dht_id *out, bool *is_text);
+
 /** Opens key, network and node; every error is logged.  dht_tool_close() takes a half-opened one, too. */
 HANSE_MUST_USE int dht_tool_open(struct dht_tool *tool, const struct dht_tool_options *options, const struct dht_tool_wish *wish);
 void dht_tool_close(struct dht_tool *tool);

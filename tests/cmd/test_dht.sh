@@ -44,7 +44,7 @@ expect 64 "--directory needs a run, a layer and a row" dht get --directory 0123
 expect 64 "layer and row are whole numbers" dht get --directory "$top/examples/tiny.yaml" 0 x
 expect 66 "$tmp/none.yaml: No such file" dht get --directory "$tmp/none.yaml" 0 0
 expect 64 "'0123456789abcdef' is the head of a run's id" dht get --directory 0123456789abcdef 0 0
-expect 64 "an info hash has 40 hex digits" dht announce 0123 --port 5
+expect 64 "an id has 40 hex digits, this has 39" dht announce 012345678901234567890123456789012345678 --port 5
 expect 64 "--port N is needed" dht announce 0123456789012345678901234567890123456789
 expect 64 "--mutable needs --key DIR" dht put x --mutable
 expect 64 "add --mutable" dht put x --seq 4
@@ -244,6 +244,8 @@ check is_json 'sorted(p["address"] for p in x["peers"]) == ["127.0.0.1:5000", "1
 expect 0 "knows    7 nodes" dht table "$first" --rate 200
 check grep -q "$first_id" "$out"
 check test "$(grep -c '^bucket [0-9]*: ' "$out")" -ge 1
+expect 0 "the SHA-1 of 'foo'; port 5002" dht announce foo --port 5002 --join "$first"
+expect 0 "127.0.0.1:5002" dht find --peers foo --join "$first"
 check test -z "$(grep ' $' "$out")"
 expect 0 "of which 7 answer" dht table "$first" --rate 200 --check
 expect 0 '"complete": true' dht table "$first" --rate 200 --json
