@@ -231,6 +231,11 @@ static int read_row(const struct options_usage *usage, char **operand, size_t n,
         int err = run_read(operand[0], &run);
         if (err)
             return hanse_exit_status(err);
+        uint32_t n_rows = (run.experts + MESSAGE_ROW_EXPERTS - 1) / MESSAGE_ROW_EXPERTS;
+        if (row->layer >= run.n_moe || row->row >= n_rows)
+            return options_refuse(
+                usage, "'%s %s': this run has %" PRIu32 " layer%s with experts, of %" PRIu32 " row%s; both count from 0",
+                operand[1], operand[2], run.n_moe, text_plural(run.n_moe), n_rows, text_plural(n_rows));
     }
     row->key = dht_directory_key(&run.id, "experts", (uint32_t)row->layer, (uint32_t)row->row);
     return 0;

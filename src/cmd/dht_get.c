@@ -220,7 +220,7 @@ int dht_tool_get(int argc, char **argv)
         .operands = "KEY | --directory RUN LAYER ROW | --directory KEY",
         .about = "Reads an item (BEP 44) by its target of 40 hex digits, or a mutable one by its public key of 64, and says who "
                  "holds it; or the entries of hosts under a row of 64 experts, named by run (its file or its id of 64 digits), "
-                 "layer and row. Ends "
+                 "layer and row. LAYER counts those with experts (MoE) from 0, as L0.17 does, and ROW its experts by 64. Ends "
                  "with 1 when there is nothing.",
         .example = "hanse dht get --join 192.0.2.7:6881 e5f96f6f38320f0f33959cb4d3d656452117aadb\n"
                    "hanse dht get --directory run.yaml 0 0",

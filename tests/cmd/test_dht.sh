@@ -48,8 +48,12 @@ expect 64 "an id has 40 hex digits, this has 39" dht announce 012345678901234567
 expect 64 "--port N is needed" dht announce 0123456789012345678901234567890123456789
 expect 64 "--mutable needs --key DIR" dht put x --mutable
 expect 64 "add --mutable" dht put x --seq 4
-expect 66 "$tmp/nokey" dht put x --mutable --key "$tmp/nokey"
-expect 66 "$tmp/none: cannot be read" dht put "@$tmp/none"
+expect 66 "$tmp/nokey/key: there is none yet; 'hanse key new --dir $tmp/nokey' makes one" dht put x --mutable --key "$tmp/nokey"
+expect 66 "$tmp/none: cannot be read: No such file or directory; check the name" dht put "@$tmp/none"
+expect 74 "$tmp: cannot be read: Is a directory; name a file" dht put "@$tmp"
+expect 64 "@: is no file's name; it is @FILE, or @- for standard input" dht put @
+expect 64 "'2 0': this run has 2 layers with experts, of 1 row; both count from 0" dht get --directory "$top/examples/kjv.yaml" 2 0
+expect 64 "'0 1': this run has 2 layers with experts, of 1 row" dht get --directory "$top/examples/kjv.yaml" 0 1
 head -c 997 /dev/zero | tr '\0' x >"$tmp/long"
 head -c 5000 /dev/zero | tr '\0' x >"$tmp/longer"
 expect 64 "1001 bytes, bencoded, and 1000 is the most" dht put "@$tmp/long"
@@ -266,13 +270,13 @@ done
 expect 0 "1 entry" dht get --directory "$top/examples/tiny.yaml" 0 0 --join "$first"
 check grep -q "$host  *\(cpu\|cpu-int8\|gpu\), over in [0-9]* s, seq .* signature good" "$out"
 check grep -q 'L0.1  version 0, epoch 0' "$out"
-expect 1 "0 entries" dht get --directory "$top/examples/tiny.yaml" 0 1 --join "$first"
 expect 0 "run tiny" dht get --directory runs --join "$first"
 run=$(sed -n 's/.*run tiny //p' "$out")
 expect 0 '"expert": "L0.0"' dht get --directory "$run" 0 0 --join "$first" --json
 check is_json 'len(x["entries"]) == 1 and x["entries"][0]["left_s"] > 100 and len(x["entries"][0]["claims"]) == 2'
 check is_json 'x["entries"][0]["hardware"] in ("cpu", "cpu-int8", "gpu")'
 expect 0 '"run": "tiny"' dht get --directory runs --join "$first" --json
+expect 1 "0 entries" dht get --directory "$run" 0 1 --join "$first"
 check is_json "x['entries'][0]['run_id'] == '$run'"
 
 # -- who died is told apart before its entry is over
