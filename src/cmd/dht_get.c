@@ -1,4 +1,5 @@
 /* cmd/dht_get.c - hanse dht get: an item (BEP 44) by its target or its key; rows of the directory are in dht_entries.c. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,13 +138,14 @@ static int write_output(const struct get *get)
     struct dht_span bytes;
     if (!string_of(&get->item, &bytes))
         bytes = (struct dht_span){get->item.v, get->item.n_v};
+    errno = 0;
     FILE *file = fopen(get->output, "wb");
     bool is_written = file && fwrite(bytes.bytes, 1, bytes.n, file) == bytes.n;
     if (file && fclose(file) != 0)
         is_written = false;
     if (is_written)
         return 0;
-    log_error("%s: cannot be written", get->output);
+    log_error("%s: cannot be written: %s; check its directory, or name another file", get->output, strerror(errno));
     return HANSE_EIO;
 }
 
@@ -152,6 +154,8 @@ static int report(struct get *get)
     int err = get->has_item && get->output ? write_output(get) : 0;
     if (err)
         return hanse_exit_status(err);
+    if (get->has_item && !get->item.is_mutable && get->salt)
+        log_warn("--salt was left out: the item is immutable, and such a one has none");
     if (get->tool.options.is_json) {
         char target[DHT_TEXT_HEX_BYTES];
         err = dht_tool_print_json(json_pack("{s:s, s:o, s:I, s:I, s:I, s:o}", "target", dht_text_id(target, &get->walk.target),
@@ -209,7 +213,7 @@ int dht_tool_get(int argc, char **argv)
     bool wants_directory = false, given[OPTIONS_ROWS_MAX] = {false};
     const struct options_row row[] = {
         DHT_TOOL_ROW_JOIN(o),
-        {"salt", "TEXT", OPTIONS_TEXT, &get.salt, "the salt of a mutable item", 0, 0, false},
+        {"salt", "TEXT", OPTIONS_TEXT, &get.salt, "the salt of a mutable item; an immutable one has none", 0, 0, false},
         {"output", "FILE", OPTIONS_TEXT, &get.output, "write the value's bytes to this file, too", 0, 0, false},
         {"directory", NULL, OPTIONS_FLAG, &wants_directory, "show a row of the directory of experts instead", 0, 0, false},
         DHT_TOOL_ROW_TIMEOUT(o, "seconds for all of it (default 15)"),

@@ -1,4 +1,5 @@
 /* cmd/dht_put.c - hanse dht put: stores an item (BEP 44) at the nodes nearest to its target. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,31 +56,54 @@ static int take_value(struct put *put, const char *what, const uint8_t *bytes, s
     return 0;
 }
 
+/* What follows the @; `name` is how messages call it. */
+static int open_value(const char *path, FILE **file, const char **name)
+{
+    *name = path;
+    if (*path == 0) {
+        log_error("@: is no file's name; it is @FILE, or @- for standard input, also for a value that begins with @");
+        return HANSE_EINVAL;
+    }
+    if (strcmp(path, "-") == 0) {
+        *file = stdin;
+        *name = "standard input";
+        return 0;
+    }
+    *file = fopen(path, "rb");
+    if (*file)
+        return 0;
+    int cause = errno;
+    log_error("%s: cannot be read: %s; check the name, or give @- and the value on standard input", path, strerror(cause));
+    return cause == EACCES ? HANSE_EACCESS : HANSE_ENOENT;
+}
+
 static int read_value(struct put *put, const char *text)
 {
     uint8_t bytes[2 * DHT_VALUE_MAX];
     if (*text != '@')
         return take_value(put, "the value", (const uint8_t *)text, strlen(text));
-    FILE *file = fopen(text + 1, "rb");
-    if (!file) {
-        log_error("%s: cannot be read; check the name", text + 1);
-        return HANSE_ENOENT;
-    }
+    FILE *file = NULL;
+    const char *name = NULL;
+    int err = open_value(text + 1, &file, &name);
+    if (err)
+        return err;
     size_t n = fread(bytes, 1, sizeof bytes, file);
     bool is_bad = ferror(file), is_longer = !feof(file) && !is_bad;
-    fclose(file);
+    int cause = errno;
+    if (file != stdin)
+        fclose(file);
     if (is_bad) {
-        log_error("%s: cannot be read", text + 1);
+        log_error("%s: cannot be read: %s; name a file, or @- for standard input", name, strerror(cause));
         return HANSE_EIO;
     }
     if (is_longer) {
         log_error(
             "%s: more than %d bytes, bencoded, which is the most that an item may have (BEP 44); store its hash, and where the "
             "rest can be fetched",
-            text + 1, DHT_VALUE_MAX);
+            name, DHT_VALUE_MAX);
         return HANSE_EINVAL;
     }
-    return take_value(put, text + 1, bytes, n);
+    return take_value(put, name, bytes, n);
 }
 
 /* -- The walk ------------------------------------------------------------------------------------------ */
@@ -219,9 +243,10 @@ int dht_tool_put(int argc, char **argv)
     };
     const struct options_usage usage = {
         .command = "hanse dht put",
-        .operands = "VALUE|@FILE",
+        .operands = "VALUE|@FILE|@-",
         .about =
-            "Stores a value of up to 1000 bytes (BEP 44) at the nodes nearest to its target, and says how many took it and why "
+            "Stores a value of up to 1000 bytes (BEP 44), given as it is, in a file or with @- on standard input, at the nodes "
+            "nearest to its target, and says how many took it and why "
             "others did not. They forget it after two hours or so unless it is put again. Ends with 1 when nobody stored it.",
         .example = "hanse dht put --join 192.0.2.7:6881 'Hello World!'\n"
                    "hanse dht put --mutable --key host1 --salt notes --join 192.0.2.7:6881 @notes.txt",

@@ -1,6 +1,8 @@
 #include "cmd/dht_tool.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "base/hash.h"
 #include "cmd/dht_text.h"
 #include "cmd/session.h"
 #include "net/address.h"
@@ -139,8 +141,6 @@ int dht_tool_explain_nobody(const struct dht_tool *tool)
     return DHT_TOOL_NOTHING;
 }
 
-/* -- The node and its loop ------------------------------------------------------------------------------ */
-
 /* -- Ids ------------------------------------------------------------------------------------------------ */
 
 /* What looks like an id that lost a digit is not meant as text. */
@@ -162,11 +162,23 @@ int dht_tool_read_id(const struct options_usage *usage, const char *text, struct
     return 0;
 }
 
+/* -- The node and its loop ------------------------------------------------------------------------------ */
+
+static int open_own_key(const char *dir, struct key **out)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/key", dir);
+    if (access(path, F_OK) == 0 || errno != ENOENT)
+        return files_key(dir, false, out);
+    log_error("%s: there is none yet; 'hanse key new --dir %s' makes one", path, dir);
+    return HANSE_ENOENT;
+}
+
 static int open_key(struct dht_tool *tool)
 {
     uint8_t seed[KEY_SEED_BYTES];
     if (tool->options.key_dir)
-        return files_key(tool->options.key_dir, false, &tool->key);
+        return open_own_key(tool->options.key_dir, &tool->key);
     if (getentropy(seed, sizeof seed) != 0)
         return HANSE_EIO;
     int err = key_new(seed, &tool->key);

@@ -178,7 +178,11 @@ expect 0 "8 nodes stored it" dht put "@$tmp/full" --join "$first" # the most the
 target=$(sed -n 's/^target //p' "$out")
 expect 0 "held by 8 nodes" dht get "$target" --join "$first" --output "$tmp/got"
 check cmp "$tmp/full" "$tmp/got"
-expect 74 "cannot be written" dht get "$target" --join "$first" --output "$tmp/no/such"
+expect 74 "cannot be written: No such file or directory; check its directory" dht get "$target" --join "$first" --output "$tmp/no/such"
+expect 0 "--salt was left out: the item is immutable" dht get "$target" --join "$first" --salt x
+printf '@home' | "$hanse" dht put @- --join "$first" >"$out" 2>&1
+check grep -q "^target $(printf '5:@home' | sha1sum | cut -c1-40)\$" "$out"
+check grep -q '8 nodes stored it' "$out"
 printf '\033[2J\000\377' >"$tmp/binary"
 expect 0 '"stored": 8' dht put "@$tmp/binary" --join "$first" --json
 check is_json 'x["write"] == {"stored": 8, "silent": 0, "without_token": 0, "errors": []}'
@@ -226,6 +230,7 @@ expect 1 '"stored_seq": 2' dht put three --mutable --cas 1 --key "$tmp/k" --join
 expect 0 "8 nodes stored it" dht put three --mutable --cas 2 --seq 9 --key "$tmp/k" --join "$first"
 expect 0 '"seq": 9' dht get "$key" --join "$first" --json
 check is_json 'x["item"]["text"] == "three" and x["item"]["mutable"] and x["holders"] == 8 and x["false_at"] == 0'
+expect 0 "8 nodes stored it" dht put new --mutable --cas 7 --salt t --key "$tmp/k" --join "$first" # nothing to compare with
 salt=0123456789012345678901234567890123456789012345678901234567890123
 expect 0 "8 nodes stored it" dht put "@$tmp/full" --mutable --salt $salt --key "$tmp/k" --join "$first"
 expect 0 "held by 8 nodes" dht get "$key" --salt $salt --join "$first" --output "$tmp/got"
@@ -234,12 +239,13 @@ expect 1 "nobody who answered has it" dht get "$key" --salt other --join "$first
 expect 64 "--salt: has 65 bytes" dht get "$key" --salt "${salt}x" --join "$first"
 
 # -- peers
-expect 0 "8 nodes stored it" dht put new --mutable --cas 7 --salt t --key "$tmp/k" --join "$first" # nothing to compare with
 info_hash=2c6b6858d61da9543d4231a71db4b1c9264b0685
 expect 1 "0 peers" dht find --peers $info_hash --join "$first"
 expect 0 "8 nodes stored it" dht announce $info_hash --port 5000 --join "$first"
 expect 0 "127.0.0.1:5000" dht find --peers $info_hash --join "$first"
 check grep -q 'told by 8 nodes' "$out"
+expect 0 "the SHA-1 of 'foo'; port 5002" dht announce foo --port 5002 --join "$first"
+expect 0 "127.0.0.1:5002" dht find --peers foo --join "$first"
 expect 0 "8 nodes stored it" dht announce $info_hash --port 5001 --join "$first"
 expect 0 '"peers"' dht find --peers $info_hash --join "$first" --json
 check is_json 'sorted(p["address"] for p in x["peers"]) == ["127.0.0.1:5000", "127.0.0.1:5001"]'
@@ -248,8 +254,6 @@ check is_json 'sorted(p["address"] for p in x["peers"]) == ["127.0.0.1:5000", "1
 expect 0 "knows    7 nodes" dht table "$first" --rate 200
 check grep -q "$first_id" "$out"
 check test "$(grep -c '^bucket [0-9]*: ' "$out")" -ge 1
-expect 0 "the SHA-1 of 'foo'; port 5002" dht announce foo --port 5002 --join "$first"
-expect 0 "127.0.0.1:5002" dht find --peers foo --join "$first"
 check test -z "$(grep ' $' "$out")"
 expect 0 "of which 7 answer" dht table "$first" --rate 200 --check
 expect 0 '"complete": true' dht table "$first" --rate 200 --json
@@ -272,11 +276,11 @@ check grep -q "$host  *\(cpu\|cpu-int8\|gpu\), over in [0-9]* s, seq .* signatur
 check grep -q 'L0.1  version 0, epoch 0' "$out"
 expect 0 "run tiny" dht get --directory runs --join "$first"
 run=$(sed -n 's/.*run tiny //p' "$out")
+expect 1 "0 entries" dht get --directory "$run" 0 1 --join "$first"
 expect 0 '"expert": "L0.0"' dht get --directory "$run" 0 0 --join "$first" --json
 check is_json 'len(x["entries"]) == 1 and x["entries"][0]["left_s"] > 100 and len(x["entries"][0]["claims"]) == 2'
 check is_json 'x["entries"][0]["hardware"] in ("cpu", "cpu-int8", "gpu")'
 expect 0 '"run": "tiny"' dht get --directory runs --join "$first" --json
-expect 1 "0 entries" dht get --directory "$run" 0 1 --join "$first"
 check is_json "x['entries'][0]['run_id'] == '$run'"
 
 # -- who died is told apart before its entry is over
