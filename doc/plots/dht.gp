@@ -57,11 +57,14 @@ set y2label "% of all questions that nobody answers"
 set logscale x
 set xtics (5, 10, 15, 30, 60)
 set xrange [4:75]
-set yrange [0:500]
+set yrange [0:600]
 set ytics nomirror
-set y2range [0:50]
+set y2range [0:60]
 set y2tics
 plot churn(2000) using 2:13 title "2000 nodes, p99" with linespoints lc 1 pt 5, \
      churn(2000) using 2:12 title "p90" with linespoints lc 1 pt 9, \
      churn(2000) using 2:11 title "p50" with linespoints lc 1 pt 7, \
+     churn(10000) using 2:13 title "10,000 nodes, p99" with linespoints lc 2 pt 5, \
+     churn(10000) using 2:12 title "p90" with linespoints lc 2 pt 9, \
+     churn(10000) using 2:11 title "p50" with linespoints lc 2 pt 7, \
      churn(2000) using 2:19 axes x1y2 title "unanswered, %, 2000 nodes" with linespoints lc "gray" dt 2 pt 6
