@@ -103,12 +103,11 @@ static uint64_t soft_timeout(uint64_t rtt_us)
     return 2 * rtt_us > SOFT_MIN_US ? 2 * rtt_us : SOFT_MIN_US;
 }
 
-/* Only of those from whom we heard lately, and who were not late since: who is dead is so once, however often we ask it. */
-static bool is_expected(const struct dht_node *node, enum dht_role role, uint64_t now_us)
+/* Only of those of our table from whom we heard lately, and who were not late since: who is dead is so once, however often we ask it.
+ * Strangers who lie near a key may answer each step and be silent to all that costs them something. */
+static bool is_expected(const struct dht_node *node, uint64_t now_us)
 {
-    if (!node)
-        return role != DHT_ROLE_STEP; /* it answered a step a moment ago */
-    return node->n_failures == 0 && !node->is_late && now_us < node->reply_us + DHT_WINDOW_LATELY_US;
+    return node && node->n_failures == 0 && !node->is_late && now_us < node->reply_us + DHT_WINDOW_LATELY_US;
 }
 
 /* How long it may take, and what it would mean if it does. */
@@ -120,7 +119,7 @@ static void set_time(struct dht *dht, uint64_t now_us, struct dht_transaction *t
     t->is_far = 4 * rtt_us > 3 * soft_us;
     if (t->role != DHT_ROLE_STEP && t->role != DHT_ROLE_PAGE && t->role != DHT_ROLE_STORE)
         return;
-    t->is_expected = is_expected(node, t->role, now_us);
+    t->is_expected = is_expected(node, now_us);
     dht_transactions_walk(&dht->transactions, t);
 }
 

@@ -4,8 +4,7 @@
  *
  * It grows by one for each answer until it was cut, for a minute after that by one for each window of answers, and only while it is
  * used.  What counts for and against it are the answers and the silence of those who are expected to answer: nodes of our table that
- * were heard of lately and were not late since, and strangers who answered the same walk.  Others of whom we were told are silent for
- * reasons of their own, and a neighbour that dies is silent once.  A share of silence is the weather of a network; more of it halves
+ * were heard of lately and were not late since.  Others of whom we were told are silent for reasons of their own, or on purpose, and a neighbour that dies is silent once.  A share of silence is the weather of a network; more of it halves
  * the window, once for all that was asked since the last time.
  */
 #ifndef DHT_WINDOW_H

@@ -196,6 +196,20 @@ START_TEST(the_dead_are_silent_once)
 }
 END_TEST
 
+/* Liars beside a key answer each step and no write: what they do not answer is no reason to ask others less. */
+START_TEST(strangers_who_take_nothing_are_no_loss)
+{
+    know(24, 1000);
+    for (uint8_t i = 0; i < 60; i++) {
+        struct addr stranger = {.family = 4, .ip = {10, 200, i, 1}, .port = 1};
+        struct dht_message m = {.method = DHT_HANSE_PUT};
+        ck_assert_ptr_nonnull(dht_ask(dht, NOW_US, &stranger, &m, DHT_ROLE_STORE, 1));
+    }
+    tick_until(NOW_US + 3 * SECOND_US);
+    ck_assert_uint_eq(dht->window.size, DHT_WINDOW_FIRST);
+}
+END_TEST
+
 /* Who is half a second away is always late; only when he never answers was something lost. */
 START_TEST(the_far_are_late_for_no_reason)
 {
@@ -252,6 +266,7 @@ int main(void)
     tcase_add_test(all, upkeep_does_not_wait_in_line);
     tcase_add_test(all, a_ping_finds_room);
     tcase_add_test(all, the_dead_are_silent_once);
+    tcase_add_test(all, strangers_who_take_nothing_are_no_loss);
     tcase_add_test(all, the_far_are_late_for_no_reason);
     tcase_add_test(all, the_line_waits_for_a_first_node);
     tcase_add_test(all, the_line_has_an_end);
