@@ -409,7 +409,6 @@ void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_tran
     bool was_alone = !knows_anybody(dht, now_us), was_known = known != NULL;
     bool was_bad = known && dht_id_equal(&known->id, &m->id) && dht_table_is_bad(known);
     uint64_t rtt_us = now_us - t->sent_us;
-    dht->rtt_us = dht->rtt_us == 0 ? (uint32_t)rtt_us : (uint32_t)((dht->rtt_us * (uint64_t)7 + rtt_us) / 8);
     struct dht_join *join = find_join(dht, &t->addr);
     dht_foreign_note(&dht->foreign, &t->addr, m->is_ours);
     if (m->is_read_only || (dht->config.is_closed && !m->is_ours) || dht_id_equal(&m->id, &half->table.own))
@@ -419,6 +418,7 @@ void dht_upkeep_answered(struct dht *dht, uint64_t now_us, const struct dht_tran
         dht_table_drop(&half->table, &t->addr); /* it once showed another */
         return;
     }
+    dht->rtt_us = dht->rtt_us == 0 ? (uint32_t)rtt_us : (uint32_t)((dht->rtt_us * (uint64_t)7 + rtt_us) / 8);
     half->is_wanted = true;
     bool is_new = dht_table_answered(&half->table, &m->id, &t->addr, m->is_ours, (uint32_t)rtt_us, now_us);
     bool is_first = was_alone || (join && !join->has_answered);
