@@ -31,4 +31,10 @@ void dht_density_note(struct dht_density *density, uint64_t spread);
 /** True when a walk ended where nodes lie thinner than chance explains, or nothing can be said for want of other walks. */
 bool dht_density_is_thin(const struct dht_density *density, uint64_t spread);
 
+/**
+ * True when a walk that ended with these spreads may have been led astray: in one family is enough, since what is looked for may be
+ * known there alone.  A family of which hardly anybody answered, now and ever, counts only when the other is such, too.
+ */
+bool dht_density_is_astray(const struct dht_density *v4, uint64_t spread_v4, const struct dht_density *v6, uint64_t spread_v6);
+
 #endif

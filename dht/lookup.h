@@ -3,7 +3,7 @@
  * Maymounkov and Mazieres, "Kademlia", 2002, section 2.3; soft timeouts: Jimenez et al., "Sub-second lookups on a
  * large-scale Kademlia-based overlay", P2P 2011; disjoint paths: Baumgart and Mies, "S/Kademlia", 2007, section 4.4.
  *
- * It knows nothing of messages: dht/operation.c asks, and tells it what came of it.  A candidate whose answer is
+ * It knows nothing of messages: dht/walk.c asks, and dht/reply.c tells it what came of it.  A candidate whose answer is
  * late (SLOW, OVERDUE) no longer holds up the walk, but may still answer.  A walk of several paths asks each node on one path
  * only, so that liars met on one cannot steer the others; v4 and v6 nodes walk apart (BEP 32).
  * The walk is over when on every path the `n_want` nearest that are not lost have answered.  For those that are late it waits only while

@@ -1,6 +1,6 @@
 /**
- * dht/node.h - the inside of a DHT node, for its parts only: dht.c (events), answer.c (queries in), operation.c (walks),
- * task.c (what each of them is for),
+ * dht/node.h - the inside of a DHT node, for its parts only: dht.c (events), answer.c (queries in), operation.c (the line
+ * of what was asked of us), walk.c (going there), reply.c (what comes back), task.c (what each of them is for),
  * publish.c (what we keep published), handover.c (what newcomers should hold), upkeep.c (joining, freshening, our own address),
  * memory.c (how much all that takes).
  *

@@ -1,9 +1,9 @@
 /**
  * dht/operation.h - something that was asked of our node: a walk to a key, and what is done there.
  *
- * operation.c moves them: it starts them in order, asks along the walk, repeats once what is late, ends them at their
- * deadline.  All together have as much in the air as the window allows, and take turns at asking, one question each.
- *  task.c says what each kind asks, keeps and hands over.  An operation ends exactly once.
+ * operation.c has their line: it starts them in order, gives each its turn at asking, one question each while the window of all
+ * allows, and ends them at their deadline.  walk.c goes along the walk and does what is done at its end, reply.c takes what answers and
+ * silence say, task.c what differs from kind to kind.  An operation ends exactly once.
  * While it waits in line it has little more than its name; the rest is allotted as the walk goes on.
  */
 #ifndef DHT_OPERATION_H
@@ -87,6 +87,19 @@ void dht_operation_free(struct dht_operation *op);
 void dht_operations_run(struct dht *dht, uint64_t now_us);
 uint64_t dht_operations_deadline(const struct dht *dht);
 void dht_operations_free(struct dht *dht);
+
+/* walk.c */
+void dht_walk_start(struct dht *dht, uint64_t now_us, struct dht_operation *op);
+/** What it can do without asking, and one question, if there is room. */
+void dht_walk_go_on(struct dht *dht, uint64_t now_us, struct dht_operation *op);
+/** Writes to the nearest that were not written to, as long as there is room. */
+void dht_walk_write(struct dht *dht, uint64_t now_us, struct dht_operation *op);
+/** It came to its end: does it begin once more, since what it found is not to be believed? */
+bool dht_walk_again(struct dht *dht, struct dht_operation *op);
+/** Asks once more what is late. */
+void dht_walk_repeat(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_transaction *t);
+
+/* reply.c */
 void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_transaction *t, const struct dht_message *m);
 void dht_operation_late(struct dht *dht, struct dht_transaction *t);
 void dht_operation_lost(struct dht *dht, const struct dht_transaction *t);

@@ -50,23 +50,61 @@ START_TEST(without_other_walks_everywhere_is_thin)
     ck_assert(dht_density_is_thin(&density, 1));
     dht_density_note(&density, 1000);
     ck_assert(!dht_density_is_thin(&density, 1));
-    ck_assert(!dht_density_is_thin(&density, 3002));
-    ck_assert(dht_density_is_thin(&density, 3003));
+    ck_assert(!dht_density_is_thin(&density, 2001));
+    ck_assert(dht_density_is_thin(&density, 2002));
     ck_assert(dht_density_is_thin(&density, DHT_SPREAD_NONE));
 }
 END_TEST
 
-START_TEST(six_walks_of_seven_may_have_been_led_astray)
+START_TEST(four_walks_of_seven_may_have_been_led_astray)
+{
+    struct dht_density density = {0};
+    for (size_t i = 0; i < 70; i++) {
+        dht_density_note(&density, i % 7 < 3 ? 1000 : 20000);
+        ck_assert(dht_density_is_thin(&density, 20000));
+    }
+}
+END_TEST
+
+START_TEST(a_swarm_that_shrinks_is_followed)
 {
     struct dht_density density = {0};
     for (size_t i = 0; i < DHT_DENSITY_WALKS; i++)
-        dht_density_note(&density, i == 3 ? 1000 : 20000);
-    ck_assert(dht_density_is_thin(&density, 20000));
-    for (size_t i = 0; i < 3; i++)
+        dht_density_note(&density, 1000);
+    size_t n = 0;
+    while (dht_density_is_thin(&density, 20000)) {
         dht_density_note(&density, 20000);
-    ck_assert(dht_density_is_thin(&density, 20000));
-    dht_density_note(&density, 20000); /* seven in a row: this is what the swarm has become */
-    ck_assert(!dht_density_is_thin(&density, 20000));
+        ck_assert_uint_lt(++n, 40);
+    }
+    ck_assert_uint_gt(n, 4);
+}
+END_TEST
+
+START_TEST(two_walks_of_seven_may_have_ended_in_a_trap)
+{
+    struct dht_density density = {0};
+    for (size_t i = 0; i < DHT_DENSITY_WALKS; i++)
+        dht_density_note(&density, i >= 5 ? 10 : 1000);
+    ck_assert(!dht_density_is_thin(&density, 1500));
+    ck_assert(dht_density_is_thin(&density, 2500));
+}
+END_TEST
+
+START_TEST(one_family_led_astray_is_enough)
+{
+    struct dht_density v4 = {0}, v6 = {0}, none = {0};
+    for (size_t i = 0; i < DHT_DENSITY_WALKS; i++) {
+        dht_density_note(&v4, 1000);
+        dht_density_note(&v6, 50000);
+    }
+    ck_assert(!dht_density_is_astray(&v4, 1100, &v6, 51000));
+    ck_assert(dht_density_is_astray(&v4, 11000, &v6, 51000)); /* those of the other family may be liars all */
+    ck_assert(dht_density_is_astray(&v4, 1100, &v6, 510000));
+    ck_assert(dht_density_is_astray(&v4, 1100, &v6, DHT_SPREAD_NONE)); /* there were many once */
+    ck_assert(!dht_density_is_astray(&v4, 1100, &none, DHT_SPREAD_NONE));
+    ck_assert(!dht_density_is_astray(&none, DHT_SPREAD_NONE, &v6, 51000));
+    ck_assert(dht_density_is_astray(&v4, 11000, &none, DHT_SPREAD_NONE));
+    ck_assert(dht_density_is_astray(&none, DHT_SPREAD_NONE, &none, DHT_SPREAD_NONE));
 }
 END_TEST
 
@@ -85,7 +123,10 @@ int main(void)
     TCase *all = tcase_create("density");
     tcase_add_loop_test(all, chance_seldom_lies_thin_and_liars_always, 0, 4);
     tcase_add_test(all, without_other_walks_everywhere_is_thin);
-    tcase_add_test(all, six_walks_of_seven_may_have_been_led_astray);
+    tcase_add_test(all, four_walks_of_seven_may_have_been_led_astray);
+    tcase_add_test(all, a_swarm_that_shrinks_is_followed);
+    tcase_add_test(all, two_walks_of_seven_may_have_ended_in_a_trap);
+    tcase_add_test(all, one_family_led_astray_is_enough);
     tcase_add_test(all, great_spreads_do_not_overflow);
     suite_add_tcase(suite, all);
     return unit_run(suite);
