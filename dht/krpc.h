@@ -35,6 +35,7 @@ enum dht_method {
 
 /** Error codes on the wire. */
 enum {
+    DHT_ERROR_GENERIC = 201,
     DHT_ERROR_SERVER = 202,
     DHT_ERROR_PROTOCOL = 203, /* also a bad token */
     DHT_ERROR_METHOD = 204,

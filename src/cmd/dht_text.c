@@ -201,3 +201,10 @@ const char *dht_text_error(int code)
         return "the node refuses, for a reason of its own";
     }
 }
+
+const char *dht_text_refusal(char out[DHT_TEXT_REFUSAL_BYTES], int code)
+{
+    bool is_general = code >= DHT_ERROR_GENERIC && code <= DHT_ERROR_METHOD;
+    snprintf(out, DHT_TEXT_REFUSAL_BYTES, "%s%s", is_general ? ", " : "", is_general ? dht_text_error(code) : "");
+    return out;
+}

@@ -10,6 +10,7 @@
 #include "dht/dht.h"
 
 #define DHT_TEXT_VERSION_BYTES 128
+#define DHT_TEXT_REFUSAL_BYTES 96
 #define DHT_TEXT_HEX_BYTES (2 * DHT_ID_BYTES + 1)
 
 /** Writes `n` bytes as text, cut where `out` ends; returns `out`. */
@@ -32,5 +33,8 @@ void dht_text_value(struct buf *out, const uint8_t *bytes, size_t n);
 
 /** The sentence of a KRPC error code. */
 const char *dht_text_error(int code);
+
+/** ", " and the sentence of a code that any question may be answered with; "" for one that belongs to a put, or to nothing. */
+const char *dht_text_refusal(char out[DHT_TEXT_REFUSAL_BYTES], int code);
 
 #endif

@@ -118,7 +118,7 @@ unsigned dht_tool_want(const struct dht_tool *tool)
 
 int dht_tool_explain_nobody(const struct dht_tool *tool)
 {
-    char text[ADDR_TEXT_BYTES];
+    char text[ADDR_TEXT_BYTES], why[DHT_TEXT_REFUSAL_BYTES];
     struct addr by;
     int error = dht_last_error(tool->dht, &by);
     const char *longer = tool->options.timeout_s < SHORT_S ? ", or wait longer with --timeout" : "";
@@ -127,7 +127,7 @@ int dht_tool_explain_nobody(const struct dht_tool *tool)
         return hanse_exit_status(HANSE_EINTERRUPTED);
     }
     if (error)
-        log_error("%s answers, but refuses the question: error %d, %s", addr_text(&by, text), error, dht_text_error(error));
+        log_error("%s answers, but refuses the question: error %d%s", addr_text(&by, text), error, dht_text_refusal(why, error));
     else if (tool->options.join.n == 0)
         log_error("nobody answered on ports %u to %u of this machine; name a node with --join HOST:PORT, or start one with "
                   "'hanse dht serve'",

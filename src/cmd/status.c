@@ -486,10 +486,10 @@ bool status_has_hosts(const struct status *status)
 void status_explain_nobody(const struct session *session, const struct meeting *meeting, const struct dht *dht)
 {
     struct addr by;
-    char at[ADDR_TEXT_BYTES];
+    char at[ADDR_TEXT_BYTES], why[DHT_TEXT_REFUSAL_BYTES];
     int error = dht_last_error(dht, &by);
     if (error) {
-        log_error("%s answers, but refuses the question: error %d, %s", addr_text(&by, at), error, dht_text_error(error));
+        log_error("%s answers, but refuses the question: error %d%s", addr_text(&by, at), error, dht_text_refusal(why, error));
         return;
     }
     if (meeting)

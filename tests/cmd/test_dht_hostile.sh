@@ -53,6 +53,15 @@ expect 1 "$refuses" dht table "$address" --timeout 0.5 --rate 100
 expect 69 "$refuses" status --join "$address"
 end_strangers
 
+# -- a code that no read is answered with is explained by nothing
+start_strangers refuse 301
+for words in "dht get $zero --timeout 1" status; do
+    # shellcheck disable=SC2086
+    "$hanse" $words --join "$address" >"$out" 2>&1
+    check grep -q 'refuses the question: error 301$' "$out"
+done
+end_strangers
+
 # -- who answers the way alone is there, and its silence is told apart
 start_strangers mute
 expect 1 "none of the 1 node asked for the key answered" dht get --directory runs --join "$address"

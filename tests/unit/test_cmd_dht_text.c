@@ -1,6 +1,7 @@
 /* cmd/dht_text.h: what strangers send is shown, and no terminal obeys it. */
 #include "unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "cmd/dht_text.h"
@@ -74,6 +75,18 @@ START_TEST(values_are_laid_out)
 }
 END_TEST
 
+/* Whoever asks for nothing that a put asks for is told nothing of puts, whatever a stranger answers. */
+START_TEST(a_refusal_is_explained_where_it_may_be_meant)
+{
+    char why[DHT_TEXT_REFUSAL_BYTES], sentence[DHT_TEXT_REFUSAL_BYTES];
+    for (int code = -1; code < 400; code++) {
+        snprintf(sentence, sizeof sentence, code >= 201 && code <= 204 ? ", %s" : "", dht_text_error(code));
+        ck_assert_str_eq(dht_text_refusal(why, code), sentence);
+    }
+    ck_assert_ptr_nonnull(strstr(dht_text_refusal(why, DHT_ERROR_PROTOCOL), "too old"));
+}
+END_TEST
+
 START_TEST(each_error_has_a_sentence)
 {
     static const int code[] = {DHT_ERROR_SERVER,    DHT_ERROR_PROTOCOL,  DHT_ERROR_METHOD, DHT_ERROR_V_SIZE,
@@ -92,6 +105,7 @@ int main(void)
     tcase_add_test(tests, programs_are_named);
     tcase_add_test(tests, values_are_laid_out);
     tcase_add_test(tests, each_error_has_a_sentence);
+    tcase_add_test(tests, a_refusal_is_explained_where_it_may_be_meant);
     suite_add_tcase(suite, tests);
     return unit_run(suite);
 }
