@@ -9,6 +9,7 @@
 #define QUEUED_MAX DHT_BULK_BYTES_MAX /* bytes that may wait on a link when another read is answered */
 #define PER_QUESTION 4096             /* bytes of an answer for which its asker is charged one question more */
 #define HEAD_BYTES 8                  /* of an answer */
+#define LOOK_US 100000u               /* between looks at what waits, while nobody asks */
 
 /* -- The two messages ---------------------------------------------------------------------------------------------- */
 
@@ -154,15 +155,18 @@ static void give(struct dht *dht, uint64_t now_us, io_link link, const struct dh
     say(dht, link, &message);
 }
 
-/* Looks how much of our answers waits to be taken, on all links. */
+/* Looks how much waits to be taken, on all links with answers of ours.  Others may put more on a link than it takes meanwhile, which
+ * looks the same as one that takes nothing; but they put nothing on a link without watching it, so any other number than last time
+ * is a sign of life. */
 static size_t look_at_given(struct dht *dht, uint64_t now_us)
 {
     struct dht_bulk *bulk = &dht->bulk;
     size_t n = 0;
+    bulk->looked_us = now_us;
     for (size_t i = bulk->n_given; i-- > 0;) {
         struct dht_bulk_given *given = &bulk->given[i];
         size_t n_waiting = n_queued(dht, given->link);
-        given->taken_us = n_waiting < given->n_waiting ? now_us : given->taken_us;
+        given->taken_us = n_waiting != given->n_waiting ? now_us : given->taken_us;
         given->n_waiting = n_waiting;
         n += n_waiting;
         if (n_waiting == 0)
@@ -423,6 +427,8 @@ void dht_bulk_run(struct dht *dht, uint64_t now_us)
     for (size_t i = dht->bulk.n; i-- > 0;)
         if (link_deadline(&dht->bulk.link[i]) <= now_us)
             hang_up(dht, now_us, &dht->bulk.link[i]);
+    if (dht->bulk.n_given > 0 && now_us >= dht->bulk.looked_us + LOOK_US)
+        (void)look_at_given(dht, now_us);
 }
 
 uint64_t dht_bulk_deadline(const struct dht *dht)

@@ -67,11 +67,12 @@ struct dht_bulk_link {
 struct dht_bulk_given {
     io_link link;
     size_t n_waiting;  /* bytes, when we looked last */
-    uint64_t taken_us; /* when fewer waited than before */
+    uint64_t taken_us; /* when others than before waited */
 };
 
 struct dht_bulk {
     size_t n_given;
+    uint64_t looked_us;           /* at them, last */
     struct dht_bulk_given *given; /* DHT_BULK_GIVEN_MAX of them, or NULL before the first */
     size_t n, capacity;
     struct dht_bulk_link *link;

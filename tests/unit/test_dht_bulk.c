@@ -89,6 +89,7 @@ static struct key *own;
 static size_t n_sent, n_refused, n_bytes, n_allotted, n_closed, queued[1024];
 static io_link asker = 5;
 static bool is_stuck; /* what is sent stays queued */
+static bool is_closed[1024];
 
 static void no_datagram(void *ctx, const struct addr *to, const void *bytes, size_t n)
 {
@@ -124,6 +125,7 @@ static void on_close(void *ctx, io_link link)
     (void)ctx;
     ck_assert(asker != 5 || link == 5);
     n_closed++;
+    is_closed[link] = true;
     queued[link] *= asker == 5; /* in earnest */
 }
 
@@ -139,6 +141,7 @@ static void start(bool is_read_only)
     ck_assert_int_eq(dht_new(&config, &io, NOW_US, &dht), 0);
     n_sent = n_refused = n_bytes = n_allotted = n_closed = 0;
     memset(queued, 0, sizeof queued);
+    memset(is_closed, 0, sizeof is_closed);
     asker = 5;
     is_stuck = false;
 }
@@ -291,6 +294,33 @@ START_TEST(all_links_together_fill_little_memory)
 }
 END_TEST
 
+/* Strangers fill what may wait.  Who has other things on its link, of which some always wait, loses it for none of them: fewer wait
+ * than before, or more, or it was emptied between two questions and filled again; only who takes nothing does. */
+START_TEST(a_link_that_moves_is_not_closed)
+{
+    enum { STRANGERS = 300, SECONDS = 8 };
+    char from[32];
+    start(false);
+    fill(64, 700);
+    asker = 1;
+    ck_assert_int_eq(read_from("77.1.1.1:1", NOW_US, 0), DHT_LINK_GIVEN);
+    queued[1] = 300000;
+    is_stuck = true;
+    for (unsigned tick = 0; tick < 10 * SECONDS; tick++) {
+        uint64_t now_us = NOW_US + (uint64_t)tick * 100000;
+        queued[1] = _i == 0 ? 300000 - 10 * tick : _i == 1 ? 300000 + 10 * tick : _i == 2 && tick % 10 == 5 ? 0 : 300000;
+        dht_tick(dht, now_us);
+        for (asker = 6; tick % 10 == 9 && asker < STRANGERS; asker++) {
+            snprintf(from, sizeof from, "9.%u.%u.1:1", tick, (unsigned)asker % 250);
+            (void)read_from(from, now_us, 0);
+        }
+    }
+    ck_assert_uint_ge(n_closed, DHT_BULK_WAITING_MAX / (64 * 700 + 8));
+    ck_assert_int_eq(is_closed[1], _i == 3);
+    stop();
+}
+END_TEST
+
 START_TEST(an_answer_takes_the_memory_it_has_bytes_for)
 {
     start(false);
@@ -323,6 +353,7 @@ int main(void)
     tcase_add_test(all, a_link_with_much_in_it_is_closed);
     tcase_add_loop_test(all, who_takes_nothing_fills_no_memory, 0, 2);
     tcase_add_test(all, all_links_together_fill_little_memory);
+    tcase_add_loop_test(all, a_link_that_moves_is_not_closed, 0, 4);
     tcase_add_test(all, an_answer_takes_the_memory_it_has_bytes_for);
     suite_add_tcase(suite, all);
     return unit_run(suite);
