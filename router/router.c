@@ -165,15 +165,30 @@ const float *router_bias(const struct router *router, uint32_t moe)
     return &router->bias[(size_t)moe * router->config.E];
 }
 
+static bool is_linked(const struct peer *peer)
+{
+    return peer->state == PEER_READY || peer->state == PEER_LOCAL;
+}
+
 struct router_stats router_stats(const struct router *router)
 {
     struct router_stats stats = router->stats;
     stats.n_experts = (size_t)router->config.n_moe * router->config.E;
     stats.n_live = router->n_live;
     for (size_t i = 0; i < router->n_peers; i++)
-        stats.n_hosts += router->peer[i].state == PEER_READY || router->peer[i].state == PEER_LOCAL;
+        stats.n_hosts += is_linked(&router->peer[i]);
     stats.n_dht_nodes = router->dht ? dht_n_good(router->dht) : 0;
     return stats;
+}
+
+size_t router_n_unlinked(const struct router *router)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < (size_t)router->config.n_moe * router->config.E; i++) {
+        int32_t peer_i = router->target[i].peer_i;
+        n += peer_i >= 0 && !is_linked(&router->peer[peer_i]);
+    }
+    return n;
 }
 
 const char *router_refusal(const struct router *router)

@@ -71,6 +71,9 @@ void router_balance(struct router *router);
 void router_balance_get(const struct router *router, uint32_t moe, float *bias, int64_t *load);
 void router_balance_set(struct router *router, uint32_t moe, const float *bias, const int64_t *load);
 
+/** Experts whose host is known and not linked yet.  Only in sync mode are these live all the same. */
+size_t router_n_unlinked(const struct router *router);
+
 /** What happened to slots since the start. */
 struct router_stats {
     size_t n_experts;       /* of the run */

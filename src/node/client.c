@@ -402,8 +402,9 @@ enum client_state client_ready(struct client *client, uint64_t now_us, int *err)
 {
     struct router_stats stats = router_stats(client->router);
     uint64_t waited_us = now_us - client->start_us;
-    /* In sync mode a claim is enough for the router, but the first question needs links. */
-    bool is_linked = client->config.is_local || stats.n_hosts > 0;
+    /* In sync mode a claim is enough for the router, but the first question needs links; of those that are slow, one is enough. */
+    bool is_linked = client->config.is_local ||
+                     (stats.n_hosts > 0 && (router_n_unlinked(client->router) == 0 || waited_us > PATIENCE_US));
     if (stats.n_live == stats.n_experts && is_linked)
         return CLIENT_READY;
     if (!client->config.is_sync && waited_us > PATIENCE_US && every_layer_has_one(client)) {

@@ -148,8 +148,11 @@ START_TEST(sync_waits_and_asks_again)
     now += 10000 * MS;
     tick();
     ck_assert_int_eq(n_done, 0);
+    ck_assert_uint_eq(router_stats(router).n_live, N_EXPERTS);
+    ck_assert_uint_eq(router_n_unlinked(router), N_EXPERTS / N_HOSTS);
     answer(&host[1], STATUS_OK); /* the second try */
     hello(&host[2]);             /* dialled by the tick */
+    ck_assert_uint_eq(router_n_unlinked(router), 0);
     ck_assert_int_eq(n_done, 0);
     answer(&host[2], STATUS_OK);
     ck_assert_int_eq(n_done, 1);
