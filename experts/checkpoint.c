@@ -126,7 +126,7 @@ static int check_kind(const struct manifest *m, const struct hash *run, const st
     char path[MANIFEST_PATH_BYTES];
     manifest_path(path, m->info.name, m->info.version);
     if (run && !hash_equal(run, &m->info.run)) {
-        log_error("%s: belongs to another run; give this run a directory of its own", path);
+        log_error("%s: belongs to another run; use another --dir, or the run.yaml that it was made with", path);
         return HANSE_ERUN;
     }
     if (m->n_tensors != n_tensors) {

@@ -32,7 +32,7 @@ void log_set_sink(void (*sink)(void *arg, enum log_level level, const char *line
 }
 
 /* One write, so that lines of several processes on one terminal do not mix. */
-static void to_stderr(enum log_level level, const char *text)
+void log_write(enum log_level level, const char *text)
 {
     static const char *const prefix[] = {"debug: ", "", "warning: ", "error: "};
     char line[LINE_BYTES + 16];
@@ -62,7 +62,7 @@ static void emit(enum log_level level, const char *format, va_list args)
     if (sink_fn)
         sink_fn(sink_arg, level, text);
     else
-        to_stderr(level, text);
+        log_write(level, text);
     pthread_mutex_unlock(&lock);
     errno = saved_errno;
 }

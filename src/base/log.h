@@ -20,6 +20,9 @@ void log_set_level(enum log_level level);
  */
 void log_set_sink(void (*sink)(void *arg, enum log_level level, const char *line), void *arg);
 
+/** Writes a line to stderr as it is written without a sink, for sinks that make room for it first. */
+void log_write(enum log_level level, const char *line);
+
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -89,11 +89,10 @@ static void close_line(struct screen *screen)
 static void log_above(void *arg, enum log_level level, const char *line)
 {
     struct screen *screen = arg;
-    (void)level;
     if (screen->is_line_open)
         fputs("\r\x1b[K", stdout);
     fflush(stdout);
-    fprintf(stderr, "%s\n", line);
+    log_write(level, line);
     screen->is_line_open = false;
 }
 

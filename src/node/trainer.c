@@ -469,8 +469,6 @@ static int resume(struct trainer *trainer)
     int err = trunk_state_load(trainer->state, trainer->disk, &info);
     if (err == HANSE_ENOENT)
         return 0;
-    if (err == HANSE_ERUN)
-        log_error("the checkpoint of the trunk belongs to another run: use another --dir, or the run.yaml that it was made with");
     if (err)
         return err;
     if ((uint64_t)trainer->state->counters.seed != trainer->config.seed) {

@@ -37,8 +37,8 @@ start_host "$tmp/h1.log" --run "$run" --dir "$tmp/h1" --listen 127.0.0.1:0 --joi
 victim=$pid
 
 # There are hosts, but of another run.
-expect 69 "none hosts an expert of run" train --run "$tmp/other.yaml" --dir "$tmp/o" --data "$tmp/text.txt" --join "$first"
-check grep -qF "same run.yaml" "$out"
+expect 69 "hanse: error: among " train --run "$tmp/other.yaml" --dir "$tmp/o" --data "$tmp/text.txt" --join "$first"
+check grep -q "none hosts an expert of run .* same run.yaml" "$out"
 
 # Ctrl-C ends with a checkpoint, the same command goes on: no step is lost or done twice.
 "$hanse" train --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --steps 100000 --metrics "$tmp/t.jsonl" >"$tmp/t.log" 2>&1 </dev/null &
@@ -49,12 +49,16 @@ expect 75 "in use by another hanse" train --run "$run" --dir "$tmp/t" --data "$t
 check stop_host $trainer
 cp "$tmp/t.log" "$out"
 check grep -q "stopped after step" "$tmp/t.log"
+check grep -q "^hanse: stopping; once more" "$tmp/t.log"
 last=$(sed -n 's/.*stopped after step \([0-9]*\).*/\1/p' "$tmp/t.log")
 check test "$last" -ge 20
 expect 0 "1 of 1 checkpoint is good" checkpoint verify --dir "$tmp/t"
 expect 0 "training from step $last" train --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --steps $((last + 10)) --metrics "$tmp/t.jsonl"
 check test "$(sed 's/.*"step":\([0-9]*\),.*/\1/' "$tmp/t.jsonl" | sort -n | uniq | wc -l)" -eq $((last + 10))
 check test "$(wc -l <"$tmp/t.jsonl")" -eq $((last + 10))
+expect 0 " with 4 of 4 experts on 2 hosts" train --sync --run "$run" --dir "$tmp/sync" --data "$tmp/text.txt" --join "$first" --steps 2
+expect 65 "manifests/trunk/" train --run "$tmp/other.yaml" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --steps 2
+check test "$(grep -c 'error: ' "$out")" -eq 1
 expect 0 "nothing to do" train --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --steps $((last + 10))
 
 # A host is killed and stays away: training goes on with the experts that are left, and so does reading.
