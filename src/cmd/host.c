@@ -39,6 +39,8 @@ static void print_ready(struct hosting *hosting, uint64_t now_us)
            hosting->session->run.name, run, stats.n_experts, text_plural(stats.n_experts));
     if (strcmp(hosting->experts, "auto") != 0)
         printf(" (%s)", hosting->experts);
+    if (host_is_spare(hosting->host))
+        printf(" (others keep all of the run's; waiting to take over when one goes)");
     if (hosting->session->compute->is_device)
         printf(" on cuda:%d (%s)", hosting->session->gpu.index, hosting->session->gpu.name);
     if (stats.n_nodes > 0)

@@ -194,6 +194,14 @@ struct host_stats host_stats(const struct host *host)
     return stats;
 }
 
+bool host_is_spare(const struct host *host)
+{
+    for (size_t i = 0; i < host->n_slots; i++)
+        if (host->slot[i].state != SLOT_EMPTY || host->slot[i].rival.until_us <= host->now_us)
+            return false;
+    return host->is_auto;
+}
+
 /* -- Start ----------------------------------------------------------------------------------------- */
 
 static int start_meeting(struct host *host)

@@ -77,6 +77,9 @@ struct host_stats {
 };
 struct host_stats host_stats(const struct host *host);
 
+/** True when this host keeps no expert since others keep all of the run; with experts "auto" it takes over what they leave. */
+bool host_is_spare(const struct host *host);
+
 /**
  * The same answers without a network, for `hanse train --local`: handles one request message and appends the reply
  * message to `reply`, computing at once in the calling thread.  HANSE_EDEVICE: the device failed, and there will be no more answers.

@@ -23,6 +23,13 @@ start_host "$tmp/h2.log" --run "$run" --dir "$tmp/h2" --listen 127.0.0.1:0 --joi
 second_pid=$pid
 check grep -q '2 experts, joined 1 peer' "$tmp/h2.log"
 
+# A third finds nothing left, and says what it is there for.
+start_host "$tmp/spare.log" --run "$run" --dir "$tmp/spare" --listen 127.0.0.1:0 --join "$first"
+cp "$tmp/spare.log" "$out"
+check grep -q ', 0 experts (others keep all of the run.s; waiting to take over when one goes), joined ' "$tmp/spare.log"
+check stop_host "$pid"
+check sh -c "! grep -q waiting '$tmp/h1.log' '$tmp/h2.log'"
+
 expect 0 "run tiny" status --join "$first" # without a run.yaml: whatever there is
 check grep -q "4 of 4 experts on 2 hosts" "$out"
 expect 0 "4 of 4 experts on 2 hosts" status --run "$run" --join "$first"
