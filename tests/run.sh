@@ -269,7 +269,7 @@ spills() {
 
 sanitize_stage() {
     say "sanitizers: AddressSanitizer and UBSan, every test again but the longest on emulated machines"
-    configure build-sanitize CC=gcc --enable-sanitize --without-cuda --without-mpi 'CFLAGS=-O1 -g1' 'CXXFLAGS=-O2 -g1' &&
+    configure build-sanitize CC=gcc --enable-sanitize --without-cuda --without-mpi 'CFLAGS=-O1 -g1' 'CXXFLAGS=-O1 -g1' &&
         build build-sanitize all || return
     # Their source is in other tests as well: test_product_i8, test_device_*, and the played twin of the trainer.
     # test_bits.sh asks whether bits are the same, with commands that test_train.sh uses too.  tidy only reads sources.
@@ -289,7 +289,7 @@ clang_stage() {
         skipped "the clang build, for want of clang (apt-get install clang)"
         return
     }
-    configure build-clang CC=clang --enable-werror --without-cuda CFLAGS=-O2 CXXFLAGS=-O2 && build build-clang all || return
+    configure build-clang CC=clang --enable-werror --without-cuda CFLAGS=-O2 CXXFLAGS=-O1 && build build-clang all || return
     # GPUs' kernels are compiled by nvcc: that clang compiles their emulation too is enough, gcc's has been tested.
     numbers=$(long_first build-clang | grep -v -e 'device.*_emulated' -e digest_emulated |
         grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|kernel|ref|expert|model)')
@@ -339,7 +339,7 @@ arm_stage() {
         return
     }
     configure build-arm --build="$(gcc -dumpmachine)" --host=aarch64-linux-gnu --enable-werror \
-        --without-cuda --without-mpi --without-openblas CFLAGS=-O2 CXXFLAGS=-O2 LOG_COMPILER=qemu-aarch64 \
+        --without-cuda --without-mpi --without-openblas CFLAGS=-O2 CXXFLAGS=-O1 LOG_COMPILER=qemu-aarch64 \
         PKG_CONFIG_LIBDIR="$root/usr/lib/aarch64-linux-gnu/pkgconfig" \
         CPPFLAGS="-isystem $root/usr/include -isystem $root/usr/include/aarch64-linux-gnu" \
         LDFLAGS="-static -L$root/usr/lib/aarch64-linux-gnu" || return
