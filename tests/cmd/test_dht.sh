@@ -77,6 +77,14 @@ expect 1 "127.0.0.1:9 did not answer" dht crawl --join 127.0.0.1:9 --timeout 0.5
 expect 1 "127.0.0.1:9 did not answer" dht table 127.0.0.1:9 --timeout 0.2 --rate 100
 expect 1 "check the name" dht ping nowhere.invalid:6881
 check test $(($(date +%s) - started)) -lt 30
+for words in "table 127.0.0.1:9 --timeout 0.2 --rate 100" "ping nowhere.invalid:6881" "find x --join 127.0.0.1:9 --timeout 0.2"; do
+    # shellcheck disable=SC2086
+    "$hanse" dht $words --json >"$out" 2>/dev/null # as the manual page says: no document
+    check test $? -eq 1
+    check test ! -s "$out"
+done
+expect 1 '"answered": 0' dht ping 127.0.0.1:9 --timeout 0.2 --json # but here there is one
+check is_json 'x["nodes"][0]["loss_percent"] == 100 and "id" not in x["nodes"][0]'
 
 # -- who interrupts is not told that nobody answers
 # interrupt STATUS TEXT WORDS...: "hanse dht WORDS..." gets Ctrl-C while it waits, and then ends with STATUS and says TEXT.
