@@ -211,6 +211,18 @@ static void print_programs(const struct dht_map *map, size_t n_answered)
     free(list);
 }
 
+static void print_fit(const struct dht_map_stats *stats)
+{
+    size_t n_far = stats->n_answered - stats->n_local;
+    if (n_far == 0 && stats->n_local > 0) {
+        printf("ids need not fit a local address (BEP 42)");
+        return;
+    }
+    printf("ids fit the address (BEP 42) at %.1f %% of those that answered", percent(stats->n_fit, n_far));
+    if (stats->n_local > 0)
+        printf(" elsewhere than at the %zu local addresses, which they need not fit", stats->n_local);
+}
+
 static void print_map(const struct dht_map *map, const char *family)
 {
     struct dht_map_stats stats = dht_map_stats(map);
@@ -222,7 +234,8 @@ static void print_map(const struct dht_map *map, const char *family)
         printf("%.1f %% of the ids searched", 100 * stats.swept);
     if (stats.n_left_out == 0 && stats.estimate > 0)
         printf(", so that about %.0f answer in the whole network", stats.estimate);
-    printf("\n  ids fit the address (BEP 42) at %.1f %% of those that answered", percent(stats.n_fit, stats.n_answered));
+    printf("\n  ");
+    print_fit(&stats);
     if (stats.n_renamed > 0)
         printf("; %zu showed another id than others told", stats.n_renamed);
     if (stats.n_left_out > 0)
@@ -248,10 +261,10 @@ static json_t *map_json(const struct dht_map *map, const char *family)
 {
     struct dht_map_stats stats = dht_map_stats(map);
     bool is_whole = stats.n_left_out == 0; /* else nobody knows how large what was left out is */
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "family", family, "found", (json_int_t)stats.n_nodes,
-                     "answered", (json_int_t)stats.n_answered, "id_fits", (json_int_t)stats.n_fit, "renamed",
-                     (json_int_t)stats.n_renamed, "left_out", (json_int_t)stats.n_left_out, "searched_share",
-                     is_whole ? json_real(stats.swept) : json_null(), "estimate",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "family", family, "found", (json_int_t)stats.n_nodes,
+                     "answered", (json_int_t)stats.n_answered, "id_fits", (json_int_t)stats.n_fit, "local",
+                     (json_int_t)stats.n_local, "renamed", (json_int_t)stats.n_renamed, "left_out", (json_int_t)stats.n_left_out,
+                     "searched_share", is_whole ? json_real(stats.swept) : json_null(), "estimate",
                      is_whole && stats.estimate > 0 ? json_real(stats.estimate) : json_null(), "programs", programs_json(map));
 }
 
@@ -259,8 +272,8 @@ static json_t *node_json(const struct dht_map_node *node)
 {
     char id[DHT_TEXT_HEX_BYTES], at[ADDR_TEXT_BYTES], version[DHT_TEXT_VERSION_BYTES];
     bool has_answered = node->state == DHT_MAP_ANSWERED;
-    json_t *one = json_pack("{s:s, s:s, s:b, s:b}", "id", dht_text_id(id, &node->id), "address", addr_text(&node->addr, at),
-                            "answered", has_answered, "id_fits", dht_id_fits(&node->id, &node->addr));
+    json_t *one = json_pack("{s:s, s:s, s:b, s:o}", "id", dht_text_id(id, &node->id), "address", addr_text(&node->addr, at),
+                            "answered", has_answered, "id_fits", dht_tool_fit_json(&node->id, &node->addr));
     if (has_answered) {
         json_object_set_new(one, "rtt_ms", json_real((double)node->rtt_us / 1000));
         dht_tool_json_text(one, "program", "%s", dht_text_version(version, node->version, node->n_version));

@@ -408,7 +408,10 @@ struct dht_map_stats dht_map_stats(const struct dht_map *map)
         const struct dht_map_node *node = &map->node[i];
         stats.n_answered += node->state == DHT_MAP_ANSWERED;
         stats.n_silent += node->state == DHT_MAP_SILENT;
-        stats.n_fit += node->state == DHT_MAP_ANSWERED && dht_id_fits(&node->id, &node->addr);
+        if (node->state == DHT_MAP_ANSWERED && addr_is_local(&node->addr))
+            stats.n_local++;
+        else
+            stats.n_fit += node->state == DHT_MAP_ANSWERED && dht_id_fits(&node->id, &node->addr);
     }
     for (size_t i = 0; i < map->n_ranges; i++) {
         const struct range *r = &map->range[i];

@@ -38,9 +38,10 @@ struct dht_map_question {
 };
 
 struct dht_map_stats {
-    size_t n_nodes, n_answered, n_silent, n_fit, n_renamed, n_left_out;
-    double swept;    /* the share of all ids that was searched */
-    double estimate; /* how many nodes of the whole network would answer; 0: nothing was searched yet */
+    size_t n_nodes, n_answered, n_silent, n_renamed, n_left_out;
+    size_t n_fit, n_local; /* of those that answered: ids that fit the address, and addresses that none needs to fit (BEP 42) */
+    double swept;          /* the share of all ids that was searched */
+    double estimate;       /* how many nodes of the whole network would answer; 0: nothing was searched yet */
 };
 
 HANSE_MUST_USE int dht_map_new(size_t max, struct rng *rng, struct dht_map **out);

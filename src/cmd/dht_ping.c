@@ -130,7 +130,7 @@ static double loss_percent(const struct target *t)
 static const char *fit_text(const struct target *t)
 {
     if (addr_is_local(&t->addr))
-        return "is as good as any at a local address";
+        return "need not fit a local address (BEP 42)";
     return dht_id_fits(&t->id, &t->addr) ? "fits the address (BEP 42)" : "does not fit the address (BEP 42)";
 }
 
@@ -176,7 +176,7 @@ static json_t *target_json(struct target *t)
         json_object_set_new(all, "error", json_integer(t->error));
     if (t->has_id) {
         dht_tool_json_text(all, "id", "%s", dht_text_id(id, &t->id));
-        json_object_set_new(all, "id_fits", json_boolean(dht_id_fits(&t->id, &t->addr)));
+        json_object_set_new(all, "id_fits", dht_tool_fit_json(&t->id, &t->addr));
     }
     dht_tool_json_text(all, "program", "%s", dht_text_version(version, t->version, t->n_version));
     text_hex(hex, t->version, t->n_version);

@@ -212,8 +212,8 @@ static json_t *nodes_json(const struct table *t)
     json_t *list = json_array();
     for (size_t i = 0; i < t->n; i++) {
         const struct seen *seen = &t->seen[i];
-        json_t *one = json_pack("{s:s, s:s, s:I, s:b}", "id", dht_text_id(id, &seen->id), "address", addr_text(&seen->addr, at),
-                                "bucket", (json_int_t)seen->bucket, "id_fits", dht_id_fits(&seen->id, &seen->addr));
+        json_t *one = json_pack("{s:s, s:s, s:I, s:o}", "id", dht_text_id(id, &seen->id), "address", addr_text(&seen->addr, at),
+                                "bucket", (json_int_t)seen->bucket, "id_fits", dht_tool_fit_json(&seen->id, &seen->addr));
         if (t->wants_check && may_check(t, seen))
             json_object_set_new(one, "answers", json_boolean(seen->has_answered));
         json_array_append_new(list, one);

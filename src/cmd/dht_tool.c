@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "cmd/dht_text.h"
 #include "cmd/session.h"
+#include "dht/id.h"
 #include "net/address.h"
 
 #define HOST_MAX 253 /* bytes of a name in the DNS */
@@ -280,6 +281,11 @@ void dht_tool_json_text(json_t *object, const char *key, const char *format, ...
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     json_object_set_new(object, key, json_string(text));
+}
+
+json_t *dht_tool_fit_json(const struct dht_id *id, const struct addr *addr)
+{
+    return addr_is_local(addr) ? json_null() : json_boolean(dht_id_fits(id, addr));
 }
 
 int dht_tool_status(int err, bool has_found)

@@ -112,6 +112,9 @@ HANSE_MUST_USE int dht_tool_print_json(json_t *document);
 /** Sets a key of an object to a text that is printf-formatted, or to null. */
 void dht_tool_json_text(json_t *object, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/** Whether an id fits its address (BEP 42): true, false, or null for a local one, which no id needs to fit. */
+json_t *dht_tool_fit_json(const struct dht_id *id, const struct addr *addr);
+
 /** The addresses are of one family, or DHT_WANT_4 | DHT_WANT_6. */
 unsigned dht_tool_want(const struct dht_tool *tool);
 

@@ -56,7 +56,7 @@ static void print_node(const struct dht_walk *walk, const struct dht_walk_node *
     char id[DHT_TEXT_HEX_BYTES], at[ADDR_TEXT_BYTES], version[DHT_TEXT_VERSION_BYTES];
     printf("  %4u  %s  %-21s  %7.1f ms  %4u  %-6s  %s\n", dht_id_shared_bits(&walk->target, &node->id),
            dht_text_id(id, &node->id), addr_text(&node->addr, at), (double)node->rtt_us / 1000, node->hops,
-           addr_is_local(&node->addr)            ? "-"
+           addr_is_local(&node->addr)            ? "local"
            : dht_id_fits(&node->id, &node->addr) ? "yes"
                                                  : "NO",
            dht_text_version(version, node->version, node->n_version));
@@ -77,10 +77,11 @@ void dht_walk_print_nodes(struct dht_walk *walk)
 static json_t *node_json(const struct dht_walk *walk, const struct dht_walk_node *node)
 {
     char id[DHT_TEXT_HEX_BYTES], at[ADDR_TEXT_BYTES], version[DHT_TEXT_VERSION_BYTES];
-    return json_pack("{s:s, s:s, s:I, s:f, s:I, s:b, s:s}", "id", dht_text_id(id, &node->id), "address",
+    return json_pack("{s:s, s:s, s:I, s:f, s:I, s:o, s:s}", "id", dht_text_id(id, &node->id), "address",
                      addr_text(&node->addr, at), "shared_bits", (json_int_t)dht_id_shared_bits(&walk->target, &node->id),
                      "rtt_ms", (double)node->rtt_us / 1000, "hops", (json_int_t)node->hops, "id_fits",
-                     dht_id_fits(&node->id, &node->addr), "program", dht_text_version(version, node->version, node->n_version));
+                     dht_tool_fit_json(&node->id, &node->addr), "program",
+                     dht_text_version(version, node->version, node->n_version));
 }
 
 json_t *dht_walk_nodes_json(struct dht_walk *walk)

@@ -131,8 +131,10 @@ done
 
 expect 0 "IPv4: 8 nodes found, 8 answered (100 %); 100.0 % of the ids searched, so that about 8 answer" dht crawl --join "$first"
 check grep -q '100.0 %.* 8  hanse, wire revision' "$out"
+check grep -q '^  ids need not fit a local address (BEP 42)$' "$out"
 expect 0 '"searched_share": 1.0' dht crawl --join "$first" --json
 check is_json 'x["complete"] and len(x["nodes"]) == 8 and all(n["answered"] for n in x["nodes"]) and x["networks"][0]["answered"] == 8'
+check is_json 'x["networks"][0]["local"] == 8 and x["networks"][0]["id_fits"] == 0 and x["nodes"][0]["id_fits"] is None'
 expect 0 "8 nodes found" dht crawl --join "$first" --rate 20 # in the pace of 20 a second it takes a while
 check awk '/ questions, / { exit !($3 >= 0.3) }' "$out"
 expect 0 "left out (--max)" dht crawl --join "$first" --max 3
@@ -143,19 +145,22 @@ check is_json '[x["networks"][0][k] for k in ("estimate", "searched_share")] == 
 expect 0 "$first_id" dht ping "$first"
 check grep -q 'hanse, wire revision .* (HN' "$out"
 check grep -q 'sees us at  127.0.0.1:' "$out"
+check grep -q ', which need not fit a local address (BEP 42)$' "$out"
 expect 0 "$first_id" dht ping "localhost:${first##*:}"
 expect 0 "127.0.0.1:9: no answer" dht ping 127.0.0.1:9 "$first" --timeout 0.5
 expect 0 '"loss_percent": 0.0' dht ping "$first" --count 5 --interval 0.01 --json
-check is_json 'x["nodes"][0]["answered"] == 5 and x["nodes"][0]["rtt_ms"]["min"] <= x["nodes"][0]["rtt_ms"]["median"] <= x["nodes"][0]["rtt_ms"]["max"]'
+check is_json 'x["nodes"][0]["id_fits"] is None and x["nodes"][0]["answered"] == 5 and x["nodes"][0]["rtt_ms"]["min"] <= x["nodes"][0]["rtt_ms"]["median"] <= x["nodes"][0]["rtt_ms"]["max"]'
 expect 0 "0 of 3 lost (0 %)" dht ping "$first" --count 3 --interval 0.01
 check test "$(grep -c ' ms$' "$out")" -eq 3
 
 expect 0 "target $first_id" dht find "$first_id" --join "$first"
+check test "$(grep -c '  local   hanse' "$out")" -eq 8
 check sh -c 'sed -n 3p "$1" | grep -q "^ *160  $2"' - "$out" "$first_id"
 expect 0 "the SHA-1 of 'some text'" dht find "some text" --join "$first"
 check test -z "$(grep 'there may be more' "$out")"
 expect 0 '"target": "37aa63c77398d954473262e1a0057c1e632eda77"' dht find "some text" --join "$first" --json
 check is_json '[n["shared_bits"] for n in x["nodes"]] == sorted([n["shared_bits"] for n in x["nodes"]], reverse=True) and len(x["nodes"]) == 8'
+check is_json 'all(n["id_fits"] is None for n in x["nodes"])'
 check is_json 'x["walk"]["answered"] == 8 and x["walk"]["hops"] >= 1 and x["walk"]["messages"] >= 8'
 expect 0 "8 of 8 nodes answered" dht find self --join "$first" --key "$tmp/k"
 
@@ -265,7 +270,7 @@ check test "$(grep -c '^bucket [0-9]*: ' "$out")" -ge 1
 check test -z "$(grep ' $' "$out")"
 expect 0 "of which 7 answer" dht table "$first" --rate 200 --check
 expect 0 '"complete": true' dht table "$first" --rate 200 --json
-check is_json 'len(x["nodes"]) == 7 and x["answers"] == x["questions"]'
+check is_json 'x["nodes"][0]["id_fits"] is None and len(x["nodes"]) == 7 and x["answers"] == x["questions"]'
 kill -KILL "$pid"
 wait "$pid" 2>/dev/null
 expect 0 "of which 6 answer" dht table "$first" --rate 200 --check --timeout 1
