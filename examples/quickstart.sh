@@ -179,7 +179,10 @@ build=$source/build
 mkdir -p "$build" || fail "$build cannot be made"
 lock_build
 [ -z "$install" ] || install_missing
-say "building in $build"
+case $build in
+"$PWD"/*) say "building in .${build#"$PWD"}" ;;
+*) say "building in $build" ;;
+esac
 build_log=$build/quickstart-build.log
 (make_hanse) 9>&- >"$build_log" 2>&1 || {
     tail -n 20 "$build_log"
