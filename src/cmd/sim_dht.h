@@ -144,7 +144,10 @@ size_t sim_dht_swarm_memory(const struct sim_dht_swarm *s);
 bool sim_dht_swarm_holds(const struct sim_dht_swarm *s, const struct dht_id *key);
 /** Which of the sides of a partition a node is on. */
 uint32_t sim_dht_side(const struct sim_dht_peer *peer, uint32_t n_sides);
-/** Notes which records nobody can give out any more (or, with `by_writers`, nobody would write again either). */
+/**
+ * Notes which records nobody can give out any more, or not for as long as they are looked for (or, with `by_writers`, nobody would write
+ * again either).
+ */
 size_t sim_dht_swarm_count_lost(struct sim_dht_swarm *s, bool by_writers);
 
 /* sim_dht_lie.c */

@@ -5,8 +5,9 @@
 
 #define JOINS_NEWCOMER 8 /* addresses that one who comes later is given, as by a run's description: some may be leaving, or lie */
 #define GROWTH 5000000   /* the n-th node comes GROWTH / n microseconds after the one before, */
-#define GROWTH_MIN_US 500  /* and never faster than two thousand a second */
-#define PUBLISH_US 2000000 /* within which all records are written */
+#define GROWTH_MIN_US 500                      /* and never faster than two thousand a second */
+#define PUBLISH_US 2000000                     /* within which all records are written */
+#define LOOKED_FOR_US (60 * SIM_DHT_SECOND_US) /* what ends sooner is nobody's to find */
 #define AMPLIFICATION 3
 
 /* -- What a node sends ------------------------------------------------------------------------------ */
@@ -342,6 +343,7 @@ bool sim_dht_swarm_holds(const struct sim_dht_swarm *s, const struct dht_id *key
 
 size_t sim_dht_swarm_count_lost(struct sim_dht_swarm *s, bool by_writers)
 {
+    uint64_t until_us = world_now(s->world) + LOOKED_FOR_US;
     size_t n_lost = s->n_records;
     for (size_t i = 0; i < s->n_records; i++) {
         s->record[i].is_lost = !(by_writers && s->record[i].writer && s->record[i].writer->dht);
@@ -352,7 +354,7 @@ size_t sim_dht_swarm_count_lost(struct sim_dht_swarm *s, bool by_writers)
         if (!peer->dht || peer->is_liar || dht_stats(peer->dht).n_entries == 0)
             continue;
         for (size_t j = 0; j < s->n_records; j++)
-            if (s->record[j].is_lost && dht_holds(peer->dht, world_now(s->world), &s->record[j].key)) {
+            if (s->record[j].is_lost && dht_holds(peer->dht, until_us, &s->record[j].key)) {
                 s->record[j].is_lost = false;
                 n_lost--;
             }
