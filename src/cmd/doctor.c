@@ -244,8 +244,8 @@ static bool check_reach(uint16_t port)
         [REACH_NOBODY] = "nobody reaches it but machines of the same test network",
         [REACH_LINK] = "only neighbours on the same link reach it",
         [REACH_SITE] = "reached within its network; from outside only when the router forwards the port (then --announce)",
-        [REACH_PROVIDER] = "nobody outside the provider's network reaches it, and no router of yours can forward to it: train "
-                           "from here, and host where there is a public address, or IPv6",
+        [REACH_PROVIDER] = ("nobody outside the provider's network reaches it, and no router of yours can forward to it: train "
+                            "from here, and host where there is a public address, or IPv6"),
         [REACH_PUBLIC] = "others reach you with --listen on it, unless a firewall is between",
     };
     char text[ADDR_TEXT_BYTES];
