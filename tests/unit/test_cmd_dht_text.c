@@ -80,7 +80,8 @@ START_TEST(a_refusal_is_explained_where_it_may_be_meant)
 {
     char why[DHT_TEXT_REFUSAL_BYTES], sentence[DHT_TEXT_REFUSAL_BYTES];
     for (int code = -1; code < 400; code++) {
-        snprintf(sentence, sizeof sentence, code >= 201 && code <= 204 ? ", %s" : "", dht_text_error(code));
+        bool is_meant = code >= 201 && code <= 204;
+        snprintf(sentence, sizeof sentence, "%s%s", is_meant ? ", " : "", is_meant ? dht_text_error(code) : "");
         ck_assert_str_eq(dht_text_refusal(why, code), sentence);
     }
     ck_assert_ptr_nonnull(strstr(dht_text_refusal(why, DHT_ERROR_PROTOCOL), "too old"));
