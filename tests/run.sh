@@ -1,34 +1,43 @@
 #!/bin/sh
 # tests/run.sh - from a fresh checkout on Debian 12 or Ubuntu 22.04 and later to one line of results.
 #
-#     tests/run.sh [--quick] [--no-install]
+#     tests/run.sh [--quick] [--no-install] [STAGE...]
 #
 # Installs what is missing, then builds with gcc and runs every test; builds and tests again under AddressSanitizer
 # and UBSan; builds with clang and runs the tests of numbers; builds an expert without and with all optimization and
 # asks for the same bits; builds for 64-bit Arm and tests under qemu; builds, installs and uninstalls from the tarball;
-# lets libFuzzer search each decoder for a few seconds.  --quick ends after the first of these.  Builds stay in
-# build-*/, so a second run is short.  The last line but one tells the seconds of each stage, the last line counts:
-# "N passed, N failed, N skipped".
+# lets libFuzzer search each decoder for a few seconds.  These stages are called gcc, sanitize, clang, optimize, arm, dist
+# (which needs gcc's) and fuzz; --quick is gcc alone.  Two go on at a time where none is named, for many a test only waits.
+# Builds stay in build-*/, so a second run is short.  The last line but one tells the seconds of each stage, the last line
+# counts: "N passed, N failed, N skipped".
 set -u
 cd "$(dirname "$0")/.." || exit 1
 cores=$(nproc 2>/dev/null || echo 2)
 jobs=$((cores + 1)) # some tests wait for clocks
-fuzz_seconds=4
+fuzz_seconds=2
 took=
 n_passed=0 n_failed=0 n_skipped=0
-is_quick=no may_install=yes
+stages=
+may_install=yes
+lane=${HANSE_LANE:-} # where a part of a run leaves its counts
+unset HANSE_LANE
 for option; do
     case $option in
-    --quick) is_quick=yes ;;
+    --quick) stages=gcc ;;
     --no-install) may_install=no ;;
+    gcc | sanitize | clang | optimize | arm | dist | fuzz) stages="$stages $option" ;;
     *)
-        echo "usage: tests/run.sh [--quick] [--no-install]" >&2
+        echo "usage: tests/run.sh [--quick] [--no-install] [gcc|sanitize|clang|optimize|arm|dist|fuzz]..." >&2
         exit 64
         ;;
     esac
 done
 
 finish() {
+    if [ -n "$lane" ]; then
+        echo "$n_passed $n_failed $n_skipped $took" >"$lane"
+        exit
+    fi
     # A run that tested nothing has not shown that anything works.
     [ $n_passed -eq 0 ] && [ $n_failed -eq 0 ] && n_failed=1
     echo
@@ -46,6 +55,30 @@ stage() { # name
     "$1_stage"
     took="$took $1 $(($(date +%s) - started))"
 }
+# Each list of stages by a run of this script, in a session of its own that can be ended whole.
+together() { # lists of stages
+    counts=$(mktemp -d) || exit 1
+    lanes=
+    for list; do
+        [ $may_install = yes ] || list="$list --no-install"
+        # shellcheck disable=SC2086  # a list of words
+        HANSE_LANE="$counts/${list%% *}" setsid tests/run.sh $list &
+        lanes="$lanes -$!"
+    done
+    # shellcheck disable=SC2064,SC2086  # lists of words
+    trap "kill -- $lanes; wait; rm -rf '$counts'; exit 130" INT TERM
+    wait
+    trap 'exit 130' INT TERM
+    for list; do
+        read -r passed failed skipped seconds <"$counts/${list%% *}" || {
+            passed=0 failed=1 skipped=0 seconds=
+            echo "FAILED: came to no end: $list"
+        }
+        n_passed=$((n_passed + passed)) n_failed=$((n_failed + failed)) n_skipped=$((n_skipped + skipped))
+        took="$took $seconds"
+    done
+    rm -rf "$counts"
+}
 passed() { n_passed=$((n_passed + 1)); }
 skipped() {
     n_skipped=$((n_skipped + 1))
@@ -60,6 +93,8 @@ failed() { # what, log, command that repeats it
 
 # ---- what must be there
 
+# configure.ac knows the libraries: HANSE_NEED([NAME], [module], [Debian package])
+libraries=$(sed -n 's/^HANSE_NEED(\[[A-Z0-9]*\], *\[\([^]]*\)\], *\[\([^]]*\)\]).*/\2:\1/p' configure.ac)
 missing=
 need_command() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 need_module() { pkg-config --exists "$1" 2>/dev/null || missing="$missing $2"; }
@@ -73,8 +108,6 @@ list_missing() {
     need_command xz xz-utils
     need_command pkg-config pkg-config
     [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
-    # configure.ac knows the libraries: HANSE_NEED([NAME], [module], [Debian package])
-    libraries=$(sed -n 's/^HANSE_NEED(\[[A-Z0-9]*\], *\[\([^]]*\)\], *\[\([^]]*\)\]).*/\2:\1/p' configure.ac)
     while IFS=: read -r package module; do
         need_module "$module" "$package"
     done <<LIST
@@ -147,17 +180,22 @@ prepare() {
 
 # ---- building and testing
 
+# Before anything is built: two builds at a time must not both find that it is due.
+autogen() {
+    [ -f configure ] && [ -z "$(find . -path './build*' -prune -o \( -name '*.am' -o -name configure.ac \) -newer configure -print)" ] &&
+        return
+    mkdir -p build-gcc
+    ./autogen.sh >build-gcc/autogen.out 2>&1 || {
+        failed "autogen.sh" build-gcc/autogen.out "./autogen.sh"
+        return 1
+    }
+}
+
 # Configures $1 once for the given arguments, and again when they change or configure does.
 configure() { # directory, arguments...
     directory=$1
     shift
     mkdir -p "$directory"
-    if [ ! -f configure ] || [ -n "$(find configure.ac -newer configure)" ]; then
-        ./autogen.sh >"$directory/autogen.out" 2>&1 || {
-            failed "autogen.sh" "$directory/autogen.out" "./autogen.sh"
-            return 1
-        }
-    fi
     if [ -f "$directory/Makefile" ] && [ "$(cat "$directory/configured-with" 2>/dev/null)" = "$*" ]; then
         return 0
     fi
@@ -206,7 +244,7 @@ try() { # directory, make's target (with what it needs), arguments...
     shift 2
     find "$directory" -name '*.trs' -exec rm -f {} +
     # shellcheck disable=SC2086  # a list of words
-    make -C "$directory" -j "$jobs" -k $target "$@" >"$directory/check.out" 2>&1
+    make -C "$directory" -j "$jobs" -k $target TESTS_ENVIRONMENT="$PWD/tests/alone" "$@" >"$directory/check.out" 2>&1
     echo $? >"$directory/check.status"
 }
 
@@ -252,7 +290,7 @@ long_first() { # directory
 gcc_stage() {
     say "gcc: build with every warning an error, run every test"
     # shellcheck disable=SC2005,SC2046  # lines into words
-    configure build-gcc CC=gcc --enable-werror && build build-gcc all && check build-gcc check TESTS="$(echo $(long_first build-gcc))"
+    configure build-gcc CC=gcc --enable-werror CFLAGS=-O2 CXXFLAGS=-O2 && build build-gcc all && check build-gcc check TESTS="$(echo $(long_first build-gcc))"
     spills
 }
 
@@ -272,15 +310,16 @@ sanitize_stage() {
     configure build-sanitize CC=gcc --enable-sanitize --without-cuda --without-mpi 'CFLAGS=-O1 -g1' 'CXXFLAGS=-O1 -g1' &&
         build build-sanitize all || return
     # Their source is in other tests as well: test_product_i8, test_device_*, and the played twin of the trainer.
-    # test_bits.sh asks whether bits are the same, with commands that test_train.sh uses too.  tidy only reads sources.
+    # test_bits.sh and test_device.sh ask whether bits are the same, with commands that test_train.sh uses too.  tidy only
+    # reads sources.
     tests=$(long_first build-sanitize | grep -v -e test_trainer_device_emulated -e test_expert_digest_emulated -e test_amx_emulated \
-        -e test_bits.sh -e tests/tidy)
-    # Sanitizers take their time, and three tests share two cores.
-    CK_TIMEOUT_MULTIPLIER=4
-    export CK_TIMEOUT_MULTIPLIER
+        -e test_bits.sh -e test_device.sh -e tests/tidy)
+    # Sanitizers take their time, and tests share the cores.
+    CK_EXCLUDE_TAGS="slow large" CK_TIMEOUT_MULTIPLIER=4
+    export CK_EXCLUDE_TAGS CK_TIMEOUT_MULTIPLIER
     # shellcheck disable=SC2086  # a list of words
     check build-sanitize check TESTS="$(echo $tests)"
-    unset CK_TIMEOUT_MULTIPLIER
+    unset CK_EXCLUDE_TAGS CK_TIMEOUT_MULTIPLIER
 }
 
 clang_stage() {
@@ -384,6 +423,10 @@ optimize_stage() {
 
 dist_stage() {
     say "tarball: build outside its tree, install, uninstall, leave nothing behind"
+    [ -f build-gcc/Makefile ] || {
+        skipped "the tarball, for want of the gcc stage's build-gcc"
+        return
+    }
     # The tests have run; here they only have to build.  -O0 for the same reason.
     if make -C build-gcc -j "$jobs" distcheck TESTS=tests/tidy XZ_OPT=-0 \
         DISTCHECK_CONFIGURE_FLAGS='CFLAGS=-O0 CXXFLAGS=-O0 --without-cuda' >build-gcc/distcheck.out 2>&1; then
@@ -431,14 +474,17 @@ fuzz_stage() {
     done
 }
 
-say "what the build needs"
-prepare || { n_failed=1; exit 1; }
-stage gcc
-[ $is_quick = yes ] && exit
-stage sanitize
-stage clang
-stage optimize
-stage arm
-[ -f build-gcc/Makefile ] && stage dist
-stage fuzz
+if [ -n "$lane" ]; then
+    jobs=$cores
+else
+    say "what the build needs"
+    prepare && autogen || exit 1
+fi
+if [ -n "$stages" ]; then
+    for name in $stages; do
+        stage "$name"
+    done
+else
+    together "gcc dist arm fuzz" "sanitize clang optimize"
+fi
 exit 0

@@ -381,10 +381,6 @@ int main(void)
     tcase_add_loop_test(tc, a_thousand_updates_have_the_bits_of_ref, 0, 3 * (N_KINDS - 1));
     tcase_add_test(tc, decaying_state_becomes_plus_zero_and_never_subnormal);
     suite_add_tcase(suite, tc);
-    tc = tcase_create("long");
-    tcase_set_tags(tc, "slow"); /* left out under an emulator */
-    tcase_set_timeout(tc, 120);
-    tcase_add_test(tc, a_tree_of_three_levels);
-    suite_add_tcase(suite, tc);
+    tcase_add_test(unit_case(suite, "slow", 120), a_tree_of_three_levels);
     return unit_run(suite);
 }

@@ -494,10 +494,7 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, all_edges_have_the_bits_of_ref, 0, 4);
     tcase_add_loop_test(tc, lengths_about_a_step_have_the_bits_of_ref, 0, 10);
     tcase_add_test(tc, floats_that_carry_integers_are_emptied_in_time);
-    tcase_add_loop_test(tc, shapes_of_several_tiles_have_the_bits_of_ref, 0, 6);
-    tcase_add_loop_test(tc, sums_at_the_limit_of_int32_have_the_bits_of_ref, 0, 3);
     tcase_add_loop_test(tc, all_exponents_have_the_bits_of_ref, 0, 2);
-    tcase_add_loop_test(tc, gradients_in_parts_have_the_bits_of_ref, 0, 7);
     tcase_add_loop_test(tc, products_take_no_more_scratch_than_is_said, 0,
                         2 * (int)(sizeof scratch_shapes / sizeof *scratch_shapes));
     tcase_add_test(tc, every_way_is_proven_or_says_why_not);
@@ -507,9 +504,15 @@ static Suite *suite(void)
     tcase_add_loop_test(tc, a_gpu_that_cannot_count_is_not_opened, 0, 3);
     tcase_add_loop_test(tc, a_gpu_takes_what_it_has_instructions_for, 0, 3);
     tcase_add_test(tc, a_way_may_be_named_before_the_gpu_is_opened);
-    tcase_add_test(tc, the_whole_proof_holds);
 #endif
     suite_add_tcase(suite, tc);
+    tc = unit_case(suite, "large", 300);
+    tcase_add_loop_test(tc, shapes_of_several_tiles_have_the_bits_of_ref, 0, 6);
+    tcase_add_loop_test(tc, sums_at_the_limit_of_int32_have_the_bits_of_ref, 0, 3);
+    tcase_add_loop_test(tc, gradients_in_parts_have_the_bits_of_ref, 0, 7);
+#ifdef CUDA_EMULATED
+    tcase_add_test(tc, the_whole_proof_holds);
+#endif
     return suite;
 }
 

@@ -256,9 +256,10 @@ int main(void)
     tcase_add_loop_test(tc, small_and_odd_shapes_have_the_bits_of_ref, 0, 16);
     tcase_add_loop_test(tc, all_edges_have_the_bits_of_ref, 0, 4);
     tcase_add_loop_test(tc, lengths_about_a_block_have_the_bits_of_ref, 0, 12);
-    tcase_add_loop_test(tc, shapes_beyond_one_block_have_the_bits_of_ref, 0, 10);
-    tcase_add_loop_test(tc, sums_at_the_limit_of_int32_have_the_bits_of_ref, 0, 5);
     tcase_add_loop_test(tc, all_exponents_have_the_bits_of_ref, 0, 2);
     suite_add_tcase(suite, tc);
+    tc = unit_case(suite, "large", 120);
+    tcase_add_loop_test(tc, shapes_beyond_one_block_have_the_bits_of_ref, 0, 10);
+    tcase_add_loop_test(tc, sums_at_the_limit_of_int32_have_the_bits_of_ref, 0, 5);
     return unit_run(suite);
 }

@@ -412,6 +412,16 @@ START_TEST(two_trainers_share_the_hosts)
 }
 END_TEST
 
+static void add_form(TCase *tcase, enum numerics form)
+{
+    int first = (int)form, end = first + 1;
+    tcase_add_loop_test(tcase, sittings_cost_no_bit, first, end);
+    tcase_add_loop_test(tcase, a_crash_costs_the_steps_since_the_last_checkpoint, first, end);
+    tcase_add_loop_test(tcase, a_host_that_vanishes_costs_its_share, first, end);
+    tcase_add_loop_test(tcase, all_hosts_gone_and_one_returns, first, end);
+    tcase_add_loop_test(tcase, sync_waits_for_a_host_that_crashed, first, end);
+}
+
 int main(void)
 {
     if (swarm_prepare() != 0)
@@ -420,13 +430,9 @@ int main(void)
     TCase *tcase = tcase_create("trainer");
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, parse_runs, NULL);
-    tcase_add_loop_test(tcase, sittings_cost_no_bit, 0, N_NUMERICS);
-    tcase_add_loop_test(tcase, a_crash_costs_the_steps_since_the_last_checkpoint, 0, N_NUMERICS);
+    add_form(tcase, NUMERICS_I8X2);
     tcase_add_test(tcase, experts_in_the_process_are_never_missed);
-    tcase_add_loop_test(tcase, a_host_that_vanishes_costs_its_share, 0, N_NUMERICS);
-    tcase_add_loop_test(tcase, all_hosts_gone_and_one_returns, 0, N_NUMERICS);
     tcase_add_loop_test(tcase, a_host_that_is_cut_off_costs_few_deadlines, 0, 2);
-    tcase_add_loop_test(tcase, sync_waits_for_a_host_that_crashed, 0, N_NUMERICS);
     tcase_add_loop_test(tcase, a_stop_at_any_moment_ends_with_a_checkpoint, 0, 16);
     tcase_add_loop_test(tcase, a_stop_while_saving_waits_for_the_file, 0, 20);
     tcase_add_loop_test(tcase, a_stop_while_waiting_for_hosts_ends_at_once, 0, 2);
@@ -437,5 +443,9 @@ int main(void)
     tcase_add_test(tcase, the_same_world_runs_twice_the_same_way);
     tcase_add_test(tcase, two_trainers_share_the_hosts);
     suite_add_tcase(suite, tcase);
+    TCase *others = unit_case(suite, "large", 60);
+    tcase_add_checked_fixture(others, parse_runs, NULL);
+    add_form(others, NUMERICS_F32);
+    add_form(others, NUMERICS_I8X1);
     return unit_run(suite);
 }

@@ -17,4 +17,17 @@ static inline int unit_run(Suite *suite)
     return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/**
+ * A case for tests that take long, with a tag by which they are left out where all takes longer: "slow" under emulators of other
+ * processors and under sanitizers, "large" under sanitizers only (CK_EXCLUDE_TAGS in tests/run.sh).
+ */
+static inline TCase *unit_case(Suite *suite, const char *tag, double seconds)
+{
+    TCase *tcase = tcase_create(tag);
+    tcase_set_tags(tcase, tag);
+    tcase_set_timeout(tcase, seconds);
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
+
 #endif
