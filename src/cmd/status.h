@@ -1,16 +1,15 @@
 /**
- * cmd/status.h - what is known of one run (status.c), and of all the runs that hosts speak of (status_runs.c).
+ * cmd/status.h - what is known of one run: who hosts which of its experts, and which of those hosts answer.
  *
- * A status reads the rows of its run and pings the hosts it found, while somebody else feeds the DHT node that it asks through and
- * calls status_step() after every event.
+ * A status reads the rows of its run, each as often as something is missing, and then pings the hosts that it found.  It is a step
+ * machine: somebody else feeds the DHT node that it asks through, calls status_step() after every event, and has it read as many
+ * rows at a time as there is room for.  What it takes in memory grows with what was found, not with what a stranger says of a run.
  */
 #ifndef CMD_STATUS_H
 #define CMD_STATUS_H
 
-#include "cmd/session.h"
 #include "dht/dht.h"
 #include "model/run.h"
-#include "node/meeting.h"
 
 #define STATUS_NOBODY_US 5000000u /* nobody answered: give up */
 #define STATUS_SETTLE_US 300000u  /* after the first answer, for others to be found */
@@ -18,31 +17,40 @@
 
 struct status;
 
-/** Keeps `run`, `io` and `dht`.  HANSE_ENOMEM. */
-HANSE_MUST_USE int status_new(const struct run *run, const struct io *io, struct dht *dht, uint64_t now_us, struct status **out);
+struct status_config {
+    const struct run *run; /* kept; of a run that is known by hearsay id, name, n_moe and experts alone */
+    struct dht *dht;       /* kept */
+    uint64_t nobody_us;    /* nobody answered for so long: give up */
+    bool is_glance;        /* one run among many: it is looked at less often while nobody hosts any of it */
+};
+
+/** HANSE_ENOMEM. */
+HANSE_MUST_USE int status_new(const struct status_config *config, uint64_t now_us, struct status **out);
 
 /** Once it is over, or the node is gone: until then reads and pings know it. */
 void status_free(struct status *status);
 
 void status_step(struct status *status, uint64_t now_us);
 
+/** True when there is a row to be read now; status_read_row() begins with it. */
+bool status_wants_row(const struct status *status);
+void status_read_row(struct status *status, uint64_t now_us);
+
+/** Rows that are being read. */
+size_t status_n_reading(const struct status *status);
+
 /** When it wants to be called though nothing happened; or IO_NEVER. */
 uint64_t status_wake(const struct status *status);
 
 bool status_is_over(const struct status *status);
+/** 0, or HANSE_EUNREACHABLE once it gave up. */
+int status_result(const struct status *status);
+/** True when every row was read at least once. */
+bool status_is_whole(const struct status *status);
 bool status_was_answered(const struct status *status);
 bool status_has_hosts(const struct status *status);
 
-/** Prints what there is. */
-HANSE_MUST_USE int status_report(const struct status *status, bool is_json);
-
-/** A read-only node that joins whom the session names. */
-HANSE_MUST_USE int status_start_dht(struct session *session, uint64_t now_us, struct dht **out);
-
-/** Says that nobody answered, and what to do; `meeting` is NULL where none was asked for. */
-void status_explain_nobody(const struct session *session, const struct meeting *meeting, const struct dht *dht);
-
-/** Finds out which runs there are, reads them, and shows one after the other. */
-HANSE_MUST_USE int status_runs(struct session *session, bool is_json);
+/** Prints what there is; `now_us` is the present time. */
+HANSE_MUST_USE int status_report(const struct status *status, uint64_t now_us, bool is_json);
 
 #endif
