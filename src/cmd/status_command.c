@@ -178,8 +178,8 @@ static void print_empty(const struct status_runs *runs, size_t n_empty)
 /* Whoever parses what we print gets a document though there is no run to speak of. */
 static int print_nothing_json(size_t n_asked)
 {
-    json_t *all = json_pack("{s:n, s:n, s:i, s:i, s:i, s:I, s:[]}", "run", "run_id", "experts", 0, "hosted", 0,
-                            "hosted_by_silent", 0, "dht_nodes", (json_int_t)n_asked, "hosts");
+    json_t *all = json_pack("{s:n, s:n, s:i, s:i, s:i, s:b, s:I, s:[]}", "run", "run_id", "experts", 0, "hosted", 0,
+                            "hosted_by_silent", 0, "complete", true, "dht_nodes", (json_int_t)n_asked, "hosts");
     if (!all)
         return HANSE_ENOMEM;
     json_dumpf(all, stdout, JSON_INDENT(2));
@@ -198,8 +198,8 @@ static int report_runs(const struct asking *a)
     if (count.n_empty > 0 && !a->is_json)
         print_empty(a->runs, count.n_empty);
     if (count.n_unread > 0)
-        log_warn("of %zu more run%s nothing was heard within %u s; --run FILE shows one", count.n_unread,
-                 text_plural(count.n_unread), STATUS_RUNS_US / 1000000);
+        log_warn("%zu run%s not read within %u s; name one with --run FILE", count.n_unread,
+                 count.n_unread == 1 ? " was" : "s were", STATUS_RUNS_US / 1000000);
     return a->err ? a->err : err;
 }
 

@@ -119,6 +119,14 @@ static struct reach reach_of(const struct status *status)
     return reach;
 }
 
+static size_t n_read(const struct status *status)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < status->n_all_rows; i++)
+        n += status->row[i].is_read;
+    return n;
+}
+
 static void print_table(const struct status *status, uint64_t now_us)
 {
     char id[17], name[4 * sizeof status->run->name];
@@ -130,7 +138,10 @@ static void print_table(const struct status *status, uint64_t now_us)
     if (reach.n_silent_hosts > 0)
         printf(" that answer%s; %zu on %zu that do%s not", reach.n_hosts == 1 ? "s" : "", reach.n_silent, reach.n_silent_hosts,
                reach.n_silent_hosts == 1 ? "es" : "");
-    printf("; %zu DHT node%s answered\n", status->n_asked, status->n_asked == 1 ? "" : "s");
+    printf("; %zu DHT node%s answered", status->n_asked, status->n_asked == 1 ? "" : "s");
+    if (!status_is_whole(status))
+        printf("; %zu of %zu rows read", n_read(status), status->n_all_rows);
+    printf("\n");
     if (status_has_hosts(status))
         printf("  %-8s  %-21s  %-8s  %9s  %6s  %-13s  %12s  %s\n", "host", "address", "hardware", "away", "heard", "versions",
                "token-slots", "experts");
@@ -175,10 +186,10 @@ static int print_json(const struct status *status, uint64_t now_us)
                                         (json_int_t)age_s(host, now_us), "experts", experts_json(status, i)));
     }
     text_hex(id, status->run->id.byte, HASH_BYTES);
-    json_t *all = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "run", status->run->name, "run_id", id, "experts",
+    json_t *all = json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:I, s:o}", "run", status->run->name, "run_id", id, "experts",
                             (json_int_t)status->run->n_moe * status->run->experts, "hosted", (json_int_t)status_n_hosted(status),
-                            "hosted_by_silent", (json_int_t)reach_of(status).n_silent, "dht_nodes", (json_int_t)status->n_asked,
-                            "hosts", hosts);
+                            "hosted_by_silent", (json_int_t)reach_of(status).n_silent, "complete", status_is_whole(status),
+                            "dht_nodes", (json_int_t)status->n_asked, "hosts", hosts);
     if (!all)
         return HANSE_ENOMEM;
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9)); /* strangers name runs */
