@@ -400,6 +400,7 @@ static struct dht_page *least_page(struct dht_operation *op)
     return least;
 }
 
+/* Nobody waits any longer for what it is being asked. */
 static void let_go(struct dht *dht, struct dht_operation *op, struct dht_page *page)
 {
     if (page->state != DHT_PAGE_IDLE) {
@@ -478,8 +479,10 @@ void dht_read_linked(struct dht *dht, uint64_t now_us, struct dht_operation *op,
     if (is_waited_for)
         unchoose(op->read, page);
     sweep(op->read);
-    if (!is_true)
-        dht_read_lost(op, page);
+    if (is_true)
+        return;
+    let_go(dht, op, page); /* it may be asked by a datagram as well by now */
+    dht_read_lost(op, page);
 }
 
 uint64_t dht_read_deadline(const struct dht_operation *op)

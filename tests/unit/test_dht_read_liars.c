@@ -369,6 +369,46 @@ START_TEST(two_who_confirm_each_other_hide_nothing)
 }
 END_TEST
 
+/* An answer on a link that comes late and is false, while its holder is asked by a datagram as well: when the holder's place is taken
+ * by another then, nobody waits for that datagram, and what becomes of it finds nobody. */
+START_TEST(who_lies_on_a_late_link_is_asked_no_more)
+{
+    struct holder h[DHT_READ_HOLDERS_MAX + 1];
+    struct dht_message question = {0};
+    uint8_t raw[DHT_ENTRY_MAX] = {0, 0, 4, 1};
+    struct dht_bulk_entries late = {.entries = {raw, sizeof raw}};
+    dht->config.has_links = true;
+    begin();
+    op->number = 1;
+    op->phase = DHT_PHASE_WALKING;
+    dht->running.first = dht->running.last = op;
+    for (uint8_t i = 0; i < 2; i++) {
+        holder_init(&h[i], i);
+        names(&h[i].c, 1, 60, 200);
+    }
+    struct dht_page *page = dht_read_next(dht, NOW_US, op);
+    ck_assert(page && page->state == DHT_PAGE_LINKED);
+    op->n_in_air++;
+    dht_read_run(op, op->read->patience_us);
+    ck_assert(dht_read_next(dht, NOW_US, op) == page && page->state != DHT_PAGE_LINKED);
+    dht_read_question(op, page, &question);
+    struct dht_transaction *sent = dht_ask(dht, NOW_US, &page->addr, &question, DHT_ROLE_PAGE, op->number);
+    ck_assert_ptr_nonnull(sent);
+    struct dht_transaction t = *sent;
+    op->n_in_air++;
+    dht_read_linked(dht, NOW_US, op, page, &page->id, &late);
+    ck_assert(page->is_lost && op->n_in_air == 0);
+    for (uint8_t i = 2; i <= DHT_READ_HOLDERS_MAX; i++) {
+        holder_init(&h[i], i);
+        names(&h[i].c, 1, 1, 200);
+    }
+    ck_assert_ptr_null(dht_read_page(op->read, &t.addr));
+    ck_assert_uint_eq(dht->transactions.n, 0);
+    dht->running.first = dht->running.last = NULL;
+    end();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-read-liars");
@@ -386,6 +426,7 @@ int main(void)
     tcase_add_test(all, a_false_twin_is_refused);
     tcase_add_loop_test(all, a_full_read_has_room_for_what_several_name, 0, 3);
     tcase_add_loop_test(all, two_who_confirm_each_other_hide_nothing, 0, 2);
+    tcase_add_test(all, who_lies_on_a_late_link_is_asked_no_more);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
