@@ -315,7 +315,7 @@ sanitize_stage() {
     tests=$(long_first build-sanitize | grep -v -e test_trainer_device_emulated -e test_expert_digest_emulated -e test_amx_emulated \
         -e test_bits.sh -e test_device.sh -e tests/tidy)
     # Sanitizers take their time, and tests share the cores.
-    CK_EXCLUDE_TAGS="slow large" CK_TIMEOUT_MULTIPLIER=4
+    CK_EXCLUDE_TAGS="slow large" CK_TIMEOUT_MULTIPLIER=20
     export CK_EXCLUDE_TAGS CK_TIMEOUT_MULTIPLIER
     # shellcheck disable=SC2086  # a list of words
     check build-sanitize check TESTS="$(echo $tests)"
@@ -387,7 +387,7 @@ arm_stage() {
         grep -E '^tests/(kernels|golden)/|^tests/unit/test_(base|expert|checkpoint_expert)')
     # shellcheck disable=SC2086  # a list of words
     build build-arm $numbers || return
-    CK_EXCLUDE_TAGS=slow CK_TIMEOUT_MULTIPLIER=10 QEMU_CPU=max
+    CK_EXCLUDE_TAGS=slow CK_TIMEOUT_MULTIPLIER=20 QEMU_CPU=max
     export CK_EXCLUDE_TAGS CK_TIMEOUT_MULTIPLIER QEMU_CPU
     # shellcheck disable=SC2086
     check build-arm "$only_run" TESTS="$(echo $numbers)"
