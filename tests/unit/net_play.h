@@ -11,6 +11,8 @@
 #include "net/net.h"
 #include "unit.h"
 
+#define PEER_LIMIT_US 100000000 /* a busy machine may do everything late; only what hangs takes so long */
+
 struct peer {
     struct key *key;
     struct net *net;
@@ -83,7 +85,7 @@ static inline void peer_init_with(struct peer *peer, const struct net_config *co
     ck_assert_int_eq(net_new(config, &peer->net), 0);
     peer->io = net_io(peer->net);
     peer->machine = (struct io_machine){.event = peer_event, .deadline = peer_deadline, .self = peer};
-    peer->limit_us = 20000000;
+    peer->limit_us = PEER_LIMIT_US;
     peer->wake_us = IO_NEVER;
 }
 
@@ -116,6 +118,20 @@ static inline int peer_join(struct peer *peer)
 {
     pthread_join(peer->thread, NULL);
     return peer->result;
+}
+
+/** A play that goes on, whatever happens, until the bool at `arg` is true: peer_tell().  Ends with 0 then. */
+static inline void peer_play_until_told(struct peer *peer, uint64_t now_us, const struct io_event *event)
+{
+    (void)event;
+    peer->wake_us = now_us + 20000;
+    if (__atomic_load_n((bool *)peer->arg, __ATOMIC_ACQUIRE))
+        peer_stop(peer, 0);
+}
+
+static inline void peer_tell(bool *is_over)
+{
+    __atomic_store_n(is_over, true, __ATOMIC_RELEASE);
 }
 
 /** Runs in this thread. */

@@ -1,43 +1,23 @@
 /* Connections that never become links, by the hundred, and who comes in all the same. */
-#include <arpa/inet.h>
-#include <poll.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "net/address.h"
 #include "net/crowd.h"
 #include "net/loop.h"
 #include "net_play.h"
+#include "net_stranger.h"
 
 #define CROWD (2 * LINK_NOT_UP_MAX)
 
-/* A connection from `ip` that says nothing. */
-static int dial(uint32_t ip, struct addr to)
-{
-    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(ip)};
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(to.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&own, sizeof own), 0);
-    ck_assert_int_eq(connect(fd, (struct sockaddr *)&name, sizeof name), 0);
-    return fd;
-}
-
 static int dial_from(uint8_t subnet, struct addr to)
 {
-    return dial(INADDR_LOOPBACK + ((uint32_t)subnet << 8), to);
+    return stranger_dial_from(INADDR_LOOPBACK + ((uint32_t)subnet << 8), to);
 }
 
 static int dial_from_block(uint8_t block, struct addr to)
 {
-    return dial(INADDR_LOOPBACK + ((uint32_t)block << 16), to);
-}
-
-static bool is_closed_within(int fd, int ms)
-{
-    char bytes[4096];
-    struct pollfd wait = {.fd = fd, .events = POLLIN};
-    return poll(&wait, 1, ms) == 1 && read(fd, bytes, sizeof bytes) <= 0;
+    return stranger_dial_from(INADDR_LOOPBACK + ((uint32_t)block << 16), to);
 }
 
 static void close_all(const int *fd, size_t n)
@@ -46,30 +26,21 @@ static void close_all(const int *fd, size_t n)
         close(fd[i]);
 }
 
-/* Until told, by its argument, that it is enough. */
-static void play(struct peer *peer, uint64_t now_us, const struct io_event *event)
-{
-    (void)event;
-    peer->wake_us = now_us + 20000;
-    if (__atomic_load_n((bool *)peer->arg, __ATOMIC_ACQUIRE))
-        peer_stop(peer, 0);
-}
-
 /* One more that dials in earnest: true when it came up. */
 static bool comes_in(struct addr at)
 {
     struct peer a;
     bool is_over = false;
     peer_init(&a, 1);
-    a.play = play;
+    a.play = peer_play_until_told;
     a.arg = &is_over;
-    a.limit_us = 3000000;
     peer_open(&a, at, NULL);
     peer_start(&a);
-    for (int i = 0; i < 150 && __atomic_load_n(&a.n_up, __ATOMIC_RELAXED) + __atomic_load_n(&a.n_down, __ATOMIC_RELAXED) == 0;
+    for (int i = 0;
+         i < STRANGER_MS / 20 && __atomic_load_n(&a.n_up, __ATOMIC_RELAXED) + __atomic_load_n(&a.n_down, __ATOMIC_RELAXED) == 0;
          i++)
         usleep(20000);
-    __atomic_store_n(&is_over, true, __ATOMIC_RELEASE);
+    peer_tell(&is_over);
     peer_join(&a);
     bool is_up = a.n_up == 1;
     peer_fini(&a);
@@ -87,8 +58,9 @@ static void start(struct stage *stage, unsigned n_incoming_max)
     *stage = (struct stage){.is_over = false};
     struct net_config config = peer_config(&stage->b, 2);
     config.n_incoming_max = n_incoming_max;
+    config.handshake_us = 10 * PEER_LIMIT_US; /* who goes has made room, and was not late */
     peer_init_with(&stage->b, &config);
-    stage->b.play = play;
+    stage->b.play = peer_play_until_told;
     stage->b.arg = &stage->is_over;
     stage->at = net_address(stage->b.net);
     peer_start(&stage->b);
@@ -96,7 +68,7 @@ static void start(struct stage *stage, unsigned n_incoming_max)
 
 static void stop(struct stage *stage)
 {
-    __atomic_store_n(&stage->is_over, true, __ATOMIC_RELEASE);
+    peer_tell(&stage->is_over);
     ck_assert_int_eq(peer_join(&stage->b), 0);
     peer_fini(&stage->b);
 }
@@ -109,8 +81,8 @@ START_TEST(half_open_connections_shut_nobody_out)
     for (size_t i = 0; i < CROWD; i++)
         fd[i] = dial_from(0, stage.at);
     ck_assert(comes_in(stage.at));
-    ck_assert(is_closed_within(fd[0], 1000));
-    ck_assert(!is_closed_within(fd[CROWD - 1], 100));
+    ck_assert(stranger_is_shown_out(fd[0], STRANGER_MS));
+    ck_assert(!stranger_is_shown_out(fd[CROWD - 1], 100));
     close_all(fd, CROWD);
     stop(&stage);
 }
@@ -126,9 +98,9 @@ START_TEST(the_most_crowded_subnet_makes_room)
         alone[i] = dial_from((uint8_t)(1 + i), stage.at);
     for (size_t i = 0; i < CROWD; i++)
         fd[i] = dial_from(9, stage.at);
-    ck_assert(is_closed_within(fd[0], 1000));
+    ck_assert(stranger_is_shown_out(fd[0], STRANGER_MS));
     for (size_t i = 0; i < 3; i++)
-        ck_assert(!is_closed_within(alone[i], 50));
+        ck_assert(!stranger_is_shown_out(alone[i], 50));
     close_all(fd, CROWD);
     close_all(alone, 3);
     stop(&stage);
@@ -190,14 +162,14 @@ START_TEST(a_newcomer_outlives_as_many_as_there_is_room_for)
     for (size_t i = 0; i < 8; i++)
         old[i] = dial_from_block((uint8_t)(100 + i), stage.at);
     int honest = dial_from_block(1, stage.at);
-    ck_assert(is_closed_within(old[0], 1000));
+    ck_assert(stranger_is_shown_out(old[0], STRANGER_MS));
     for (size_t i = 0; i < 7; i++) {
         flood[i] = dial_from_block((uint8_t)(120 + i), stage.at);
-        ck_assert(is_closed_within(old[i + 1], 1000));
+        ck_assert(stranger_is_shown_out(old[i + 1], STRANGER_MS));
     }
-    ck_assert(!is_closed_within(honest, 50));
+    ck_assert(!stranger_is_shown_out(honest, 50));
     flood[7] = dial_from_block(130, stage.at);
-    ck_assert(is_closed_within(honest, 1000));
+    ck_assert(stranger_is_shown_out(honest, STRANGER_MS));
     close_all(old, 8);
     close_all(flood, 8);
     close(honest);
@@ -215,19 +187,19 @@ START_TEST(a_link_that_is_up_stays)
     start(&stage, 2);
     for (uint8_t i = 0; i < 2; i++) {
         peer_init(&up[i], (uint8_t)(3 + i));
-        up[i].play = play;
+        up[i].play = peer_play_until_told;
         up[i].arg = &is_over;
         peer_open(&up[i], stage.at, NULL);
         peer_start(&up[i]);
-        for (int t = 0; t < 150 && __atomic_load_n(&up[i].n_up, __ATOMIC_RELAXED) == 0; t++)
+        for (int t = 0; t < STRANGER_MS / 20 && __atomic_load_n(&up[i].n_up, __ATOMIC_RELAXED) == 0; t++)
             usleep(20000);
     }
     for (size_t i = 0; i < 40; i++)
         fd[i] = dial_from(9, stage.at);
     for (size_t i = 0; i < 40; i++)
-        ck_assert(is_closed_within(fd[i], 1000));
+        ck_assert(stranger_is_shown_out(fd[i], STRANGER_MS));
     ck_assert(!comes_in(stage.at));
-    __atomic_store_n(&is_over, true, __ATOMIC_RELEASE);
+    peer_tell(&is_over);
     for (size_t i = 0; i < 2; i++) {
         peer_join(&up[i]);
         ck_assert_uint_eq(up[i].n_up, 1);
