@@ -130,12 +130,15 @@ START_TEST(starting_takes_a_few_ms)
     struct peer a;
     peer_init(&a, 1);
     peer_fini(&a);
-    uint64_t before_us = net_now_us();
-    for (int i = 0; i < 10; i++) {
+    uint64_t best_us = UINT64_MAX; /* 2 ms; a busy machine is held up at times, but not every time */
+    for (int i = 0; i < 100 && best_us >= 50000; i++) {
+        uint64_t before_us = net_now_us();
         peer_init(&a, 1);
         peer_fini(&a);
+        uint64_t took_us = net_now_us() - before_us;
+        best_us = took_us < best_us ? took_us : best_us;
     }
-    ck_assert_uint_lt((net_now_us() - before_us) / 10, 100000); /* 2 ms; loose for busy machines and sanitizers */
+    ck_assert_uint_lt(best_us, 50000);
 }
 END_TEST
 
@@ -152,17 +155,21 @@ static void play_ticks(struct peer *peer, uint64_t now_us, const struct io_event
     }
 }
 
+/* Never early, and late only when the machine is busy: not every time. */
 START_TEST(the_deadline_is_kept)
 {
-    struct peer a;
-    peer_init(&a, 1);
-    a.play = play_ticks;
-    uint64_t before_us = net_now_us();
-    ck_assert_int_eq(peer_run(&a), HANSE_EGONE); /* the machine's own result */
-    uint64_t took_us = net_now_us() - before_us;
-    ck_assert_uint_ge(took_us, 110000);
-    ck_assert_uint_lt(took_us, 2000000);
-    peer_fini(&a);
+    uint64_t took_us = UINT64_MAX;
+    for (int i = 0; i < 20 && took_us >= 1000000; i++) {
+        struct peer a;
+        peer_init(&a, 1);
+        a.play = play_ticks;
+        uint64_t before_us = net_now_us();
+        ck_assert_int_eq(peer_run(&a), HANSE_EGONE); /* the machine's own result */
+        took_us = net_now_us() - before_us;
+        ck_assert_uint_ge(took_us, 110000);
+        peer_fini(&a);
+    }
+    ck_assert_uint_lt(took_us, 1000000);
 }
 END_TEST
 
@@ -294,41 +301,48 @@ START_TEST(work_is_done_first_come_first_served)
 }
 END_TEST
 
+static atomic_uint n_begun, n_ended;
+static atomic_bool is_left;
+
+/* Goes on for a while after the machine has stopped. */
 static void run_slowly(struct io_work *work)
 {
-    struct job *job = work->owner;
-    usleep(400000); /* longer than a busy machine keeps the loop from its tick */
-    job->number = 77;
+    (void)work;
+    atomic_fetch_add(&n_begun, 1);
+    for (int i = 0; i < PEER_LIMIT_US / 1000 && !atomic_load(&is_left); i++)
+        usleep(1000);
+    usleep(200000);
+    atomic_fetch_add(&n_ended, 1);
 }
 
 static void play_leave(struct peer *peer, uint64_t now_us, const struct io_event *event)
 {
-    struct job *job = peer->arg;
     ck_assert_int_ne(event->kind, IO_WORK_DONE);
-    if (event->kind == IO_START) {
-        for (int i = 0; i < 3; i++) {
-            job[i].work = (struct io_work){.run = run_slowly, .owner = &job[i]};
-            peer->io->ops->work(peer->io->ctx, &job[i].work);
+    if (event->kind == IO_START)
+        for (int i = 0; i < N_WORK; i++) {
+            jobs[i].work = (struct io_work){.run = run_slowly, .owner = &jobs[i]};
+            peer->io->ops->work(peer->io->ctx, &jobs[i].work);
         }
-        peer->wake_us = now_us + 30000;
-    }
-    if (event->kind == IO_TICK)
+    peer->wake_us = now_us + 10000;
+    if (atomic_load(&n_begun) > 0) {
         peer_stop(peer, 0);
+        atomic_store(&is_left, true);
+    }
 }
 
 /* Once net_run() has returned the machine may be freed: what ran is over, what waited will not run. */
 START_TEST(no_work_outlives_the_run)
 {
     struct peer a;
-    struct job *job = calloc(3, sizeof *job);
     peer_init(&a, 1);
-    a.arg = job;
     a.play = play_leave;
     ck_assert_int_eq(peer_run(&a), 0);
-    ck_assert_uint_eq(job[0].number, 77);
-    ck_assert_uint_eq(job[1].number, 0);
-    ck_assert_uint_eq(job[2].number, 0);
-    free(job);
+    unsigned n = atomic_load(&n_ended);
+    ck_assert_uint_ge(n, 1);
+    ck_assert_uint_lt(n, N_WORK);
+    usleep(300000);
+    ck_assert_uint_eq(atomic_load(&n_begun), n);
+    ck_assert_uint_eq(atomic_load(&n_ended), n);
     peer_fini(&a);
 }
 END_TEST
