@@ -138,7 +138,7 @@ START_TEST(shared_work_has_the_same_bits)
     helpers_start(&helpers);
     expert_share(shared, helpers.team);
     live(alone, want, &rows.rows, &gy.rows);
-    for (int i = 0; i < 50 && (i == 0 || atomic_load(&helpers.n_helped) == 0); i++) { /* nobody must help; but somebody will */
+    for (int i = 0; i < 1000 && (i == 0 || atomic_load(&helpers.n_helped) == 0); i++) { /* nobody must help; but somebody will */
         expert_free(shared);
         shared = born(numerics, k);
         expert_share(shared, helpers.team);

@@ -6,7 +6,7 @@
 #include "net/workers.h"
 #include "unit.h"
 
-#define PATIENCE_US 20000000
+#define PATIENCE_US 60000000
 #define N_WORKS 40
 #define N_PARTS 16
 
@@ -150,7 +150,7 @@ int main(void)
 {
     Suite *suite = suite_create("net/workers");
     TCase *tests = tcase_create("workers");
-    tcase_set_timeout(tests, 60);
+    tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, all_work_is_done_once, 1, 5);
     tcase_add_test(tests, one_thread_has_nobody_to_help_it);
     tcase_add_loop_test(tests, idle_threads_are_woken_to_help, 1, 5);
