@@ -108,7 +108,8 @@ struct dht_id dht_directory_key(const struct hash *run, const char *kind, uint32
 
 /**
  * Stores our entry at the nodes closest to `key` (ourselves among them when we are), again after 2, 8 and 32 s, then every
- * 100 to 150 s or sooner while the nodes there change, and at once when called anew with other bytes, until dht_withdraw().
+ * 100 to 150 s or sooner while the nodes there change, and at once when called anew with other bytes, until dht_withdraw().  What
+ * nobody else took is tried again after 0.5 to 1.5 s, 1 to 3 s, and so on up to the regular pause, of all keys eight at a time.
  * `addr` unspecified means: as others see us.  `done` may be NULL; it hears once how many nodes took the next store.  A key has
  * one entry and one listener: a `done` that was not called yet gives way to that of a later call, and is never called.  Up
  * to 256 keys.
@@ -124,7 +125,8 @@ void dht_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key, con
 void dht_store_entry(struct dht *dht, uint64_t now_us, const struct dht_id *key, const struct addr *addr, const void *bytes,
                      size_t n, void (*done)(void *arg, uint64_t now_us, size_t n_stored), void *arg);
 
-/** Stops republishing and stores an empty entry with a newer seq, so that readers forget us at once. */
+/** Stops republishing and stores an empty entry with a newer seq, so that readers forget us at once; tried again likewise for as long
+ * as an older one may stand somewhere. */
 void dht_withdraw(struct dht *dht, uint64_t now_us, const struct dht_id *key);
 
 /** Stores once more, now, everything that is published (before an orderly stop, after a change of address). */

@@ -57,6 +57,8 @@ struct dht_publication {
     uint64_t next_us;   /* when it is stored again */
     uint64_t gap_us;    /* least pause before it is stored early */
     bool is_early;      /* the next store is such a one */
+    uint64_t again_us;  /* pause after the last store, which nobody else took; 0: somebody did */
+    bool is_again;      /* the store under way is the next try */
     size_t n_looks;     /* stores since it was published, or since we joined */
     size_t n_near;      /* nodes nearest to the key when it was stored last */
     struct dht_id near[DHT_K];
@@ -143,6 +145,7 @@ struct dht {
     struct dht_publication **publication;
     size_t n_publications, publications_capacity;
     uint64_t publish_us; /* nothing is published again before */
+    size_t n_again;      /* tries under way of stores that nobody took */
     uint64_t entry_seq;  /* of the last entry of dht_store_entry() */
     struct dht_upkeep upkeep;
     struct dht_heir *heir; /* DHT_HEIRS_MAX in the order they came; allotted while there are any */
@@ -181,9 +184,9 @@ void dht_publications_free(struct dht *dht);
 size_t dht_publication_entry(struct dht *dht, uint64_t now_us, const struct dht_id *key, uint8_t raw[DHT_ENTRY_MAX]);
 /** The address that readers are told: `addr`, or where it is left open as others see us. */
 struct addr dht_publication_addr(const struct dht *dht, const struct addr *addr);
-/** A store is over.  `lookup` is the walk it followed. */
+/** A store is over.  `lookup` is the walk it followed; of `n_stored` nodes that took it `n_others` are not ourselves. */
 void dht_publication_stored(struct dht *dht, uint64_t now_us, const struct dht_id *key, struct dht_lookup *lookup,
-                            size_t n_stored);
+                            size_t n_stored, size_t n_others);
 /** A node is new in our table: what belongs there should be stored there soon. */
 void dht_publications_node(struct dht *dht, uint64_t now_us, const struct dht_id *id);
 /** We found others, or others than before: what is published should be stored among them. */

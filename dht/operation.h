@@ -53,6 +53,7 @@ struct dht_operation {
     size_t n_overdue;     /* stores that were late twice: they may still be answered */
     bool is_writing;      /* stores wait for room */
     size_t n_stored;
+    bool is_kept; /* one of those is ourselves */
 
     uint8_t *raw; /* publish, store, handover: room for the signed entry */
     size_t n_raw;

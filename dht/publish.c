@@ -1,5 +1,5 @@
-/* What we keep published: stored at the nodes nearest to its key, again before it is over, and soon when a node turns up that
- * is nearer than those which have it. */
+/* What we keep published: stored at the nodes nearest to its key, again before it is over, soon when a node turns up that is nearer than
+ * those which have it, and soon when nobody took it. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +12,11 @@
 #define AGAIN_MAX_US 150000000u
 #define GAP_MIN_US 500000u /* pause before an early store; doubles while the swarm keeps growing */
 #define GAP_MAX_US 32000000u
+
+/* What nobody took is tried again after a pause that doubles up to the regular one, drawn around it since what failed together is many
+ * keys as a rule.  Where the reason is a network that is gone, a few find out when it is back: the others wait for their turn. */
+#define AGAIN_FIRST_US 1000000u
+#define AGAIN_AT_ONCE (DHT_OPERATIONS_RUNNING / 4)
 
 /* Pauses after the first stores, for the swarm may just be growing: full buckets let no newcomer in, so a writer far from its key
  * learns of nodes nearer to it only on the way there.  Then again after LOOK_US while the nodes nearest to the key change. */
@@ -81,6 +86,7 @@ static void plan(struct dht *dht, struct dht_publication *p, uint64_t at_us)
 static void store_soon(struct dht *dht, uint64_t now_us, struct dht_publication *p)
 {
     p->is_changed = true;
+    p->again_us = 0;
     plan(dht, p, now_us);
     p->gap_us = GAP_MIN_US;
     dht->wake_us = now_us;
@@ -178,30 +184,57 @@ size_t dht_publication_entry(struct dht *dht, uint64_t now_us, const struct dht_
     return dht_entry_encode(&entry, key, dht->config.key, raw);
 }
 
+/* It has to wait until another try is over. */
+static bool is_held(const struct dht *dht, const struct dht_publication *p)
+{
+    return p->again_us > 0 && dht->n_again >= AGAIN_AT_ONCE;
+}
+
 /* Those under way are planned anew when they are stored. */
 static uint64_t first_due(const struct dht *dht)
 {
     uint64_t first = IO_NEVER;
     for (size_t i = 0; i < dht->n_publications; i++) {
         const struct dht_publication *p = dht->publication[i];
-        if (!p->is_storing && p->next_us < first)
+        if (!p->is_storing && !is_held(dht, p) && p->next_us < first)
             first = p->next_us;
     }
     return first;
 }
 
+static void store(struct dht *dht, uint64_t now_us, struct dht_publication *p)
+{
+    p->is_storing = true;
+    p->is_changed = false;
+    p->is_again = p->again_us > 0;
+    dht->n_again += p->is_again;
+    dht_task_publish(dht, now_us, &p->key);
+}
+
+/* The one that has waited longest of those that nobody took, if any is due. */
+static struct dht_publication *next_again(const struct dht *dht, uint64_t now_us)
+{
+    struct dht_publication *next = NULL;
+    for (size_t i = 0; i < dht->n_publications; i++) {
+        struct dht_publication *p = dht->publication[i];
+        if (p->again_us > 0 && !p->is_storing && p->next_us <= now_us && (!next || p->next_us < next->next_us))
+            next = p;
+    }
+    return next;
+}
+
 void dht_publications_run(struct dht *dht, uint64_t now_us)
 {
+    struct dht_publication *p;
     if (now_us < dht->publish_us)
         return;
     for (size_t i = 0; i < dht->n_publications; i++) {
-        struct dht_publication *p = dht->publication[i];
-        if (p->is_storing || p->next_us > now_us)
-            continue;
-        p->is_storing = true;
-        p->is_changed = false;
-        dht_task_publish(dht, now_us, &p->key);
+        p = dht->publication[i];
+        if (p->again_us == 0 && !p->is_storing && p->next_us <= now_us)
+            store(dht, now_us, p);
     }
+    while (dht->n_again < AGAIN_AT_ONCE && (p = next_again(dht, now_us)))
+        store(dht, now_us, p);
     dht->publish_us = first_due(dht);
 }
 
@@ -273,8 +306,44 @@ static uint64_t next_pause(struct dht *dht, struct dht_publication *p, size_t n_
     return AGAIN_MIN_US + rng_below(&dht->rng, AGAIN_MAX_US - AGAIN_MIN_US);
 }
 
+/* Nobody else has it, though there are others. */
+static bool is_in_vain(const struct dht *dht, size_t n_stored, size_t n_others)
+{
+    return n_stored == 0 || (n_others == 0 && dht_n_nodes(dht) > 0);
+}
+
+static void plan_again(struct dht *dht, uint64_t now_us, struct dht_publication *p)
+{
+    uint64_t pause_us = 2 * p->again_us;
+    if (pause_us < AGAIN_FIRST_US)
+        pause_us = AGAIN_FIRST_US;
+    p->again_us = pause_us < AGAIN_MIN_US ? pause_us : AGAIN_MIN_US;
+    plan(dht, p, now_us + p->again_us / 2 + rng_below(&dht->rng, p->again_us));
+}
+
+static void plan_next(struct dht *dht, uint64_t now_us, struct dht_publication *p, struct dht_lookup *lookup)
+{
+    p->again_us = 0;
+    plan(dht, p, now_us + next_pause(dht, p, lookup ? remember_nearest(p, lookup) : 0));
+    if (!p->is_early)
+        p->gap_us = GAP_MIN_US;
+    p->is_early = false;
+    if (lookup && has_missed(dht, p, lookup))
+        hurry(dht, p);
+}
+
+/* What was held may have its turn. */
+static void end_again(struct dht *dht, uint64_t now_us, struct dht_publication *p)
+{
+    if (!p->is_again)
+        return;
+    p->is_again = false;
+    dht->n_again--;
+    dht->publish_us = dht->wake_us = now_us;
+}
+
 void dht_publication_stored(struct dht *dht, uint64_t now_us, const struct dht_id *key, struct dht_lookup *lookup,
-                            size_t n_stored)
+                            size_t n_stored, size_t n_others)
 {
     struct dht_publication *p = find(dht, key);
     if (!p)
@@ -283,26 +352,19 @@ void dht_publication_stored(struct dht *dht, uint64_t now_us, const struct dht_i
     void *arg = p->arg;
     p->is_storing = false;
     p->stored_us = now_us;
+    end_again(dht, now_us, p);
     if (p->is_changed) { /* other bytes or another address meanwhile: whoever waits, waits for those */
         plan(dht, p, now_us);
         dht->wake_us = now_us;
         return;
     }
-    if (p->is_withdrawn && n_stored == 0 && now_us < p->until_us) {
-        p->done = NULL;
-        plan(dht, p, now_us + p->gap_us); /* nobody heard of it, and what stands there would be believed to its end */
-        p->gap_us = 2 * p->gap_us < GAP_MAX_US ? 2 * p->gap_us : GAP_MAX_US;
-    } else if (p->is_withdrawn) {
-        forget(dht, p);
-    } else {
-        plan(dht, p, now_us + next_pause(dht, p, lookup ? remember_nearest(p, lookup) : 0));
-        p->done = NULL;
-        if (!p->is_early)
-            p->gap_us = GAP_MIN_US;
-        p->is_early = false;
-        if (lookup && has_missed(dht, p, lookup))
-            hurry(dht, p);
-    }
+    p->done = NULL;
+    if (p->is_withdrawn && (!is_in_vain(dht, n_stored, n_others) || now_us >= p->until_us))
+        forget(dht, p); /* else what stands somewhere would be believed to its end */
+    else if (is_in_vain(dht, n_stored, n_others))
+        plan_again(dht, now_us, p);
+    else
+        plan_next(dht, now_us, p, lookup);
     if (done)
         done(arg, now_us, n_stored);
 }

@@ -30,7 +30,7 @@ void dht_task_find(struct dht *dht, uint64_t now_us, const struct dht_id *target
 void dht_task_publish(struct dht *dht, uint64_t now_us, const struct dht_id *key)
 {
     if (!dht_operation_new(dht, now_us, DHT_TASK_PUBLISH, key))
-        dht_publication_stored(dht, now_us, key, NULL, 0);
+        dht_publication_stored(dht, now_us, key, NULL, 0, 0);
 }
 
 bool dht_task_hand_over(struct dht *dht, uint64_t now_us, const struct dht_heir *heir, const struct dht_id *key)
@@ -317,7 +317,8 @@ static void store_own(struct dht *dht, uint64_t now_us, struct dht_operation *op
     if (dht_entry_decode(&entry, &raw, &r) != 0)
         return; /* nothing is published there any more */
     if (is_near(dht, op))
-        op->n_stored += dht_directory_store(&dht->directory, &op->lookup.target, &entry, raw, &self, now_us) == 0;
+        op->is_kept = dht_directory_store(&dht->directory, &op->lookup.target, &entry, raw, &self, now_us) == 0;
+    op->n_stored += op->is_kept;
     if (addr_is_unspecified(&entry.addr))
         op->n_raw = 0; /* nobody else could do anything with it */
 }
@@ -382,7 +383,7 @@ void dht_task_end(struct dht *dht, uint64_t now_us, struct dht_operation *op)
         dht_upkeep_found(dht, now_us, op->task == DHT_TASK_SELF);
         break;
     case DHT_TASK_PUBLISH:
-        dht_publication_stored(dht, now_us, &op->lookup.target, &op->lookup, op->n_stored);
+        dht_publication_stored(dht, now_us, &op->lookup.target, &op->lookup, op->n_stored, op->n_stored - op->is_kept);
         break;
     case DHT_TASK_HANDOVER:
         dht_handover_done(dht, now_us, op);

@@ -320,6 +320,18 @@ static bool keep_silent(struct swarm_node *node, const struct event *event)
     return true;
 }
 
+/* True when the datagram brought an entry to one that has no room. */
+static bool refuse(struct swarm_node *node, const struct event *event)
+{
+    struct dht_message m, reply = {.kind = DHT_ERROR, .is_ours = true, .ip = event->from, .error = DHT_ERROR_SERVER};
+    uint8_t bytes[DHT_DATAGRAM_MAX];
+    if (dht_krpc_decode(&m, event->bytes, event->n) != 0 || m.kind != DHT_QUERY || m.method != DHT_HANSE_PUT)
+        return false;
+    reply.tid = m.tid;
+    send_datagram(node, &event->from, bytes, dht_krpc_encode(&reply, bytes, sizeof bytes));
+    return true;
+}
+
 static void deliver(struct swarm_node *node, const struct event *event)
 {
     struct swarm *s = node->swarm;
@@ -327,7 +339,8 @@ static void deliver(struct swarm_node *node, const struct event *event)
     s->asker = &event->from;
     s->asked_bytes = is_proven(event) ? 0 : event->n;
     s->sent_bytes = 0;
-    if (!(node->is_liar && lie(node, event)) && !(node->is_mute && keep_silent(node, event)))
+    if (!(node->is_liar && lie(node, event)) && !(node->is_mute && keep_silent(node, event)) &&
+        !(node->is_full && refuse(node, event)))
         dht_datagram(node->dht, s->now_us, &event->from, event->bytes, event->n);
     s->asker = NULL;
 }
@@ -384,6 +397,11 @@ void swarm_mute(struct swarm_node *node, bool names_nobody)
 {
     node->is_mute = true;
     node->names_nobody = names_nobody;
+}
+
+void swarm_fill(struct swarm_node *node, bool is_full)
+{
+    node->is_full = is_full;
 }
 
 uint64_t swarm_now(const struct swarm *s)

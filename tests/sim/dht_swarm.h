@@ -30,7 +30,7 @@ struct swarm_node {
     struct key *key;
     struct dht *dht; /* NULL: gone, silently */
     uint64_t tick_us;
-    bool is_liar, is_mute, names_nobody;
+    bool is_liar, is_mute, names_nobody, is_full;
 };
 
 struct swarm *swarm_new(const struct swarm_config *config);
@@ -52,6 +52,9 @@ void swarm_corrupt(struct swarm_node *node);
 
 /** From now on the node answers pings, and find_node when it `names_nobody`, but nothing else; it goes on asking like the others. */
 void swarm_mute(struct swarm_node *node, bool names_nobody);
+
+/** From now on the node refuses entries of the directory, as one that has no room; or takes them again. */
+void swarm_fill(struct swarm_node *node, bool is_full);
 
 /** Calls dht_join(). */
 void swarm_join(struct swarm_node *node, const struct addr *addr);
