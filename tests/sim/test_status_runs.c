@@ -90,7 +90,7 @@ static void host_the_true_run(void)
 static void invent(size_t n_runs, size_t n_speakers)
 {
     for (size_t i = 0; i < n_runs; i++) {
-        char name[20];
+        char name[40];
         snprintf(name, sizeof name, "invented%zu", i);
         struct run run = run_of(name, 16, 64);
         for (size_t k = 0; k < n_speakers; k++) {
@@ -198,7 +198,7 @@ END_TEST
 static void speak_from_nowhere(void)
 {
     for (size_t i = 0; i < 200; i++) {
-        char name[20];
+        char name[40];
         uint8_t seed[KEY_SEED_BYTES] = {1, (uint8_t)i};
         struct addr addr = {.family = 4, .ip = {100, (uint8_t)i, 1, 1}, .port = 4100};
         struct key *key;
