@@ -75,8 +75,8 @@ expect 1 "127.0.0.1:9 did not answer" dht get "$(printf %040d 1)" --join 127.0.0
 expect 1 "127.0.0.1:9 did not answer" dht get --directory runs --join 127.0.0.1:9 --timeout 1
 expect 1 "127.0.0.1:9 did not answer" dht crawl --join 127.0.0.1:9 --timeout 0.5
 expect 1 "127.0.0.1:9 did not answer" dht table 127.0.0.1:9 --timeout 0.2 --rate 100
-expect 1 "check the name" dht ping nowhere.invalid:6881
-check test $(($(date +%s) - started)) -lt 30
+check test $(($(date +%s) - started)) -lt 60
+expect 1 "check the name" dht ping nowhere.invalid:6881 # which may take what the system's resolver takes
 for words in "table 127.0.0.1:9 --timeout 0.2 --rate 100" "ping nowhere.invalid:6881" "find x --join 127.0.0.1:9 --timeout 0.2"; do
     # shellcheck disable=SC2086
     "$hanse" dht $words --json >"$out" 2>/dev/null # as the manual page says: no document
@@ -87,17 +87,24 @@ expect 1 '"answered": 0' dht ping 127.0.0.1:9 --timeout 0.2 --json # but here th
 check is_json 'x["nodes"][0]["loss_percent"] == 100 and "id" not in x["nodes"][0]'
 
 # -- who interrupts is not told that nobody answers
-# interrupt STATUS TEXT WORDS...: "hanse dht WORDS..." gets Ctrl-C while it waits, and then ends with STATUS and says TEXT.
+# interrupt STATUS TEXT WORDS...: "hanse dht WORDS..." gets Ctrl-C while it waits, and then ends with STATUS and says TEXT.  When it
+# comes too early, or too late, on a busy machine, it is tried again with another pause.
 interrupt() {
     status=$1 text=$2
     shift 2
     n_checks=$((n_checks + 1))
-    "$hanse" dht "$@" >"$out" 2>&1 </dev/null &
-    hosts="$hosts $!"
-    sleep 0.5
-    stop_host $!
-    got=$?
-    [ $got -eq "$status" ] && grep -qF -- "$text" "$out" || fail "hanse dht $*: status $got after Ctrl-C, expected $status and '$text'"
+    for pause in 0.2 0.5 1 1.5 0.7 0.1; do
+        "$hanse" dht "$@" >"$tmp/interrupted" 2>&1 </dev/null &
+        waiting=$!
+        hosts="$hosts $waiting"
+        within 120 hears_interrupt $waiting
+        sleep $pause
+        stop_host $waiting
+        got=$?
+        cp "$tmp/interrupted" "$out"
+        [ $got -eq "$status" ] && grep -qF -- "$text" "$out" && return
+    done
+    fail "hanse dht $*: status $got after Ctrl-C, expected $status and '$text'"
 }
 interrupt 130 "interrupted before there was an answer" find x --join 127.0.0.1:9
 interrupt 130 "interrupted before there was an answer" get "$(printf %040d 1)" --join 127.0.0.1:9
@@ -119,15 +126,12 @@ check grep -q ": alone so far, nobody answers at the 1 address of --join$" "$out
 check stop_host "$pid"
 for i in 1 2 3 4 5 6 7; do
     start_node "$tmp/n$i" --listen 127.0.0.1:0 --join "$first"
-    cp "$tmp/n$i" "$out"
-    check grep -q ": joined through [1-7] nodes*$" "$out"
+    check within 60 grep "joined through [1-7] nodes*$" "$tmp/n$i" # at once; on a busy machine later
     [ "$i" -ne 2 ] || honest=$address
 done
-tries=0
-until "$hanse" dht crawl --join "$first" 2>/dev/null | grep -q 'IPv4: 8 nodes found, 8 answered (100 %); 100.0 %' || [ $tries -ge 50 ]; do
-    tries=$((tries + 1))
-    sleep 0.1
-done
+check grep -q ': joined through [1-7] nodes*$' "$tmp/n1" "$tmp/n2" "$tmp/n3" "$tmp/n4" "$tmp/n5" "$tmp/n6" "$tmp/n7"
+eight() { "$hanse" dht crawl --join "$first" | grep 'IPv4: 8 nodes found, 8 answered (100 %); 100.0 %'; }
+check within 60 eight
 
 expect 0 "IPv4: 8 nodes found, 8 answered (100 %); 100.0 % of the ids searched, so that about 8 answer" dht crawl --join "$first"
 check grep -q '100.0 %.* 8  hanse, wire revision' "$out"
@@ -172,9 +176,10 @@ check is_json 'x["run"] is None and x["hosts"] == [] and x["dht_nodes"] >= 1'
 # -- an answer that was cut short says so: one of the nodes sleeps, and holds up whoever asks
 kill -STOP "$pid"
 interrupt 130 "interrupted: there may be more" find x --join "$first"
-expect 0 "the time ran out: there may be more" dht find x --join "$first" --timeout 0.5
-expect 0 '"complete": false' dht find x --join "$first" --timeout 0.5 --json
+expect_at_last 0 "the time ran out: there may be more" dht find x --join "$first" --timeout 0.5
+expect_at_last 0 '"complete": false' dht find x --join "$first" --timeout 0.5 --json
 kill -CONT "$pid"
+check within 60 eight
 interrupt 0 "interrupted, it may know more" table "$first" --rate 1
 expect 1 "or wait longer with --timeout" dht find x --join 127.0.0.1:9 --timeout 0.2
 
@@ -273,17 +278,14 @@ expect 0 '"complete": true' dht table "$first" --rate 200 --json
 check is_json 'x["nodes"][0]["id_fits"] is None and len(x["nodes"]) == 7 and x["answers"] == x["questions"]'
 kill -KILL "$pid"
 wait "$pid" 2>/dev/null
-expect 0 "of which 6 answer" dht table "$first" --rate 200 --check --timeout 1
+expect 0 "of which 6 answer" dht table "$first" --rate 200 --check
 check grep -q 'does not answer' "$out"
-expect 0 "8 nodes found, 7 answered (88 %)" dht crawl --join "$first" --timeout 1
+expect 0 "8 nodes found, 7 answered (88 %)" dht crawl --join "$first"
 
 # -- the directory of experts
 start_host "$tmp/h.log" --run "$top/examples/tiny.yaml" --dir "$tmp/h" --listen 127.0.0.1:0 --experts L0.0-1 --join "$first"
 host=$address
-tries=0
-until "$hanse" dht get --directory "$top/examples/tiny.yaml" 0 0 --join "$first" >"$out" 2>&1 || [ $tries -ge 20 ]; do
-    tries=$((tries + 1))
-done
+check within 60 "$hanse" dht get --directory "$top/examples/tiny.yaml" 0 0 --join "$first"
 expect 0 "1 entry" dht get --directory "$top/examples/tiny.yaml" 0 0 --join "$first"
 check grep -q "$host  *\(cpu\|cpu-int8\|gpu\), over in [0-9]* s, seq .* signature good" "$out"
 check grep -q 'L0.1  version 0, epoch 0' "$out"
@@ -309,10 +311,11 @@ check is_json 'x["hosted"] == 2 and x["hosts"][0]["rtt_us"] is None'
 "$hanse" dht crawl --join "$first" --rate 1 --json >"$tmp/crawl" 2>/dev/null </dev/null &
 pid=$!
 hosts="$hosts $pid"
+within 120 hears_interrupt "$pid"
 sleep 2.2
 check stop_host "$pid"
 cp "$tmp/crawl" "$out"
-check is_json 'not x["complete"] and 1 <= x["networks"][0]["answered"] <= 4 and x["networks"][0]["searched_share"] < 1'
+check is_json 'not x["complete"] and 1 <= x["networks"][0]["answered"] <= 6 and x["networks"][0]["searched_share"] < 1'
 check stop_host "$first_pid"
 check grep -q ' nodes known' "$tmp/n0"
 
@@ -320,19 +323,13 @@ check grep -q ' nodes known' "$tmp/n0"
 "$hanse" dht serve --listen '[::1]:0' </dev/null >"$tmp/six" 2>&1 &
 pid=$!
 hosts="$hosts $pid"
-tries=0
-until grep -q ' ready on ' "$tmp/six" || [ $tries -ge 50 ] || ! kill -0 $pid 2>/dev/null; do
-    tries=$((tries + 1))
-    sleep 0.1
-done
+log=$tmp/six
+within 120 is_ready_or_over
 six=$(sed -n 's/.* ready on \([^ ]*\): .*/\1/p' "$tmp/six")
 if [ -n "$six" ]; then
     start_node "$tmp/seven" --listen '[::1]:0' --join "$six"
-    tries=0
-    until "$hanse" dht crawl --join "$six" 2>/dev/null | grep -q 'IPv6: 2 nodes found, 2 answered' || [ $tries -ge 50 ]; do
-        tries=$((tries + 1))
-        sleep 0.1
-    done
+    two() { "$hanse" dht crawl --join "$six" | grep 'IPv6: 2 nodes found, 2 answered'; }
+    check within 60 two
     expect 0 'IPv6: 2 nodes found, 2 answered' dht crawl --join "$six"
     expect 0 'sees us at  [::1]:' dht ping "$six"
     expect 0 '2 nodes stored it' dht put six --join "$six"
@@ -358,13 +355,9 @@ while True:
         s.sendto(b"d1:r" + r + b"1:t4:" + t + b"1:v%d:" % len(evil) + evil + b"1:y1:re", a)
 PY
     hosts="$hosts $!"
-    tries=0
-    until grep -q : "$tmp/evil" || [ $tries -ge 50 ]; do
-        tries=$((tries + 1))
-        sleep 0.1
-    done
+    check within 60 grep : "$tmp/evil"
     evil=$(cat "$tmp/evil")
-    for words in "ping $evil" "find x --join $evil" "put x --join $evil" "crawl --join $evil --timeout 0.5" "table $evil --rate 100" \
+    for words in "ping $evil" "find x --join $evil" "put x --join $evil" "crawl --join $evil" "table $evil --rate 100" \
         "find --peers x --join $evil"; do
         # shellcheck disable=SC2086
         "$hanse" dht $words >"$out" 2>&1

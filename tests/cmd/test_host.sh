@@ -39,7 +39,7 @@ if command -v python3 >/dev/null; then
     check python3 -c 'import json, sys
 swarm = json.load(open(sys.argv[1]))
 assert sorted(e["name"] for h in swarm["hosts"] for e in h["experts"]) == ["L0.0", "L0.1", "L0.2", "L0.3"]
-assert all(h["hardware"].startswith("cpu") and 0 < h["rtt_us"] < 1000000 for h in swarm["hosts"])' "$out"
+assert all(h["hardware"].startswith("cpu") and 0 < h["rtt_us"] < 10000000 for h in swarm["hosts"])' "$out"
 fi
 
 expect 0 "stopped after step 40" train --run "$run" --dir "$tmp/t" --data "$tmp/text.txt" --join "$first" --steps 40
@@ -60,7 +60,9 @@ check test "$(stat -c %s "$tmp/one.safetensors")" -lt "$(stat -c %s "$tmp/model.
 expect 74 "cannot be written" checkpoint export "$tmp/no/such/dir" --dir "$tmp/h1"
 
 # kill -9 loses at most what came after the last checkpoint (every 2 s in this run).
-sleep 2.5
+has_learnt() { "$hanse" checkpoint show "$1" --dir "$tmp/h2" | grep 'version [1-9]'; }
+check within 60 has_learnt L0.2
+check within 60 has_learnt L0.3
 kill -KILL "$second_pid"
 wait "$second_pid" 2>/dev/null
 verify_all "$tmp/h2"
@@ -77,8 +79,6 @@ expect 0 "stopped after step 60" train --run "$run" --dir "$tmp/t" --data "$tmp/
 "$hanse" host --run "$run" --dir "$tmp/h3" --listen 127.0.0.1:0 --join 127.0.0.1:9 >"$tmp/h3.log" 2>&1 &
 lonely=$!
 hosts="$hosts $lonely"
-sleep 6.5
-cp "$tmp/h3.log" "$out"
-check grep -q 'nobody answers at the 1 address of --join; check' "$tmp/h3.log"
+check within 60 grep 'nobody answers at the 1 address of --join; check' "$tmp/h3.log"
 check kill -0 "$lonely"
 verdict

@@ -69,12 +69,9 @@ check sh -c "! grep -q 'experts saved' '$tmp/h2.log'"
 "$hanse" host --run "$run" --dir "$tmp/h3" --listen 127.0.0.1:0 >&- 2>&- &
 closed=$!
 hosts="$hosts $closed"
-tries=0
-while [ ! -s "$tmp/h3/key" ] && [ $tries -lt 100 ]; do
-    tries=$((tries + 1))
-    sleep 0.1
-done
-sleep 1
+check within 60 test -s "$tmp/h3/key"
+within 60 hears_interrupt "$closed"
+sleep 1 # it says that it is ready
 check stop_host "$closed"
 cp "$tmp/h3/lock" "$out"
 check test "$(tr -d '0-9\n' <"$tmp/h3/lock" | wc -c)" -eq 0
