@@ -46,17 +46,17 @@ def test_peers(ours, theirs):
     def is_found():
         handle.force_dht_announce()
         return theirs[2].at in ours[1].peers(info_hash)
-    check("libtorrent announces a peer and we find it", until(is_found, 20, 0.3))
+    check("libtorrent announces a peer and we find it", until(is_found, 0.3))
 
 
 def main():
     ours = [Ours(HERE + ":0") for _ in range(3)]
     for node in ours[1:]:
         node.join(ours[0].at)
-    check("our nodes find each other", until(lambda: all(node.n_good() >= 2 for node in ours), 10))
+    check("our nodes find each other", until(lambda: all(node.n_good() >= 2 for node in ours)))
     theirs = [Torrent(HERE, port=0, join=ours[0].at, **LOCAL) for _ in range(3)]
-    check("libtorrent's nodes enter our tables (ping both ways)", until(lambda: all(n.n_good() >= 5 for n in ours), 20))
-    check("our nodes enter libtorrent's tables", until(lambda: all(t.n_nodes() >= 3 for t in theirs), 20))
+    check("libtorrent's nodes enter our tables (ping both ways)", until(lambda: all(n.n_good() >= 5 for n in ours)))
+    check("our nodes enter libtorrent's tables", until(lambda: all(t.n_nodes() >= 3 for t in theirs)))
     test_raw(ours[0], Stranger(HERE))
     test_items(ours, theirs)
     test_peers(ours, theirs)

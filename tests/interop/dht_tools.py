@@ -21,6 +21,7 @@ except ImportError:
 warnings.simplefilter("ignore", DeprecationWarning)
 HANSE = os.path.abspath(os.path.join(os.environ.get("top_builddir", "."), "hanse"))
 N_SESSIONS = 6
+PATIENCE = 120  # seconds for what should happen soon, on a machine that does other things
 n_checks = 0
 
 
@@ -35,7 +36,7 @@ def check(what, ok, shown=""):
 
 def hanse(*words):
     """Status and output of hanse dht, the output as JSON where it was asked for."""
-    p = subprocess.run([HANSE, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    p = subprocess.run([HANSE, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE)
     text = p.stdout.decode("ascii")
     return p.returncode, json.loads(text) if "--json" in words and p.returncode == 0 else text
 
@@ -50,7 +51,7 @@ def torrent_session(boot):
     if boot:
         settings["dht_bootstrap_nodes"] = "127.0.0.1:%d" % boot
     session = lt.session(settings)
-    end = time.time() + 10
+    end = time.time() + PATIENCE
     while session.listen_port() == 0 and time.time() < end:
         time.sleep(0.02)
     if boot:
@@ -58,8 +59,8 @@ def torrent_session(boot):
     return session
 
 
-def wait_for(session, kind, matches=lambda a: True, seconds=15):
-    end = time.time() + seconds
+def wait_for(session, kind, matches=lambda a: True):
+    end = time.time() + PATIENCE
     while time.time() < end:
         session.wait_for_alert(200)
         for alert in session.pop_alerts():
@@ -68,9 +69,9 @@ def wait_for(session, kind, matches=lambda a: True, seconds=15):
     return None
 
 
-def until(what, holds, seconds=30):
+def until(what, holds):
     """Asks again until holds() returns something that is true, and returns it."""
-    end, got = time.time() + seconds, None
+    end, got = time.time() + PATIENCE, None
     while not got and time.time() < end:
         got = holds()
         time.sleep(0 if got else 0.2)

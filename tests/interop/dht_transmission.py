@@ -22,7 +22,7 @@ def start_daemon(ip, known):
         state.write(encode({"id": os.urandom(20), "nodes": b"".join(pack(one) for one in known)}))
     processes.append(subprocess.Popen(["transmission-daemon", "--foreground", "--config-dir", directory],
                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-    check("Transmission runs", until(lambda: remote("--session-info").returncode == 0, 10))
+    check("Transmission runs", until(lambda: remote("--session-info").returncode == 0))
 
 
 def remote(*words):
@@ -46,11 +46,11 @@ def main():
     # It announces within 20 s of its own choice, and walks at leisure: the rest is done meanwhile.
     its, mine = add(b"a torrent of Transmission"), add(b"a torrent of ours")
     listener = Listener(ours[4].at.split(":")[0], 4100)
-    check("it finds ours, and enters their tables", until(lambda: max(one.n_good() for one in ours) == N, 20))
+    check("it finds ours, and enters their tables", until(lambda: max(one.n_good() for one in ours) == N))
     work(ours, 1)
     check("we announce a peer", ours[4].announce(mine) >= 4)
-    check("Transmission finds it and calls", listener.hears(mine, 50))
-    check("a torrent added there is announced, and we find it", until(lambda: theirs in ours[7].peers(its), 40, 1))
+    check("Transmission finds it and calls", listener.hears(mine))
+    check("a torrent added there is announced, and we find it", until(lambda: theirs in ours[7].peers(its), 1))
     test_lasts(ours, me, theirs)
 
 

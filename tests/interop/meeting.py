@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 
-from interop import Stranger, at, check, give, ip_of, nodes, processes, public, run, scratch, until
+from interop import PATIENCE, Stranger, at, check, give, ip_of, nodes, processes, public, run, scratch, until
 from torrent import Torrent, mesh
 
 N = 9
@@ -13,8 +13,8 @@ RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../examples/t
 DIR = scratch()
 
 
-def hanse(*words, seconds=60):
-    return subprocess.run([HANSE] + list(words), capture_output=True, text=True, timeout=seconds)
+def hanse(*words):
+    return subprocess.run([HANSE] + list(words), capture_output=True, text=True, timeout=PATIENCE)
 
 
 class Host:
@@ -40,16 +40,16 @@ def main():
     check("a Mainline network of libtorrent nodes", theirs)
     door = "--mainline=%s,%s" % (theirs[0].at, theirs[4].at)
     first = Host("first", next(free), door)
-    check("the first host is ready, alone", until(first.is_ready, 15) and "alone so far" in first.text())
+    check("the first host is ready, alone", until(first.is_ready) and "alone so far" in first.text())
     second = Host("second", next(free), door)
-    ready = until(second.is_ready, 15)
+    ready = until(second.is_ready)
     check("the second is ready and has met it", ready and "joined 1 peer" in second.text())
 
     def status():
         said = hanse("status", "--run", RUN, door, "--json")
         return json.loads(said.stdout) if said.returncode == 0 else {}
     check("whoever asks in Mainline sees both share the experts",
-          until(lambda: status().get("hosted") == 4 and len(status()["hosts"]) == 2, 20, 1))
+          until(lambda: status().get("hosted") == 4 and len(status()["hosts"]) == 2, 1))
     seen = status()
     check("and no node that is not ours", seen["dht_nodes"] == 2)
     text = os.path.join(DIR, "text.txt")
@@ -66,7 +66,7 @@ def main():
     check("a network that is not there is said with the remedy", said.returncode != 0 and "--mainline=ADDR:PORT" in said.stderr)
     for host in (first, second):
         host.process.send_signal(signal.SIGINT)
-        check("a host ends in order", host.process.wait(15) == 0 and "experts saved" in host.text())
+        check("a host ends in order", host.process.wait(PATIENCE) == 0 and "experts saved" in host.text())
 
 
 run(main)

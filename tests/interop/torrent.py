@@ -11,7 +11,7 @@ except ImportError:
     print("python3-libtorrent is not installed (apt-get install python3-libtorrent): skipped")
     sys.exit(77)
 
-from interop import at, ip_of, until
+from interop import PATIENCE, at, ip_of, until
 
 warnings.simplefilter("ignore", DeprecationWarning)
 
@@ -31,7 +31,7 @@ class Torrent:
             "dht_block_ratelimit": 10000, "dht_upload_rate_limit": 10000000,
             "alert_mask": lt.alert.category_t.dht_notification | lt.alert.category_t.dht_operation_notification,
         }, **settings))
-        assert until(lambda: self.session.listen_port() != 0, 10, 0.02)
+        assert until(lambda: self.session.listen_port() != 0, 0.02)
         self.port = self.session.listen_port()
         self.at = at(ips[0], self.port)
         self.all_at = [at(ip, self.port) for ip in ips]
@@ -44,8 +44,8 @@ class Torrent:
     def n_nodes(self):
         return self.session.status().dht_nodes
 
-    def wait_for(self, kind, matches=lambda a: True, seconds=15):
-        end = time.monotonic() + seconds
+    def wait_for(self, kind, matches=lambda a: True):
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             self.session.wait_for_alert(200)
             for alert in self.session.pop_alerts():
@@ -97,7 +97,7 @@ def mesh(n, make):
         for one in all_:
             one.know(*[at_ for other in all_ if other is not one for at_ in other.all_at])
         return min(one.n_nodes() for one in all_) >= (n - 1) * len(all_[0].all_at)
-    return all_ if until(is_meshed, 30, 0.5) else None
+    return all_ if until(is_meshed, 0.5) else None
 
 
 def private_key(seed):
