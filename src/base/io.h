@@ -73,6 +73,9 @@ struct io_ops {
     void (*link_send)(void *ctx, io_link link, struct buf *message, bool is_urgent);
     /* Bytes queued on the link and not yet taken by the kernel; 0 for a link that is gone. */
     size_t (*link_queued)(void *ctx, io_link link);
+    /* Where there is no room for another incoming link, one that is of no use goes: this one, if it is incoming, not before
+     * `until_us` (IO_NEVER: until told otherwise).  The last word counts.  Nothing is kept of a link that is gone. */
+    void (*link_keep)(void *ctx, io_link link, uint64_t until_us);
     /* Closes after what is queued has gone out; IO_LINK_DOWN follows. */
     void (*link_close)(void *ctx, io_link link);
     /* Runs `work` off the loop; IO_WORK_DONE follows.  First come, first served. */

@@ -8,13 +8,14 @@
 #include "base/log.h"
 #include "base/profile.h"
 #include "net/address.h"
-#include "net/crowd.h"
 #include "net/loop.h"
 
 #define LINGER_US 2000000                /* how long the peer may take to answer our goodbye */
 #define LATE_US 3000000                  /* the loop stood still for so long that silence means nothing */
 #define PUMP_BYTES_MAX ((size_t)4 << 20) /* to one link before others get their turn */
 #define PARKED_MAX ((size_t)1 << 20)     /* answers of TLS itself to a peer that does not read them */
+#define MOVED_BYTES (16 << 10)           /* whoever moves that much is at work, */
+#define MOVED_US 10000000                /* for so long */
 #define NOT_SENT_BYTES (256 << 10) /* what the kernel may hold beyond the window, so that urgent messages are not behind it */
 
 enum link_state {
@@ -43,6 +44,8 @@ struct link {
     struct frame_reader reader;
     size_t n_parked; /* encrypted bytes that libuv holds until the socket takes them */
     uint64_t began_us, heard_us;
+    uint64_t keep_us;  /* it makes room for others only after this */
+    size_t n_moved;    /* bytes both ways since that last counted as work */
     uint64_t moved_us; /* when its socket took something last, or had to wait for nothing */
     uv_connect_t connect;
     uv_shutdown_t shutdown;
@@ -93,7 +96,7 @@ static struct link *link_new(struct net *net, bool is_incoming)
     link->net = net;
     link->id = ++net->links.serial << 16 | slot;
     link->is_incoming = is_incoming;
-    link->began_us = link->heard_us = link->moved_us = net_now_us();
+    link->began_us = link->heard_us = link->moved_us = link->keep_us = net_now_us();
     frame_writer_init(&link->writer);
     frame_reader_init(&link->reader, &net->assembly);
     frame_send_hello(&link->writer);
@@ -117,29 +120,16 @@ static void on_closed(uv_handle_t *handle)
     free(link);
 }
 
-static bool is_from(const struct link *link, const struct addr *from)
+size_t link_incoming(const struct net *net, struct crowd_member *out)
 {
-    return link->from.family == from->family && memcmp(link->from.ip, from->ip, sizeof from->ip) == 0;
-}
-
-static bool is_beside(const struct link *link, const struct addr *from)
-{
-    return address_subnet(&link->from) == address_subnet(from);
-}
-
-struct link_count link_count_incoming(const struct net *net, const struct addr *from)
-{
-    struct link_count count = {0};
+    size_t n = 0;
     for (size_t i = 0; i < net->links.n_slots; i++) {
         const struct link *link = net->links.slot[i];
-        if (!link || !link->is_incoming || link->state == LINK_DEAD)
-            continue;
-        count.n++;
-        count.n_from += is_from(link, from);
-        count.n_not_up += link->state < LINK_UP;
-        count.n_not_up_beside += link->state < LINK_UP && is_beside(link, from);
+        if (link && link->is_incoming && link->state != LINK_DEAD)
+            out[n++] = (struct crowd_member){
+                .link = link->id, .from = link->from, .is_up = link->state >= LINK_UP, .keep_us = link->keep_us};
     }
-    return count;
+    return n;
 }
 
 /* ---- marking and ending ---- */
@@ -185,29 +175,6 @@ static void end(struct link *link, int err, const char *why)
     mark(link);
 }
 
-/* ---- who makes room ---- */
-
-static bool is_in_crowd(const struct link *link, enum link_crowd crowd, const struct addr *newcomer)
-{
-    if (!link || !link->is_incoming || link->state >= LINK_UP || link->id >> 16 == link->net->links.serial)
-        return false;
-    return crowd == LINK_CROWD_ANY || (crowd == LINK_CROWD_IP ? is_from(link, newcomer) : is_beside(link, newcomer));
-}
-
-bool link_evict(struct net *net, enum link_crowd crowd, const struct addr *newcomer)
-{
-    struct crowd_member all[LINK_NOT_UP_MAX + 1];
-    size_t n = 0;
-    for (size_t i = 0; i < net->links.n_slots && n < LINK_NOT_UP_MAX + 1; i++) {
-        const struct link *link = net->links.slot[i];
-        if (is_in_crowd(link, crowd, newcomer))
-            all[n++] = crowd_member(link->id, &link->from);
-    }
-    if (n > 0)
-        end(find(net, crowd_goes(all, n)), HANSE_EFULL, "others had to come in before it was up");
-    return n > 0;
-}
-
 static void tell_down(struct link *link)
 {
     link->has_told_down = true;
@@ -243,6 +210,27 @@ static int error_of(int uv_error)
     }
 }
 
+/* ---- of use, or not ---- */
+
+void link_keep(struct net *net, io_link id, uint64_t until_us)
+{
+    struct link *link = find(net, id);
+    if (link)
+        link->keep_us = until_us;
+}
+
+/* A long message is on its way for a while before the machine hears of it, and after it has let go of it. */
+static void count_moved(struct link *link, size_t n)
+{
+    link->n_moved += n;
+    if (link->n_moved < MOVED_BYTES)
+        return;
+    link->n_moved = 0;
+    uint64_t until_us = net_now_us() + MOVED_US;
+    if (link->state == LINK_UP && link->keep_us < until_us)
+        link->keep_us = until_us;
+}
+
 /* ---- sending ---- */
 
 static void on_written(uv_write_t *write, int status)
@@ -251,6 +239,7 @@ static void on_written(uv_write_t *write, int status)
     struct link *link = write->data;
     link->n_parked -= parked->n;
     link->moved_us = net_now_us();
+    count_moved(link, parked->n);
     free(parked);
     if (status < 0)
         end(link, error_of(status), uv_strerror(status));
@@ -290,6 +279,7 @@ static void flush(struct link *link, bool must_park)
         if (n >= 0) {
             n_sent = (size_t)n;
             link->moved_us = net_now_us();
+            count_moved(link, n_sent);
         } else if (n != UV_EAGAIN)
             end(link, error_of(n), uv_strerror(n));
     }
@@ -433,6 +423,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     link->heard_us = net_now_us();
     link->is_probed = false;
+    count_moved(link, (size_t)n);
     tls_give(link->tls, buf->base, (size_t)n);
     if (link->state == LINK_SECURING)
         secure(link);
@@ -511,7 +502,7 @@ void link_accept(struct net *net, uv_stream_t *server)
         return;
     }
     link->from = address_from_socket((struct sockaddr *)&name);
-    const char *why = listener_refuses(net, &link->from);
+    const char *why = listener_refuses(net, link->id);
     if (why)
         end(link, HANSE_EFULL, why);
     else
@@ -556,6 +547,18 @@ void link_close(struct net *net, io_link id)
     struct link *link = find(net, id);
     if (link)
         close_politely(link);
+}
+
+/* At once: one that lingers would still take a place. */
+void link_make_room(struct net *net, io_link id)
+{
+    struct link *link = net->links.slot[id & UINT16_MAX];
+    assert(link && link->id == id && link->is_incoming);
+    if (link->state == LINK_UP || link->state == LINK_CLOSING) {
+        tls_bye(link->tls);
+        flush(link, false);
+    }
+    end(link, HANSE_EFULL, "others had to come in");
 }
 
 /* ---- what the loop does between events ---- */

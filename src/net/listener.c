@@ -5,26 +5,21 @@
 #include "base/log.h"
 #include "net/loop.h"
 
-/* One address may not take all the places; several peers behind one NAT, or all of them on one machine, are welcome. */
-#define FROM_ONE_MAX 32
-#define FROM_LOOPBACK_MAX 512
-#define NOT_UP_BESIDE_MAX 64 /* from one subnet */
-
-/* Where there is no room, who has not shown yet that it means it gives way to who comes later, in the crowd that fills the room. */
-const char *listener_refuses(struct net *net, const struct addr *from)
+/* One that goes makes room in all that it counts in, so this ends soon. */
+const char *listener_refuses(struct net *net, io_link newcomer)
 {
-    struct link_count count = link_count_incoming(net, from);
-    size_t from_max = addr_is_loopback(from) ? FROM_LOOPBACK_MAX : FROM_ONE_MAX;
-    bool is_local = addr_is_local(from);
-    if (count.n_from > from_max)
-        return link_evict(net, LINK_CROWD_IP, from) ? NULL : "there are many links from its address already";
-    if (count.n_not_up_beside > NOT_UP_BESIDE_MAX && !is_local)
-        return link_evict(net, LINK_CROWD_SUBNET, from) ? NULL : "too many handshakes are under way with its neighbours";
-    if (count.n_not_up > LINK_NOT_UP_MAX)
-        return link_evict(net, LINK_CROWD_ANY, from) ? NULL : "too many handshakes are under way";
-    if (count.n > net->config.n_incoming_max)
-        return link_evict(net, LINK_CROWD_ANY, from) ? NULL : "there are as many links as we take in";
-    return NULL;
+    for (;;) {
+        io_link goes;
+        struct crowd_member *member = malloc(net->links.n_used * sizeof *member);
+        if (!member)
+            return "there is no memory to look for room";
+        size_t n = link_incoming(net, member);
+        const char *why = crowd_refuses(member, n, newcomer, net->config.n_incoming_max, net_now_us(), &goes);
+        free(member);
+        if (why || !goes)
+            return why;
+        link_make_room(net, goes);
+    }
 }
 
 static void on_connection(uv_stream_t *server, int status)

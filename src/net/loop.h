@@ -12,6 +12,7 @@
 
 #include <uv.h>
 
+#include "net/crowd.h"
 #include "net/frame.h"
 #include "net/net.h"
 #include "net/tls.h"
@@ -83,31 +84,20 @@ HANSE_MUST_USE int listener_start(struct net *net, int fd);
 io_link link_open(struct net *net, const struct addr *to, const struct peer_id *expect);
 void link_send(struct net *net, io_link id, struct buf *message, bool is_urgent);
 size_t link_queued(struct net *net, io_link id);
+void link_keep(struct net *net, io_link id, uint64_t until_us);
 void link_close(struct net *net, io_link id);
 
 /** Takes in the connection that waits at `server`. */
 void link_accept(struct net *net, uv_stream_t *server);
 
-/** How many incoming links there are: in all, from the IP address of `from`; not yet up, and of these in its subnet. */
-struct link_count {
-    size_t n, n_from, n_not_up, n_not_up_beside;
-};
-struct link_count link_count_incoming(const struct net *net, const struct addr *from);
+/** Writes all incoming links that are not over to `out`, which has room for net->links.n_used; returns how many they are. */
+size_t link_incoming(const struct net *net, struct crowd_member *out);
 
-/** Among whom: from the IP address of the newcomer, from its subnet, all. */
-enum link_crowd { LINK_CROWD_IP, LINK_CROWD_SUBNET, LINK_CROWD_ANY };
+/** Ends the incoming link `id`, which is there, so that another may come in; with a goodbye where it is up. */
+void link_make_room(struct net *net, io_link id);
 
-#define LINK_NOT_UP_MAX 256 /* incoming; each costs a handshake's memory, and soon its arithmetic */
-
-/**
- * Makes room for the newcomer, the incoming link that began last: ends one of the others that are incoming and not up yet, as
- * net/crowd.h says.
- * False when there is none.
- */
-bool link_evict(struct net *net, enum link_crowd crowd, const struct addr *newcomer);
-
-/** Why a connection from there is not taken in, or NULL when it is; it is counted already.  Others may have to go for it. */
-const char *listener_refuses(struct net *net, const struct addr *from);
+/** Why the newest link, which is there already, is not taken in, or NULL when it is.  Others may have to go for it. */
+const char *listener_refuses(struct net *net, io_link newcomer);
 
 /** Does what is due on every marked link. */
 void link_settle(struct net *net);

@@ -136,6 +136,13 @@ static size_t do_link_queued(void *ctx, io_link link)
     return 0;
 }
 
+static void do_link_keep(void *ctx, io_link link, uint64_t until_us)
+{
+    (void)ctx;
+    (void)link;
+    (void)until_us;
+}
+
 static void do_link_close(void *ctx, io_link link)
 {
     (void)ctx;
@@ -166,6 +173,7 @@ static const struct io_ops ops = {
     .link_open = do_link_open,
     .link_send = do_link_send,
     .link_queued = do_link_queued,
+    .link_keep = do_link_keep,
     .link_close = do_link_close,
     .work = do_work,
     .stopped = do_stopped,

@@ -141,6 +141,11 @@ static size_t io_link_queued(void *ctx, io_link link)
     return link_queued(ctx, link);
 }
 
+static void io_link_keep(void *ctx, io_link link, uint64_t until_us)
+{
+    link_keep(ctx, link, until_us);
+}
+
 static void io_link_close(void *ctx, io_link link)
 {
     link_close(ctx, link);
@@ -165,6 +170,7 @@ static const struct io_ops ops = {
     .link_open = io_link_open,
     .link_send = io_link_send,
     .link_queued = io_link_queued,
+    .link_keep = io_link_keep,
     .link_close = io_link_close,
     .work = io_do_work,
     .stopped = io_stopped,

@@ -182,6 +182,7 @@ void sim_datagram(void *ctx, const struct addr *to, const void *bytes, size_t n)
 io_link sim_link_open(void *ctx, const struct addr *to, const struct peer_id *expect);
 void sim_link_send(void *ctx, io_link link, struct buf *message, bool is_urgent);
 size_t sim_link_queued(void *ctx, io_link link);
+void sim_link_keep(void *ctx, io_link link, uint64_t until_us);
 void sim_link_close(void *ctx, io_link link);
 
 /** calloc that aborts rather than returning NULL; realloc likewise. */

@@ -360,6 +360,7 @@ static const struct io_ops effects = {
     .link_open = sim_link_open,
     .link_send = sim_link_send,
     .link_queued = sim_link_queued,
+    .link_keep = sim_link_keep,
     .link_close = sim_link_close,
     .work = effect_work,
     .stopped = effect_stopped,

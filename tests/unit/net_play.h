@@ -23,7 +23,7 @@ struct peer {
     uint64_t limit_us, end_us, wake_us;
     pthread_t thread;
     int result;
-    /* what happened */
+    /* what happened; n_up and n_down may be read (atomically) while it runs */
     unsigned n_up, n_down, n_messages;
     int down_err;
     io_link link;
@@ -38,13 +38,13 @@ static inline void peer_stop(struct peer *peer, int err)
 static inline void peer_note(struct peer *peer, const struct io_event *event)
 {
     if (event->kind == IO_LINK_UP) {
-        peer->n_up++;
+        __atomic_fetch_add(&peer->n_up, 1, __ATOMIC_RELAXED);
         peer->link = event->link;
         peer->who = event->peer;
     }
     peer->n_messages += event->kind == IO_MESSAGE;
     if (event->kind == IO_LINK_DOWN) {
-        peer->n_down++;
+        __atomic_fetch_add(&peer->n_down, 1, __ATOMIC_RELAXED);
         peer->down_err = event->err;
     }
 }

@@ -6,8 +6,8 @@
 
 #include "base/hash.h"
 #include "base/random.h"
-#include "net/tls.h"
 #include "net_play.h"
+#include "net_rogue.h"
 #include "net_stranger.h"
 
 /* ---- thousands of messages both ways ---- */
@@ -317,69 +317,16 @@ END_TEST
 
 /* ---- peers that prove their key and then misbehave ---- */
 
-struct rogue {
-    struct key *key;
-    struct tls_context *context;
-    struct tls_out out;
-    struct tls *tls;
-    int fd;
-};
-
-static void rogue_flush(struct rogue *rogue)
-{
-    ck_assert_int_eq(send(rogue->fd, rogue->out.bytes, rogue->out.n, MSG_NOSIGNAL), (ssize_t)rogue->out.n);
-    rogue->out.n = 0;
-}
-
-/* False when the other side closed before both had proved their keys. */
-static bool rogue_init(struct rogue *rogue, int fd, bool is_client)
-{
-    uint8_t seed[KEY_SEED_BYTES] = {66};
-    static uint8_t out[100000], in[10000];
-    bool is_done = false;
-    *rogue = (struct rogue){.fd = fd, .out = {.bytes = out, .max = sizeof out}};
-    ck_assert_int_eq(key_new(seed, &rogue->key), 0);
-    ck_assert_int_eq(tls_context_new(rogue->key, &rogue->context), 0);
-    ck_assert_int_eq(tls_new(rogue->context, is_client, NULL, &rogue->out, &rogue->tls), 0);
-    ck_assert_int_eq(tls_handshake(rogue->tls, &is_done), 0);
-    while (!is_done) {
-        rogue_flush(rogue);
-        ssize_t n = read(fd, in, sizeof in);
-        if (n <= 0)
-            return false;
-        tls_give(rogue->tls, in, (size_t)n);
-        ck_assert_int_eq(tls_handshake(rogue->tls, &is_done), 0);
-    }
-    rogue_flush(rogue);
-    return true;
-}
-
-static void rogue_say(struct rogue *rogue, const void *bytes, size_t n)
-{
-    ck_assert_int_eq(tls_write(rogue->tls, bytes, n), 0);
-    rogue_flush(rogue);
-}
-
-static void rogue_fini(struct rogue *rogue)
-{
-    close(rogue->fd);
-    tls_free(rogue->tls);
-    tls_context_free(rogue->context);
-    key_free(rogue->key);
-}
-
-#define HELLO "\x01\0\0\0\0\0\0\0\0\0\0\0"
-
 /* The bytes, and whether the link comes up first. */
 static const struct {
     const char *bytes;
     size_t n;
     unsigned n_up;
 } rogue_bytes[] = {
-    {"\x04\0\x01\0\x01\0\0\0\x01\0\0\0x", 13, 0},         /* a message before the hello */
-    {HELLO HELLO, 24, 1},                                 /* two hellos */
-    {HELLO "\x04\0\x01\0\x01\0\0\0\x01\0\0\x04x", 25, 1}, /* 64 MiB and a byte */
-    {HELLO "\x09\0\0\0\0\0\0\0\0\0\0\0", 24, 1},          /* a kind that is not */
+    {"\x04\0\x01\0\x01\0\0\0\x01\0\0\0x", 13, 0},               /* a message before the hello */
+    {ROGUE_HELLO ROGUE_HELLO, 24, 1},                           /* two hellos */
+    {ROGUE_HELLO "\x04\0\x01\0\x01\0\0\0\x01\0\0\x04x", 25, 1}, /* 64 MiB and a byte */
+    {ROGUE_HELLO "\x09\0\0\0\0\0\0\0\0\0\0\0", 24, 1},          /* a kind that is not */
 };
 
 START_TEST(wrong_frames_end_the_link_and_nothing_else)
@@ -418,7 +365,7 @@ static void *host_rogue(void *arg)
     struct host *host = arg;
     struct rogue rogue;
     if (rogue_init(&rogue, accept(host->listener, NULL, NULL), false) && host->greets)
-        rogue_say(&rogue, HELLO, 12);
+        rogue_say(&rogue, ROGUE_HELLO, 12);
     stranger_is_shown_out(rogue.fd, STRANGER_MS);
     rogue_fini(&rogue);
     return NULL;
@@ -640,7 +587,7 @@ START_TEST(who_takes_nothing_is_let_go)
     int fd = stranger_dial(net_address(b.net));
     peer_start(&b);
     ck_assert(rogue_init(&rogue, fd, true));
-    rogue_say(&rogue, HELLO, 12);
+    rogue_say(&rogue, ROGUE_HELLO, 12);
     ck_assert_int_eq(peer_join(&b), 0);
     ck_assert_uint_eq(b.n_down, 1);
     ck_assert_int_eq(b.down_err, HANSE_ETIMEOUT);
