@@ -39,6 +39,7 @@ void host_link_up(struct host *host, const struct io_event *event)
                                .peer = event->peer,
                                .from = event->from,
                                .used_us = host->now_us,
+                               .keep_us = host->now_us,
                                .next = *bucket_of(host, event->link)};
     if (host->idle_us > host->now_us + IDLE_US)
         host->idle_us = host->now_us + IDLE_US;

@@ -7,6 +7,10 @@
 
 #define LINK_BYTES_MAX (2 * IO_MESSAGE_MAX) /* of one peer's requests and answers in our memory: beyond it, BUSY */
 
+/* How long a link whose peer was given an expert's answer has its place for that: longer than a trainer takes to come back with the
+ * gradient, or for more. */
+#define KEEP_US 60000000u
+
 /* -- Life ------------------------------------------------------------------------------------------ */
 
 static struct host_request *new_request(const struct message_request *m)
@@ -61,6 +65,30 @@ static void free_request(struct host_request *r)
     free(r);
 }
 
+/* -- Places ---------------------------------------------------------------------------------------- */
+
+static void keep_link(struct host *host, const struct host_link *link, uint64_t until_us)
+{
+    host->io->ops->link_keep(host->io->ctx, link->id, until_us);
+}
+
+static bool is_of_use(const struct host_request *r)
+{
+    for (size_t g = 0; g < r->m.n_groups; g++)
+        if (r->group[g].status == STATUS_OK && !r->is_cancelled)
+            return true;
+    return false;
+}
+
+/* Requests that come to nothing, or are taken back, keep no place. */
+static void rest(struct host *host, struct host_link *link, bool was_of_use)
+{
+    if (was_of_use)
+        link->keep_us = host->now_us + KEEP_US;
+    if (!link->request)
+        keep_link(host, link, link->keep_us);
+}
+
 /* -- The end of a request -------------------------------------------------------------------------- */
 
 static void keep_rows(struct host *host, struct host_request *r)
@@ -91,6 +119,8 @@ static void count_statuses(struct host *host, const struct host_request *r)
 
 static void finish(struct host *host, struct host_request *r)
 {
+    struct host_link *link = r->link;
+    bool was_of_use = is_of_use(r);
     if (!r->is_cancelled)
         count_statuses(host, r);
     if (r->m.kind == MESSAGE_FORWARD && r->m.keep && !r->is_cancelled)
@@ -103,6 +133,8 @@ static void finish(struct host *host, struct host_request *r)
             host->io->ops->link_send(host->io->ctx, r->link->id, &r->answer, false);
     }
     free_request(r);
+    if (link)
+        rest(host, link, was_of_use);
     kept_trim(&host->kept, host->now_us);
     host->stats.kept_bytes = host->kept.n_bytes;
     host->stats.device_bytes = kept_device_bytes(&host->kept);
@@ -341,6 +373,8 @@ int host_request_begin(struct host *host, struct host_link *link, const struct p
         r->n_waiting = m.n_groups + 1; /* one for ourselves, so that it does not end while it begins */
         for (size_t g = 0; g < m.n_groups; g++)
             begin_item(host, r, g);
+        if (link && r->n_waiting > 1)
+            keep_link(host, link, IO_NEVER);
         one_less(host, r);
     }
     kept_message_free(message);

@@ -107,6 +107,7 @@ struct host_link {
     struct addr from;
     uint8_t role;     /* 0 before HELLO */
     uint64_t used_us; /* before HELLO: when it came, or was last asked for entries of the directory */
+    uint64_t keep_us; /* when it came; once an expert answered it, until when it is kept for that */
     bool is_closing;
     struct host_request *request;
     size_t n_bytes; /* of requests on their way */

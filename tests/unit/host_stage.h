@@ -18,6 +18,7 @@
 #define STAGE_FILES_MAX 512
 #define STAGE_SENT_MAX 512
 #define STAGE_WORKS_MAX 128
+#define STAGE_LINKS_MAX 8
 #define STAGE_DELAY_US 1000
 
 struct stage_file {
@@ -52,8 +53,9 @@ struct stage_node {
     size_t n_sent;
     struct io_work *work[STAGE_WORKS_MAX];
     size_t n_works, n_works_ever;
-    bool holds_work; /* work waits for stage_work() */
-    io_link closed;  /* the last link that the host closed */
+    bool holds_work;                   /* work waits for stage_work() */
+    io_link closed;                    /* the last link that the host closed */
+    uint64_t keep_us[STAGE_LINKS_MAX]; /* what it last said of how long a link is to be kept; 0: nothing */
     size_t queued_bytes;
     bool is_stopped, is_ready;
     int stopped_err;
@@ -226,6 +228,12 @@ static inline size_t stage_link_queued(void *ctx, io_link link)
     return ((struct stage_node *)ctx)->queued_bytes;
 }
 
+static inline void stage_link_keep(void *ctx, io_link link, uint64_t until_us)
+{
+    if (link < STAGE_LINKS_MAX)
+        ((struct stage_node *)ctx)->keep_us[link] = until_us;
+}
+
 static inline void stage_link_close(void *ctx, io_link link)
 {
     ((struct stage_node *)ctx)->closed = link;
@@ -356,6 +364,7 @@ static inline struct stage_node *stage_add(struct stage *stage)
                                       .link_open = stage_link_open,
                                       .link_send = stage_link_send,
                                       .link_queued = stage_link_queued,
+                                      .link_keep = stage_link_keep,
                                       .link_close = stage_link_close,
                                       .work = stage_effect_work,
                                       .stopped = stage_stopped};

@@ -301,6 +301,61 @@ START_TEST(test_lost_link_drops_forwards_and_applies_backwards)
 }
 END_TEST
 
+/* -- Places ---------------------------------------------------------------------------------------- */
+
+#define KEPT_US 60000000u
+
+/* Who works, or did lately, has a place; what was taken back or came to nothing earns none. */
+START_TEST(test_work_keeps_a_place)
+{
+    start_held();
+    ck_assert_uint_eq(node->keep_us[1], IO_NEVER);
+    stage.now_us += 1000;
+    forward(1, 1, 1, 1, 1);
+    release();
+    uint64_t kept_us = node->keep_us[1];
+    ck_assert_uint_eq(kept_us, stage.now_us + KEPT_US);
+    stage_forget_sent(node);
+    stage.now_us += 1000;
+    stage_trainer(node, 2, 8, &run);
+    uint64_t came_us = stage.now_us;
+    stage.now_us += 1000;
+    forward(2, 1, 9, 1, 1); /* not here */
+    ck_assert_uint_eq(node->keep_us[2], came_us);
+    forward(2, 2, 0, 1, 1);
+    forward(2, 3, 0, 1, 1); /* waits behind it */
+    ck_assert_uint_eq(node->keep_us[2], IO_NEVER);
+    for (uint64_t call = 2; call <= 3; call++) {
+        struct buf message;
+        buf_init(&message, IO_MESSAGE_MAX);
+        message_cancel_encode(call, &message);
+        stage_tell(node, 2, message.bytes, message.n);
+        buf_fini(&message);
+    }
+    stage_work(node);
+    ck_assert_uint_eq(node->keep_us[2], came_us);
+    ck_assert_uint_eq(node->keep_us[1], kept_us); /* not touched by what others do */
+}
+END_TEST
+
+/* A place is kept from the last answer on; refusals later do not shorten it. */
+START_TEST(test_a_place_outlives_refusals)
+{
+    start();
+    forward(1, 1, 0, 1, 1);
+    settle();
+    uint64_t kept_us = node->keep_us[1];
+    ck_assert_uint_ge(kept_us, stage.now_us);
+    forward(1, 2, 9, 1, 1);
+    ck_assert_uint_eq(node->keep_us[1], kept_us);
+    backward(1, 1, 0, 1, 1);
+    ck_assert_uint_eq(node->keep_us[1], IO_NEVER);
+    settle();
+    ck_assert_uint_gt(node->keep_us[1], kept_us);
+    ck_assert_uint_le(node->keep_us[1], stage.now_us + KEPT_US);
+}
+END_TEST
+
 /* -- Exactly once ---------------------------------------------------------------------------------- */
 
 START_TEST(test_a_retry_counts_once)
@@ -590,6 +645,8 @@ int main(void)
     tcase_add_test(tc, test_a_peer_that_does_not_read_is_refused);
     tcase_add_test(tc, test_late);
     tcase_add_test(tc, test_cancel);
+    tcase_add_test(tc, test_work_keeps_a_place);
+    tcase_add_test(tc, test_a_place_outlives_refusals);
     tcase_add_test(tc, test_lost_link_drops_forwards_and_applies_backwards);
     tcase_add_loop_test(tc, test_a_retry_counts_once, 0, N_NUMERICS);
     tcase_add_test(tc, test_calls_belong_to_peers);
