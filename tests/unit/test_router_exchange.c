@@ -161,6 +161,39 @@ START_TEST(sync_waits_and_asks_again)
 }
 END_TEST
 
+/* A host may close a link that is of no use to it.  The next request goes over a new one, and no slot is missed: where hosts are waited
+ * for it waits for the link; else whoever asks meanwhile picks among the other hosts. */
+START_TEST(an_idle_link_that_was_closed_costs_nothing)
+{
+    set_up(_i ? 500 * MS : 0);
+    for (uint64_t round = 0; round < 20; round++) {
+        draw_picks(round);
+        now += 60000 * MS;
+        event((struct io_event){.kind = IO_LINK_DOWN, .link = host[2].link, .err = HANSE_ECLOSED});
+        ck_assert_uint_eq(router_allowed(router, 0)[2], !_i);
+        if (!_i)
+            forward();
+        ck_assert_uint_le(router_deadline(router), now + 200 * MS); /* as short a pause each time: it is of use */
+        now += 200 * MS;
+        tick();
+        ck_assert_uint_eq(host[2].n_opened, round + 2);
+        hello(&host[2]);
+        ck_assert_uint_eq(router_allowed(router, 0)[2], 1);
+        if (_i)
+            forward();
+        for (size_t h = 0; h < N_HOSTS; h++)
+            answer(&host[h], STATUS_OK);
+        check_forward(-1);
+        exchange_backward(exchange, now, weight, travelling(gout), (struct rows){.f32 = gx}, 1, on_done, NULL);
+        for (size_t h = 0; h < N_HOSTS; h++)
+            answer(&host[h], STATUS_OK);
+        ck_assert_uint_eq(n_done, 2 * (round + 1));
+    }
+    ck_assert_uint_eq(router_stats(router).n_missed + router_stats(router).n_grad_missed, 0);
+    tear_down();
+}
+END_TEST
+
 START_TEST(a_host_that_lost_the_rows_gets_them_again)
 {
     numerics = (enum numerics)_i;
@@ -428,6 +461,7 @@ int main(void)
     tcase_add_test(tcase, answers_of_others_or_of_another_width_are_none);
     tcase_add_test(tcase, a_lost_link_ends_its_part_at_once);
     tcase_add_test(tcase, sync_waits_and_asks_again);
+    tcase_add_loop_test(tcase, an_idle_link_that_was_closed_costs_nothing, 0, 2);
     tcase_add_loop_test(tcase, a_host_that_lost_the_rows_gets_them_again, 0, N_NUMERICS);
     tcase_add_test(tcase, without_picks_or_hosts_an_exchange_still_ends);
     tcase_add_test(tcase, not_here_takes_the_claim_away);
