@@ -12,10 +12,10 @@
 #include "cmd/dht_tools.h"
 #include "dht/id.h"
 
-#define SEEN_MAX 8192
-#define BARREN 3 /* questions in a row about a bucket that bring nobody new: on to the next */
-#define EMPTY 3  /* buckets in a row that bring nobody new: the table is known */
-#define TRIES 3  /* for a question that is not answered */
+#define SEEN_MAX 8192 /* ours holds 344, others' a few hundred: whoever names more invents them */
+#define BARREN 3      /* questions in a row about a bucket that bring nobody new: on to the next */
+#define EMPTY 3       /* buckets in a row that bring nobody new: the table is known */
+#define TRIES 3       /* for a question that is not answered */
 #define CHECK_GAP_US 5000u
 #define VERSION_MAX 16
 
@@ -37,6 +37,7 @@ struct table {
     unsigned bucket, n_barren, n_empty, n_tries;
     size_t n_new; /* in this bucket's turn */
     bool is_asking, is_listed, is_refused, wants_check;
+    bool is_full; /* it named more than we keep */
     uint64_t rate, gap_us, next_us;
     size_t n_checked, n_answered; /* of those seen */
 };
@@ -56,8 +57,11 @@ static size_t take_nodes(struct table *t, struct dht_span nodes)
     struct seen seen = {.bucket = 0};
     size_t n_before = t->n;
     for (size_t i = 0; i < DHT_NODES_MAX && dht_krpc_node(nodes, t->addr.family, i, &seen.id, &seen.addr); i++) {
-        if (t->n == SEEN_MAX || is_seen(t, &seen.addr))
+        if (is_seen(t, &seen.addr))
             continue;
+        t->is_full = t->n == SEEN_MAX;
+        if (t->is_full)
+            break;
         seen.bucket = dht_id_shared_bits(&seen.id, &t->id);
         t->seen[t->n++] = seen;
     }
@@ -96,6 +100,7 @@ static void on_answer(void *arg, uint64_t now_us, const struct dht_probe_answer 
         return;
     }
     count_answer(t, take_nodes(t, t->addr.family == 6 ? m->nodes6 : m->nodes));
+    t->is_listed |= t->is_full;
 }
 
 static void ask(struct table *t, uint64_t now_us)
@@ -221,6 +226,22 @@ static json_t *nodes_json(const struct table *t)
     return list;
 }
 
+/* True when it named nobody new any more. */
+static bool is_complete(const struct table *t)
+{
+    return !t->is_full && (t->n_empty == EMPTY || t->bucket == DHT_ID_BITS);
+}
+
+/* Why it may be otherwise. */
+static const char *doubt(const struct table *t)
+{
+    if (t->is_full)
+        return "; stopped there: it names more than any table holds";
+    if (t->tool.is_interrupted)
+        return "; interrupted, it may know more";
+    return t->n_tries == TRIES ? ", then silence: it may limit how often we ask, try --rate 1" : "";
+}
+
 static int report(struct table *t)
 {
     char id[DHT_TEXT_HEX_BYTES], at[ADDR_TEXT_BYTES], version[DHT_TEXT_VERSION_BYTES];
@@ -235,17 +256,16 @@ static int report(struct table *t)
     dht_text_id(id, &t->id);
     dht_text_version(version, t->version, t->n_version);
     if (t->tool.options.is_json)
-        return dht_tool_status(dht_tool_print_json(json_pack(
-                                   "{s:s, s:s, s:s, s:b, s:I, s:I, s:o}", "address", at, "id", id, "program", version, "complete",
-                                   t->n_empty == EMPTY || t->bucket == DHT_ID_BITS, "questions", (json_int_t)t->n_questions,
-                                   "answers", (json_int_t)t->n_answers, "nodes", nodes_json(t))),
-                               true);
+        return dht_tool_status(
+            dht_tool_print_json(json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:o}", "address", at, "id", id, "program", version,
+                                          "complete", is_complete(t), "questions", (json_int_t)t->n_questions, "answers",
+                                          (json_int_t)t->n_answers, "nodes", nodes_json(t))),
+            true);
     printf("%s\n  id       %s\n  program  %s\n  knows    %zu node%s", at, id, version, t->n, text_plural(t->n));
     if (t->wants_check)
         printf(", of which %zu answer", t->n_answered);
-    printf("; %zu question%s, %zu answer%s%s%s\n", t->n_questions, text_plural(t->n_questions), t->n_answers,
-           text_plural(t->n_answers), t->tool.is_interrupted ? "; interrupted, it may know more" : "",
-           t->n_tries == TRIES ? ", then silence: it may limit how often we ask, try --rate 1" : "");
+    printf("; %zu question%s, %zu answer%s%s\n", t->n_questions, text_plural(t->n_questions), t->n_answers,
+           text_plural(t->n_answers), doubt(t));
     print_nodes(t);
     return 0;
 }

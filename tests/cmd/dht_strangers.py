@@ -2,6 +2,7 @@
 
   dht_strangers.py refuse [CODE]               answers every question with error CODE, or 203
   dht_strangers.py mute                        answers the way, and is silent to everything else
+  dht_strangers.py invent                      names 16 new nodes whenever it is asked for some
   dht_strangers.py runs DHT_NODE JOIN N NAME   N nodes, each of which publishes a run of its own, NAME and a number, that nobody hosts
 
 Prints "ready on ADDRESS", or "ready", and goes on until its standard input ends.
@@ -25,17 +26,21 @@ def pair(text):
     return b"%d:%s" % (len(text), text)
 
 
-def answer(datagram, is_mute, code):
+def invented(n):
+    return b"".join(os.urandom(20) + bytes([11]) + os.urandom(3) + b"\x10\x04" for _ in range(n))
+
+
+def answer(datagram, role, code):
     tid, method = string_behind(datagram, b"t"), string_behind(datagram, b"q")
-    if not is_mute:
+    if role == "refuse":
         return b"d1:eli%de13:Invalid tokene1:t" % code + pair(tid) + b"1:y1:ee"
     if method not in (b"ping", b"find_node"):
         return b""
-    nodes = b"5:nodes0:" if method == b"find_node" else b""
+    nodes = b"5:nodes" + pair(invented(16 if role == "invent" else 0)) if method == b"find_node" else b""
     return b"d1:rd2:id" + pair(b"m" * 20) + nodes + b"e1:t" + pair(tid) + b"1:v4:HN\0\2" + b"1:y1:re"
 
 
-def play(is_mute, code):
+def play(role, code):
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("127.0.0.1", 0))
     print("ready on 127.0.0.1:%d" % udp.getsockname()[1], flush=True)
@@ -44,7 +49,7 @@ def play(is_mute, code):
         if sys.stdin in ready:
             return
         datagram, asker = udp.recvfrom(2048)
-        said = answer(datagram, is_mute, code)
+        said = answer(datagram, role, code)
         if said:
             udp.sendto(said, asker)
 
@@ -74,4 +79,4 @@ def publish_runs(program, join, n, name):
 if sys.argv[1] == "runs":
     publish_runs(sys.argv[2], sys.argv[3], int(sys.argv[4]), os.fsdecode(os.fsencode(sys.argv[5])))
 else:
-    play(sys.argv[1] == "mute", int(sys.argv[2]) if len(sys.argv) > 2 else 203)
+    play(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 203)

@@ -62,6 +62,13 @@ start_strangers mute
 expect 1 "none of the 1 node asked for the key answered" dht get --directory runs --join "$address"
 end_strangers
 
+# -- who invents nodes without end is told from one whose table is known
+start_strangers invent
+expect 0 "; stopped there: it names more than any table holds" dht table "$address" --rate 10000
+check grep -q 'knows    8192 nodes; ' "$out"
+expect 0 '"complete": false' dht table "$address" --rate 10000 --json
+end_strangers
+
 # -- what directs a terminal stands in no output, and is exact in JSON
 start_ready "$tmp/n0" dht serve --listen 127.0.0.1:0
 first=$(sed -n 's/.* ready on \([^ ]*\): .*/\1/p' "$tmp/n0")
