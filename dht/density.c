@@ -1,8 +1,10 @@
 #include "dht/density.h"
 
 /* The spread of an honest walk has a gamma distribution of shape 16: a standard deviation of a quarter of its mean.  The third least
- * of seven is nine tenths of the mean, and one walk of a hundred is more than twice that. */
+ * of seven is nine tenths of the mean, and one walk of a hundred is more than twice that; none of millions is more than four times
+ * that, also where some of the nearest were not met. */
 #define THIN 2
+#define BARE 4
 
 /* The third least of seven: led astray may have been four of them, and two may have ended among ids that somebody placed near a key to
  * make all others look thin.  Of fewer it is the one that stands as high. */
@@ -32,6 +34,11 @@ void dht_density_note(struct dht_density *density, uint64_t spread)
 bool dht_density_is_thin(const struct dht_density *density, uint64_t spread)
 {
     return spread == DHT_SPREAD_NONE || density->n == 0 || spread / THIN > usual(density);
+}
+
+bool dht_density_is_bare(const struct dht_density *density, uint64_t spread)
+{
+    return spread != DHT_SPREAD_NONE && density->n > 0 && spread / BARE > usual(density);
 }
 
 static bool is_unknown(const struct dht_density *density, uint64_t spread)

@@ -5,6 +5,7 @@
  * Liars who name only each other cannot do that: they are fewer than all, and the few of them that a walk is told of lie ten to two
  * hundred times as far.  So a walk that finds nothing where nodes lie as thick as elsewhere has been where the record would be; one
  * that ends where they lie thin may have been led astray.
+ * What was found counts for little there: anybody may write an entry of his own.
  * Compare Cholez et al., "Detection and mitigation of localized attacks in a widely deployed P2P network", 2013, who look for the
  * opposite, ids placed too near.
  */
@@ -30,6 +31,9 @@ void dht_density_note(struct dht_density *density, uint64_t spread);
 
 /** True when a walk ended where nodes lie thinner than chance explains, or nothing can be said for want of other walks. */
 bool dht_density_is_thin(const struct dht_density *density, uint64_t spread);
+
+/** True when nodes lie much thinner there than even bad luck explains; false when fewer answered, or for want of other walks. */
+bool dht_density_is_bare(const struct dht_density *density, uint64_t spread);
 
 /**
  * True when a walk that ended with these spreads may have been led astray: in one family is enough, since what is looked for may be

@@ -40,8 +40,9 @@ struct dht_operation {
     bool is_due;     /* something happened: look whether it can go on */
     bool is_held;    /* it has more to ask, once it is its turn and there is room */
     bool is_warm;    /* walks a route that was kept */
-    uint8_t n_again; /* walks after the first, having found nothing */
-    bool is_astray;  /* the last walk may have been led to the wrong nodes */
+    uint8_t n_again; /* walks after the first, having found nothing, or nothing to be believed */
+    bool is_astray;  /* the last walk may have been led to the wrong nodes, */
+    bool is_bare;    /* and most likely was, whatever it found there */
     uint64_t deadline_us;
     struct dht_lookup lookup;
     size_t n_starts;      /* nodes of our table that it began with */

@@ -4,7 +4,7 @@
 #include "dht/operation.h"
 
 #define COLD_STARTS ((size_t)DHT_PATHS_MAX * DHT_K / 2) /* nodes of our table that the paths begin with */
-#define AGAIN_MAX 4                                     /* walks after a first one that found nothing */
+#define AGAIN_MAX 4                                     /* walks after a first one that is in doubt */
 #define STARTS_MAX ((1 + AGAIN_MAX) * COLD_STARTS)
 #define MANY_NODES 32 /* with fewer nodes known, disjoint paths would all be the same few */
 
@@ -111,12 +111,24 @@ static bool found_nothing(const struct dht_operation *op)
     return (op->task == DHT_TASK_GET && !op->has_item) || (op->task == DHT_TASK_PEERS && op->n_peers == 0);
 }
 
-/* Who comes back from where nodes lie thin with empty hands may have met liars on every path.  Once more, then, and again, from those of
- * our table that come next, and farther: each time what little chance liars have is multiplied.  False when there is nobody left to begin with. */
+/* Who comes back with empty hands from where nodes lie thin may have met liars on every path; who found something where they lie much
+ * thinner has met them most likely, for an entry of one's own is soon written. */
+static bool is_in_doubt(const struct dht_operation *op)
+{
+    return op->is_bare || (op->is_astray && found_nothing(op));
+}
+
+/* False when there is nobody left to begin with. */
+static bool has_elsewhere(const struct dht *dht, const struct dht_operation *op)
+{
+    return op->n_again < AGAIN_MAX && dht_n_nodes(dht) > (op->n_again + 1u) * COLD_STARTS;
+}
+
+/* Once more, then, and again, from those of our table that come next, and farther: each time what little chance liars have is
+ * multiplied. */
 static bool start_elsewhere(struct dht *dht, struct dht_operation *op)
 {
-    if (op->n_again == AGAIN_MAX || op->is_warm || !op->is_astray || !found_nothing(op) ||
-        dht_n_nodes(dht) <= (op->n_again + 1u) * COLD_STARTS)
+    if (op->is_warm || !is_in_doubt(op) || !has_elsewhere(dht, op))
         return false;
     op->n_again++;
     op->phase = DHT_PHASE_WALKING;
@@ -185,20 +197,42 @@ void dht_walk_write(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     op->is_held |= op->is_writing;
 }
 
-/* What may be liars' doing is no measure for others. */
+/* Our own neighbours are the measure of one who has not walked yet. */
+static bool is_bare(const struct dht_half *half, uint64_t spread)
+{
+    const struct dht_table *table = &half->table;
+    struct dht_node node[DHT_SPREAD_K];
+    struct dht_density around = {.n = 0};
+    if (half->density.n > 0)
+        return dht_density_is_bare(&half->density, spread);
+    if (dht_table_closest(table, &table->own, node, DHT_SPREAD_K) == DHT_SPREAD_K)
+        dht_density_note(&around, dht_id_distance(&table->own, &node[DHT_SPREAD_K - 1].id));
+    return dht_density_is_bare(&around, spread);
+}
+
+/* What may be liars' doing is no measure for others, unless all who were asked came to the same.  Nor is, after the first time, where
+ * we are ourselves: whoever settles beside us has us look there. */
+static bool is_measure(const struct dht *dht, const struct dht_operation *op, const struct dht_density *density)
+{
+    if (op->task == DHT_TASK_SELF)
+        return density->n == 0;
+    return !is_in_doubt(op) || (!found_nothing(op) && !has_elsewhere(dht, op));
+}
+
 static void measure(struct dht *dht, struct dht_operation *op)
 {
     struct dht_density *v4 = &dht->half[0].density, *v6 = &dht->half[1].density;
-    op->is_astray = false;
+    op->is_astray = op->is_bare = false;
     if (op->lookup.n_paths == 1)
         return;
     uint64_t spread_v4 = dht_lookup_spread(&op->lookup, 4, DHT_SPREAD_K);
     uint64_t spread_v6 = dht_lookup_spread(&op->lookup, 6, DHT_SPREAD_K);
     op->is_astray = dht_density_is_astray(v4, spread_v4, v6, spread_v6);
-    if (op->is_astray && found_nothing(op))
-        return;
-    dht_density_note(v4, spread_v4);
-    dht_density_note(v6, spread_v6);
+    op->is_bare = op->task == DHT_TASK_READ && (is_bare(&dht->half[0], spread_v4) || is_bare(&dht->half[1], spread_v6));
+    if (is_measure(dht, op, v4))
+        dht_density_note(v4, spread_v4);
+    if (is_measure(dht, op, v6))
+        dht_density_note(v6, spread_v6);
 }
 
 static void arrive(struct dht *dht, uint64_t now_us, struct dht_operation *op)
@@ -210,7 +244,7 @@ static void arrive(struct dht *dht, uint64_t now_us, struct dht_operation *op)
     op->phase = DHT_PHASE_STORING;
     if (!op->is_warm)
         measure(dht, op);
-    if (!op->is_warm && op->task == DHT_TASK_READ)
+    if (!op->is_warm && !op->is_bare && op->task == DHT_TASK_READ)
         dht_routes_keep(&dht->routes, &op->lookup, now_us);
     if (dht_task_arrived(dht, now_us, op))
         dht_walk_write(dht, now_us, op);

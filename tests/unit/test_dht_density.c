@@ -108,6 +108,17 @@ START_TEST(one_family_led_astray_is_enough)
 }
 END_TEST
 
+START_TEST(where_it_is_bare_was_hardly_chance)
+{
+    struct dht_density density = {0};
+    ck_assert(!dht_density_is_bare(&density, 1000)); /* compared to what? */
+    dht_density_note(&density, 1000);
+    ck_assert(!dht_density_is_bare(&density, 4000));
+    ck_assert(dht_density_is_bare(&density, 4100));
+    ck_assert(!dht_density_is_bare(&density, DHT_SPREAD_NONE));
+}
+END_TEST
+
 START_TEST(great_spreads_do_not_overflow)
 {
     struct dht_density density = {0};
@@ -127,6 +138,7 @@ int main(void)
     tcase_add_test(all, a_swarm_that_shrinks_is_followed);
     tcase_add_test(all, two_walks_of_seven_may_have_ended_in_a_trap);
     tcase_add_test(all, one_family_led_astray_is_enough);
+    tcase_add_test(all, where_it_is_bare_was_hardly_chance);
     tcase_add_test(all, great_spreads_do_not_overflow);
     suite_add_tcase(suite, all);
     return unit_run(suite);

@@ -12,12 +12,20 @@ static struct key *key;
 static struct dht *dht;
 static size_t n_sent, n_steps[256]; /* in all; and by the first byte of the target */
 
+#define N_ASKED 128
+static struct {
+    struct addr to;
+    uint8_t tid[DHT_TID_BYTES];
+} asked[N_ASKED]; /* the latest */
+
 static void send_datagram(void *ctx, const struct addr *to, const void *bytes, size_t n)
 {
     struct dht_message m;
-    (void)ctx, (void)to;
+    (void)ctx;
     ck_assert_int_eq(dht_krpc_decode(&m, bytes, n), 0);
     n_steps[m.target.byte[0]] += m.has_target;
+    asked[n_sent % N_ASKED].to = *to;
+    memcpy(asked[n_sent % N_ASKED].tid, m.tid.bytes, DHT_TID_BYTES);
     n_sent++; /* and lost */
 }
 
@@ -102,10 +110,15 @@ START_TEST(a_few_run_at_once)
 }
 END_TEST
 
+static struct dht_id id_of(size_t i)
+{
+    return (struct dht_id){{(uint8_t)(i * 37), (uint8_t)i}};
+}
+
 static void know(size_t n, uint32_t rtt_us)
 {
     for (size_t i = 0; i < n; i++) {
-        struct dht_id id = {{(uint8_t)(i * 37), (uint8_t)i}};
+        struct dht_id id = id_of(i);
         struct addr addr = {.family = 4, .ip = {10, 0, 1, (uint8_t)i}, .port = 1};
         (void)dht_table_answered(&dht->half[0].table, &id, &addr, true, rtt_us, NOW_US);
     }
@@ -255,6 +268,86 @@ START_TEST(the_line_has_an_end)
 }
 END_TEST
 
+static void read_something(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+{
+    struct end *end = arg;
+    (void)entry;
+    ck_assert(n == 1 && n_asked > 0);
+    end->at_us = now_us;
+    end->n++;
+}
+
+/* Those of 10.0.2 are neighbours of ours. */
+static struct dht_id id_at(const struct addr *addr)
+{
+    struct dht_id id = dht_own_id(dht);
+    id.byte[3] ^= (uint8_t)(1 + addr->ip[3]);
+    return addr->ip[2] == 2 ? id : id_of(addr->ip[3]);
+}
+
+/* Everybody answers with the same entry, and knows so many others. */
+static void answer_all(const struct dht_id *target, size_t n_known)
+{
+    uint8_t raw[DHT_ENTRY_MAX], bytes[DHT_DATAGRAM_MAX], nodes[DHT_K * 38];
+    struct dht_entry entry = {.writer = key_peer_id(key), .addr = {.family = 4, .ip = {10, 1, 1, 1}, .port = 1}, .seq = 1};
+    entry.n_bytes = 1;
+    entry.expiry_s = (uint32_t)(NOW_US / SECOND_US) + 300;
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true};
+    m.entries = (struct dht_span){raw, dht_entry_encode(&entry, target, key, raw)};
+    for (size_t i = 0; i < n_sent; i++) {
+        m.tid = (struct dht_span){asked[i % N_ASKED].tid, DHT_TID_BYTES};
+        m.id = id_at(&asked[i % N_ASKED].to);
+        for (uint8_t j = 0; j < n_known; j++) {
+            struct addr addr = {.family = 4, .ip = {10, 0, 1, (uint8_t)((i * DHT_K + j) % 80)}, .port = 1};
+            struct dht_id id = id_at(&addr);
+            (void)dht_krpc_node_put(nodes + j * 26u, &id, &addr);
+        }
+        m.nodes = (struct dht_span){nodes, n_known * 26};
+        dht_datagram(dht, NOW_US, &asked[i % N_ASKED].to, bytes, dht_krpc_encode(&m, bytes, sizeof bytes));
+    }
+}
+
+/* Where nodes lie much thinner than elsewhere an entry is no reason to stop: liars have one, too.  0: thinner than other walks ended;
+ * 1: than our own neighbours lie; 2: no thinner than those. */
+START_TEST(what_is_found_where_hardly_anybody_lives_is_not_all)
+{
+    struct end end = {0};
+    struct dht_id target = {{77, 9}};
+    know(80, 1000);
+    dht->upkeep.self_us = dht->upkeep.bucket_us = IO_NEVER;
+    if (_i == 0)
+        dht_density_note(&dht->half[0].density, UINT64_C(1) << 50);
+    for (uint8_t i = 0; _i == 1 && i < DHT_SPREAD_K; i++) {
+        struct addr addr = {.family = 4, .ip = {10, 0, 2, i}, .port = 1};
+        struct dht_id id = id_at(&addr);
+        ck_assert(dht_table_answered(&dht->half[0].table, &id, &addr, true, 1000, NOW_US));
+    }
+    dht_read(dht, NOW_US, &target, read_something, &end);
+    dht_tick(dht, NOW_US);
+    answer_all(&target, 0);
+    ck_assert_uint_eq(end.n, 1);
+    ck_assert_uint_eq(n_steps[77], _i == 2 ? 16 : 80);
+}
+END_TEST
+
+/* Who settles beside us makes us look there as often as he likes: what is seen there is a measure once. */
+START_TEST(our_own_place_is_a_measure_once)
+{
+    struct dht_id own = dht_own_id(dht);
+    struct dht_density *density = &dht->half[0].density;
+    know(80, 1000);
+    dht->upkeep.self_us = dht->upkeep.bucket_us = IO_NEVER;
+    for (size_t i = 0; i < 2; i++) {
+        n_sent = 0;
+        dht_task_find(dht, NOW_US, &own, true);
+        dht_tick(dht, NOW_US);
+        answer_all(&own, DHT_K);
+        ck_assert_uint_ge(n_sent, DHT_SPREAD_K);
+        ck_assert_uint_eq(density->n, 1);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-operation");
@@ -270,6 +363,8 @@ int main(void)
     tcase_add_test(all, the_far_are_late_for_no_reason);
     tcase_add_test(all, the_line_waits_for_a_first_node);
     tcase_add_test(all, the_line_has_an_end);
+    tcase_add_loop_test(all, what_is_found_where_hardly_anybody_lives_is_not_all, 0, 3);
+    tcase_add_test(all, our_own_place_is_a_measure_once);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
