@@ -13,9 +13,14 @@ static bool add_parts(struct dht_operation *op, enum dht_task task)
     return true;
 }
 
+static bool is_upkeep_task(enum dht_task task)
+{
+    return task == DHT_TASK_SELF || task == DHT_TASK_BUCKET;
+}
+
 static bool is_upkeep(const struct dht_operation *op)
 {
-    return op->task == DHT_TASK_SELF || op->task == DHT_TASK_BUCKET;
+    return is_upkeep_task(op->task);
 }
 
 static void prepend(struct dht_line *line, struct dht_operation *op)
@@ -42,7 +47,7 @@ static void leave(struct dht_line *line, struct dht_operation *op)
 
 struct dht_operation *dht_operation_new(struct dht *dht, uint64_t now_us, enum dht_task task, const struct dht_id *target)
 {
-    if (dht->n_operations >= DHT_OPERATIONS_MAX)
+    if (dht->n_operations >= DHT_OPERATIONS_MAX && !is_upkeep_task(task))
         return NULL;
     struct dht_operation *op = calloc(1, sizeof *op);
     if (!op || !add_parts(op, task)) {

@@ -14,7 +14,7 @@
 
 #define DHT_OPERATION_US 8000000  /* the longest an operation takes */
 #define DHT_OPERATIONS_RUNNING 32 /* at once, and no more than the window has questions; upkeep's two besides */
-#define DHT_OPERATIONS_MAX 2048   /* waiting ones included */
+#define DHT_OPERATIONS_MAX 2048   /* waiting ones included; upkeep's two besides */
 #define DHT_GET_PEERS_MAX 1024
 #define DHT_STORE_MAX 24 /* nodes that get a record */
 

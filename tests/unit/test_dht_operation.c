@@ -268,6 +268,26 @@ START_TEST(the_line_has_an_end)
 }
 END_TEST
 
+/* However much users ask for, the table is kept true, and nobody spins because it is not. */
+START_TEST(upkeep_needs_no_place_in_the_line)
+{
+    static struct end end[DHT_OPERATIONS_MAX];
+    know(6, 1000);
+    dht->upkeep.is_self_running = dht->upkeep.is_bucket_running = true;
+    read_many(end, DHT_OPERATIONS_MAX);
+    ck_assert_uint_eq(dht->n_operations, DHT_OPERATIONS_MAX);
+    dht->upkeep.is_self_running = dht->upkeep.is_bucket_running = false;
+    dht->upkeep.self_us = dht->upkeep.bucket_us = NOW_US;
+    for (int i = 0; i < 3; i++) {
+        uint64_t now_us = dht_deadline(dht) > NOW_US ? dht_deadline(dht) : NOW_US;
+        dht_tick(dht, now_us);
+        ck_assert_uint_gt(dht_deadline(dht), now_us);
+    }
+    ck_assert_uint_gt(dht->n_operations, DHT_OPERATIONS_MAX);
+    ck_assert(dht->upkeep.is_self_running && !dht->upkeep.has_found_self);
+}
+END_TEST
+
 static void read_something(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
 {
     struct end *end = arg;
@@ -365,6 +385,7 @@ int main(void)
     tcase_add_test(all, the_line_has_an_end);
     tcase_add_loop_test(all, what_is_found_where_hardly_anybody_lives_is_not_all, 0, 3);
     tcase_add_test(all, our_own_place_is_a_measure_once);
+    tcase_add_test(all, upkeep_needs_no_place_in_the_line);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
