@@ -25,6 +25,22 @@ def sign(seed, text):
                               capture_output=True, check=True).stdout
 
 
+def until_all(wanted, store):
+    """Stores, and says what came of it, once wanted() holds of that.  A node of ours does not wait for those who are late for a
+    second time, after half a second in all: on a busy machine it may take another attempt until everybody has answered."""
+    said = []
+
+    def is_done():
+        said[:] = [store()]
+        return wanted(said[0])
+    until(is_done)
+    return said[0]
+
+
+def by_all(said):
+    return (said if isinstance(said, int) else said[1]) >= N
+
+
 class Places:
     """Addresses that nobody has yet, one after the other."""
 
@@ -54,21 +70,25 @@ def test_storers(places):
     writer.join(theirs[0].at)
     reader.join(theirs[3].at)
     check("our read-only nodes know them", until(lambda: min(writer.n_good(), reader.n_good()) >= N - 1))
-    target, n = writer.put("kept-by-others")
+    target, n = until_all(by_all, lambda: writer.put("kept-by-others"))
     check("an item is put on eight of them", n == N)
     check("a reader finds it", reader.get(target) == (0, "14:kept-by-others"))
     for seq, text in ((4, "first"), (9, "second")):
-        target, n, *_ = writer.put_mutable(SEED, "salt", seq, text)
+        target, n, *_ = until_all(by_all, lambda: writer.put_mutable(SEED, "salt", seq, text))
         check("a mutable item of seq %d is put on eight" % seq, n == N)
         check("a reader finds it", reader.get(target, "salt") == (seq, "%d:%s" % (len(text), text)))
-    check("nobody takes an older one", writer.put_mutable(SEED, "salt", 5, "older")[1:] == (0, 0, N, 9))
-    check("nor another for what is not there", writer.put_mutable(SEED, "salt", 10, "third", cas=4)[1:] == (0, N, 0, 9))
+    said = until_all(lambda said: said[3] == N, lambda: writer.put_mutable(SEED, "salt", 5, "older"))
+    check("nobody takes an older one", said[1:] == (0, 0, N, 9))
+    said = until_all(lambda said: said[2] == N, lambda: writer.put_mutable(SEED, "salt", 10, "third", cas=4))
+    check("nor another for what is not there", said[1:] == (0, N, 0, 9))
     check("what they hold stays", reader.get(target, "salt")[0] == 9)
     check("libtorrent reads it too", theirs[5].get_mutable(SEED, b"salt", 9) == b"second")
-    check("with its number, they take it", writer.put_mutable(SEED, "salt", 10, "third", cas=9)[1:] == (N, 0, 0, 9))
+    taken = []  # in one attempt, or the rest in another
+    until_all(lambda said: taken.append(said[1]) or sum(taken) >= N, lambda: writer.put_mutable(SEED, "salt", 10, "third", cas=9))
+    check("with its number, they take it %s" % taken, sum(taken) >= N)
     check("libtorrent reads that one", theirs[5].get_mutable(SEED, b"salt", 10) == b"third")
     name = hashlib.sha1(b"a swarm").hexdigest()
-    check("a peer is announced on eight of them", writer.announce(name) == N)
+    check("a peer is announced on eight of them", until_all(by_all, lambda: writer.announce(name)) == N)
     check("a reader finds it", reader.peers(name) == [writer.at])
     test_read_only(places, theirs, reader)
     test_ids(theirs, writer)
@@ -101,13 +121,13 @@ def test_getters(places):
     target, _ = ours[1].put("from-our-store")
     ours[2].put_mutable(SEED, "salt", 3, "mutable")
     name = hashlib.sha1(b"another swarm").hexdigest()
-    check("a peer is announced on eight of them", ours[3].announce(name) >= N)
+    check("a peer is announced on eight of them", until_all(by_all, lambda: ours[3].announce(name)) >= N)
     getter = Torrent(places.ip(), join=ours[4].at, **STRICT)
     check("libtorrent's table takes them in, strict about ids", until(lambda: getter.n_nodes() >= N))
     check("it gets an item", getter.get(target) == b"from-our-store")
     check("it gets a mutable item", getter.get_mutable(SEED, b"salt", 3) == b"mutable")
     check("it finds a peer", getter.peers(name) == [ours[3].at])
-    target, n = getter.put(b"from the guest")
+    target, n = until_all(by_all, lambda: getter.put(b"from the guest"))
     check("it puts an item on eight of ours (%d)" % n, n == N)
     check("we get it", ours[7].get(target) == (0, "14:from the guest"))
     target, n = getter.put_mutable(SEED, b"salt", b"changed")
@@ -123,11 +143,11 @@ def test_bystanders(places):
     check("they grow together", until(lambda: min(n.n_good() for n in ours) >= 2 * N - 4) and
           until(lambda: min(t.n_nodes() for t in theirs) >= N))
     for i in range(3):
-        target, n = ours[i].put("ours-%d" % i)
+        target, n = until_all(by_all, lambda: ours[i].put("ours-%d" % i))
         check("item %d of ours is stored on eight (%d)" % (i, n), n >= N)
         check("we find it", ours[i + 3].get(target) == (0, "6:ours-%d" % i))
         check("libtorrent finds it", theirs[i + 3].get(target) == b"ours-%d" % i)
-        target, n = theirs[i].put(b"theirs-%d" % i)
+        target, n = until_all(by_all, lambda: theirs[i].put(b"theirs-%d" % i))
         check("item %d of theirs is stored on eight (%d)" % (i, n), n >= N)
         check("we find it", ours[i + 4].get(target) == (0, "8:theirs-%d" % i))
         check("libtorrent finds it", theirs[i + 4].get(target) == b"theirs-%d" % i)
