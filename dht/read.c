@@ -642,6 +642,20 @@ void dht_read_question(const struct dht_operation *op, const struct dht_page *pa
     m->tags = (struct dht_span){read->tags, dht_read_tags(read, page, read->tags, DHT_READ_TAGS_MAX)};
 }
 
+bool dht_read_is_needless(const struct dht_read *read, const struct dht_page *page)
+{
+    uint8_t tag[DHT_TAG_BYTES];
+    return page->state == DHT_PAGE_FETCHES && dht_read_tags(read, page, tag, 1) == 0;
+}
+
+void dht_read_do_without(struct dht *dht, struct dht_operation *op, struct dht_page *page)
+{
+    page->state = DHT_PAGE_IDLE;
+    op->n_in_air--;
+    op->is_due = true;
+    dht_transactions_settle(&dht->transactions, op->number, DHT_ROLE_PAGE, &page->addr);
+}
+
 /* -- The end ------------------------------------------------------------------------------------------------------- */
 
 void dht_read_end(struct dht *dht, uint64_t now_us, struct dht_operation *op)

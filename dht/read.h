@@ -96,6 +96,12 @@ size_t dht_read_link_tags(const struct dht_read *read, const struct dht_page *pa
 void dht_read_linked(struct dht *dht, uint64_t now_us, struct dht_operation *op, struct dht_page *page, const struct dht_id *id,
                      const struct dht_bulk_entries *m);
 
+/** True when what the holder is asked for by a datagram came from others meanwhile: then nobody waits for it any longer. */
+bool dht_read_is_needless(const struct dht_read *read, const struct dht_page *page);
+
+/** Takes back what the holder is asked by a datagram, which it need not answer. */
+void dht_read_do_without(struct dht *dht, struct dht_operation *op, struct dht_page *page);
+
 /** The holder could not be asked now. */
 void dht_read_later(struct dht_operation *op, struct dht_page *page);
 

@@ -148,12 +148,6 @@ void dht_operation_answered(struct dht *dht, uint64_t now_us, const struct dht_t
     page_answered(dht, now_us, op, t, m);
 }
 
-/* True when what the holder was asked for came from others meanwhile: then nobody waits for it any longer. */
-static bool is_needless(const struct dht_operation *op, const struct dht_page *page)
-{
-    return page->state == DHT_PAGE_FETCHES && dht_read_tags(op->read, page, op->read->tags, 1) == 0;
-}
-
 /* What is late is asked once more, since one lost datagram in a small swarm would otherwise decide; but no faster than
  * the window allows, since where much is late, repeats are what makes it later. */
 void dht_operation_late(struct dht *dht, struct dht_transaction *t)
@@ -169,11 +163,8 @@ void dht_operation_late(struct dht *dht, struct dht_transaction *t)
     if (is_step)
         dht_lookup_settle(c);
     struct dht_page *page = t->role == DHT_ROLE_PAGE ? dht_read_page(op->read, &t->addr) : NULL;
-    if (page && is_needless(op, page)) {
-        struct addr addr = t->addr;
-        page->state = DHT_PAGE_IDLE;
-        op->n_in_air--;
-        dht_transactions_settle(&dht->transactions, op->number, DHT_ROLE_PAGE, &addr);
+    if (page && dht_read_is_needless(op->read, page)) {
+        dht_read_do_without(dht, op, page);
         return;
     }
     if (!t->is_repeat)

@@ -315,6 +315,10 @@ void dht_walk_repeat(struct dht *dht, uint64_t now_us, struct dht_operation *op,
     struct dht_transaction *again = NULL;
     struct dht_candidate *c = dht_lookup_find(&op->lookup, &t->addr);
     struct dht_page *page = t->role == DHT_ROLE_PAGE ? dht_read_page(op->read, &t->addr) : NULL;
+    if (page && dht_read_is_needless(op->read, page)) {
+        dht_read_do_without(dht, op, page); /* others brought it while there was no room to ask again */
+        return;
+    }
     if (t->role == DHT_ROLE_STEP && c && c->step == DHT_STEP_SLOW) {
         c->is_foreign |= t->method == DHT_HANSE_GET && !c->is_ours && c->n_token == 0 && !is_known_as_ours(dht, &c->addr);
         again = ask_step(dht, now_us, op, c);

@@ -302,6 +302,48 @@ START_TEST(what_is_kept_has_a_ceiling)
 }
 END_TEST
 
+/* A holder is late, and there is no room to ask it again until another has brought what it was asked for. */
+START_TEST(what_came_meanwhile_is_not_asked_for_again)
+{
+    struct holder h[2];
+    struct dht_message question = {0}, bring = {.kind = DHT_REPLY, .has_id = true};
+    begin();
+    op->number = 1;
+    op->deadline_us = NOW_US + DHT_OPERATION_US;
+    dht->running.first = dht->running.last = op;
+    for (uint8_t i = 0; i < 2; i++) {
+        holder_init(&h[i], i);
+        hold(&h[i], 1, 5, 20);
+    }
+    lists(&h[0]);
+    struct dht_page *page = dht_read_next(dht, NOW_US, op);
+    ck_assert_ptr_nonnull(page);
+    dht_read_question(op, page, &question);
+    struct dht_transaction *t = dht_ask(dht, NOW_US, &page->addr, &question, DHT_ROLE_PAGE, op->number);
+    ck_assert_ptr_nonnull(t);
+    op->n_in_air++;
+    dht->window.size = 0;
+    dht_tick(dht, t->soft_us);
+    ck_assert(t->is_owed && op->n_in_air == 1);
+    bring.entries = (struct dht_span){h[1].store.record[0]->bytes, h[1].store.record[0]->n};
+    if (_i == 1) {
+        dht_read_heard(dht, NOW_US, op, &h[1].c, NULL, &bring);
+        lists(&h[1]);
+    }
+    dht->window.size = DHT_WINDOW_MIN;
+    size_t n_before = dht->stats.n_queries_out;
+    dht_walk_repeat(dht, t->soft_us, op, t);
+    ck_assert_uint_eq(dht->stats.n_queries_out - n_before, _i == 0);
+    ck_assert_uint_eq(op->n_in_air, _i == 0);
+    ck_assert(page->state == (_i == 0 ? DHT_PAGE_FETCHES : DHT_PAGE_IDLE) && !page->is_lost);
+    ck_assert_uint_eq(dht->transactions.n, _i == 0 ? 2 : 0);
+    dht->running.first = dht->running.last = NULL;
+    end();
+    for (size_t i = 0; i < 2; i++)
+        dht_directory_fini(&h[i].store);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-read");
@@ -318,6 +360,7 @@ int main(void)
     tcase_add_loop_test(all, of_two_entries_with_one_seq_all_take_the_same, 0, 2);
     tcase_add_test(all, the_farthest_of_too_many_holders_gives_way);
     tcase_add_test(all, what_is_kept_has_a_ceiling);
+    tcase_add_loop_test(all, what_came_meanwhile_is_not_asked_for_again, 0, 2);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
