@@ -87,6 +87,7 @@ struct dht_upkeep {
     struct addr hint;   /* who answered a join last, and */
     struct dht_id hint_id;
     uint64_t expire_us;
+    uint64_t anew_us;          /* when what is published was last stored anew for their sake */
     uint64_t lost_us, back_us; /* since when these count */
     size_t n_lost, n_back;     /* nodes of our table that turned bad, and bad ones that answer again */
     uint64_t ping_us;          /* newcomers are pinged when this is not ahead of the burst */

@@ -16,6 +16,7 @@
 #define LOST_US (60 * SECOND_US)       /* when within this time */
 #define LOST_MIN 8                     /* so many nodes of our table, */
 #define LOST_SHARE 16                  /* and one of so many, turn bad, then what we published has lost holders, too */
+#define ANEW_US (30 * SECOND_US)       /* but no more often: a few who come and go must not keep us at it */
 #define BACK_MIN 4                     /* bad nodes that answer again within LOST_US: the swarm was parted from us */
 #define OTHERS 4                       /* asked when one falls silent or is back: where half are gone, two of them are */
 #define OTHERS_US (10 * SECOND_US)     /* unless they were heard of, or asked, since */
@@ -334,9 +335,10 @@ void dht_upkeep_failed(struct dht *dht, uint64_t now_us, const struct addr *addr
         u->lost_us = now_us;
         u->n_lost = 0;
     }
-    if (++u->n_lost < LOST_MIN || u->n_lost < dht_n_nodes(dht) / LOST_SHARE)
+    if (++u->n_lost < LOST_MIN || u->n_lost < dht_n_nodes(dht) / LOST_SHARE || now_us - u->anew_us < ANEW_US)
         return;
     u->n_lost = 0;
+    u->anew_us = now_us;
     dht_publications_joined(dht, now_us);
 }
 

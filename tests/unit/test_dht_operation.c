@@ -288,6 +288,36 @@ START_TEST(upkeep_needs_no_place_in_the_line)
 }
 END_TEST
 
+/* Twelve of our table fall silent, and answer again. */
+static void come_and_go(uint64_t now_us)
+{
+    for (size_t i = 0; i < 12; i++) {
+        struct dht_id id = id_of(i);
+        struct addr addr = {.family = 4, .ip = {10, 0, 1, (uint8_t)i}, .port = 1};
+        for (int j = 0; j < DHT_FAILURES_MAX; j++)
+            dht_upkeep_failed(dht, now_us, &addr);
+        (void)dht_table_answered(&dht->half[0].table, &id, &addr, true, 1000, now_us);
+    }
+}
+
+/* When many leave, what we publish is stored anew; but who leaves again and again does not keep us at it. */
+START_TEST(a_few_who_come_and_go_cost_little)
+{
+    struct dht_id target = {{5}};
+    struct addr open = {.family = 4, .port = 1};
+    size_t n_anew = 0;
+    know(80, 1000);
+    dht_publish(dht, NOW_US, &target, &open, "x", 1, NULL, NULL);
+    for (uint64_t s = 0; s < 60; s += 5) {
+        dht->publication[0]->next_us = NOW_US + 200 * SECOND_US;
+        come_and_go(NOW_US + s * SECOND_US);
+        n_anew += dht->publication[0]->next_us < NOW_US + 200 * SECOND_US;
+        ck_assert(s > 0 || n_anew == 1);
+    }
+    ck_assert_uint_eq(n_anew, 2);
+}
+END_TEST
+
 static void read_something(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
 {
     struct end *end = arg;
@@ -386,6 +416,7 @@ int main(void)
     tcase_add_loop_test(all, what_is_found_where_hardly_anybody_lives_is_not_all, 0, 3);
     tcase_add_test(all, our_own_place_is_a_measure_once);
     tcase_add_test(all, upkeep_needs_no_place_in_the_line);
+    tcase_add_test(all, a_few_who_come_and_go_cost_little);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
