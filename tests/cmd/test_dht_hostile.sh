@@ -99,7 +99,7 @@ tiny() { "$hanse" dht get --directory runs --join "$first" | grep "run tiny "; }
 check within 60 tiny
 started=$(date +%s)
 expect 0 "4 of 4 experts on 1 host; " status --join "$first"
-check test $(($(date +%s) - started)) -lt 10 # one after the other they would take all the time that there is for them, ten seconds
+check test $(($(date +%s) - started)) -lt 10 # and not all the time that there is for them, ten seconds
 check sh -c "head -1 '$out' | grep -q '^run tiny '"
 check grep -q '^41 runs of which nobody hosts anything: .* and 33 more$' "$out"
 end_strangers
