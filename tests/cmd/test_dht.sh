@@ -289,6 +289,8 @@ check within 60 "$hanse" dht get --directory "$top/examples/tiny.yaml" 0 0 --joi
 expect 0 "1 entry" dht get --directory "$top/examples/tiny.yaml" 0 0 --join "$first"
 check grep -q "$host  *\(cpu\|cpu-int8\|gpu\), over in [0-9]* s, seq .* signature good" "$out"
 check grep -q 'L0.1  version 0, epoch 0' "$out"
+spoken() { "$hanse" dht get --directory runs --join "$first" | grep 'run tiny'; }
+check within 60 spoken
 expect 0 "run tiny" dht get --directory runs --join "$first"
 run=$(sed -n 's/.*run tiny //p' "$out")
 expect 1 "0 entries" dht get --directory "$run" 0 1 --join "$first"

@@ -95,8 +95,11 @@ end_strangers
 # -- invented runs hide no true one, and cost no more time than the true ones
 start_host "$tmp/h.log" --run "$top/examples/tiny.yaml" --dir "$tmp/h" --listen 127.0.0.1:0 --join "$first" --experts L0.0-3
 start_strangers runs "$node" "$first" 40 bogus
+# What it said before is handed on to those who came to stand nearer.
 tiny() { "$hanse" dht get --directory runs --join "$first" | grep "run tiny "; }
+hosted() { "$hanse" status --join "$first" | grep "4 of 4 experts on 1 host; "; }
 check within 60 tiny
+check within 60 hosted
 started=$(date +%s)
 expect 0 "4 of 4 experts on 1 host; " status --join "$first"
 check test $(($(date +%s) - started)) -lt 10 # and not all the time that there is for them, ten seconds
