@@ -37,7 +37,9 @@ bool dht_density_is_bare(const struct dht_density *density, uint64_t spread);
 
 /**
  * True when a walk that ended with these spreads may have been led astray: in one family is enough, since what is looked for may be
- * known there alone.  A family of which hardly anybody answered, now and ever, counts only when the other is such, too.
+ * known there alone.  A family of which hardly anybody answered, now and ever, counts only when the other is such, too.  The caller
+ * gives all zeros for a family of which it knows few nodes, if hardly anybody answered: liars, or those who came by, may have been more
+ * once.
  */
 bool dht_density_is_astray(const struct dht_density *v4, uint64_t spread_v4, const struct dht_density *v6, uint64_t spread_v6);
 

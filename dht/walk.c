@@ -6,7 +6,7 @@
 #define COLD_STARTS ((size_t)DHT_PATHS_MAX * DHT_K / 2) /* nodes of our table that the paths begin with */
 #define AGAIN_MAX 4                                     /* walks after a first one that is in doubt */
 #define STARTS_MAX ((1 + AGAIN_MAX) * COLD_STARTS)
-#define MANY_NODES 32 /* with fewer nodes known, disjoint paths would all be the same few */
+#define MANY_NODES 32 /* with fewer nodes known, disjoint paths would all be the same few, and few are met on a walk */
 
 /* -- Asking ------------------------------------------------------------------------------------------------ */
 
@@ -219,15 +219,26 @@ static bool is_measure(const struct dht *dht, const struct dht_operation *op, co
     return !is_in_doubt(op) || (!found_nothing(op) && !has_elsewhere(dht, op));
 }
 
+/* Of a family of which we know few nodes hardly anybody answers, ever: as if no walk had met more of it, though one may have. */
+static const struct dht_density *known_of(const struct dht_half *half, const struct dht_id *target, uint64_t spread)
+{
+    static const struct dht_density none;
+    struct dht_node node[MANY_NODES];
+    bool is_small = spread == DHT_SPREAD_NONE && dht_table_closest(&half->table, target, node, MANY_NODES) < MANY_NODES;
+    return is_small ? &none : &half->density;
+}
+
 static void measure(struct dht *dht, struct dht_operation *op)
 {
     struct dht_density *v4 = &dht->half[0].density, *v6 = &dht->half[1].density;
+    const struct dht_id *target = &op->lookup.target;
     op->is_astray = op->is_bare = false;
     if (op->lookup.n_paths == 1)
         return;
     uint64_t spread_v4 = dht_lookup_spread(&op->lookup, 4, DHT_SPREAD_K);
     uint64_t spread_v6 = dht_lookup_spread(&op->lookup, 6, DHT_SPREAD_K);
-    op->is_astray = dht_density_is_astray(v4, spread_v4, v6, spread_v6);
+    op->is_astray = dht_density_is_astray(known_of(&dht->half[0], target, spread_v4), spread_v4,
+                                          known_of(&dht->half[1], target, spread_v6), spread_v6);
     op->is_bare = op->task == DHT_TASK_READ && (is_bare(&dht->half[0], spread_v4) || is_bare(&dht->half[1], spread_v6));
     if (is_measure(dht, op, v4))
         dht_density_note(v4, spread_v4);

@@ -398,6 +398,57 @@ START_TEST(our_own_place_is_a_measure_once)
 }
 END_TEST
 
+/* Everybody of v4 answers, and has nothing; who is of v6 refuses, unless it `answers`. */
+static void answer_nothing(bool answers)
+{
+    uint8_t bytes[DHT_DATAGRAM_MAX];
+    for (size_t i = 0; i < n_sent; i++) {
+        const struct addr *to = &asked[i % N_ASKED].to;
+        struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .tid = {asked[i % N_ASKED].tid, DHT_TID_BYTES}};
+        m.id = id_of(to->family == 4 ? to->ip[3] : to->ip[15]);
+        if (to->family == 6 && !answers) {
+            m.kind = DHT_ERROR;
+            m.error = DHT_ERROR_SERVER;
+        }
+        dht_datagram(dht, NOW_US, to, bytes, dht_krpc_encode(&m, bytes, sizeof bytes));
+    }
+}
+
+static void read_nothing(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+{
+    struct end *end = arg;
+    (void)entry;
+    ck_assert(n == 0 && n_asked > 0);
+    end->at_us = now_us;
+    end->n++;
+}
+
+/* Where v6 has few nodes, fewer answer than on the one walk that met more: that is no reason to look again for what is nowhere.  Where
+ * many are known and none answers, it is.  0: eight v6 nodes, all answer; 1: none of them does; 2: none of forty. */
+START_TEST(a_family_of_few_does_not_double_a_read)
+{
+    struct end end = {0};
+    struct dht_id target = {{77, 9}};
+    know(80, 1000);
+    dht->upkeep.self_us = dht->upkeep.bucket_us = IO_NEVER;
+    for (uint8_t i = 0; i < (_i == 2 ? 40 : 8); i++) {
+        struct addr addr = {.family = 6, .ip = {0xfd, [15] = i}, .port = 1};
+        struct dht_id id = id_of(i);
+        ck_assert(dht_table_answered(&dht->half[1].table, &id, &addr, true, 1000, NOW_US));
+    }
+    dht_density_note(&dht->half[0].density, UINT64_MAX - 1);
+    dht_density_note(&dht->half[1].density, UINT64_C(1) << 50);
+    dht_read(dht, NOW_US, &target, read_nothing, &end);
+    dht_tick(dht, NOW_US);
+    answer_nothing(_i == 0);
+    ck_assert_uint_eq(end.n, 1);
+    if (_i == 2)
+        ck_assert_uint_ge(n_steps[77], 80);
+    else
+        ck_assert_uint_le(n_steps[77], 16 + 2 * 8);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-operation");
@@ -415,6 +466,7 @@ int main(void)
     tcase_add_test(all, the_line_has_an_end);
     tcase_add_loop_test(all, what_is_found_where_hardly_anybody_lives_is_not_all, 0, 3);
     tcase_add_test(all, our_own_place_is_a_measure_once);
+    tcase_add_loop_test(all, a_family_of_few_does_not_double_a_read, 0, 3);
     tcase_add_test(all, upkeep_needs_no_place_in_the_line);
     tcase_add_test(all, a_few_who_come_and_go_cost_little);
     suite_add_tcase(suite, all);
