@@ -344,7 +344,8 @@ static bool hear_list(struct dht_read *read, struct dht_page *page, const struct
 }
 
 /* Of what the holder was asked for, that which follows the cursor did not fit and may be asked for again, as long as anything did.
- * False of who brings nothing at all, and of who does not bring what it named, for the second time. */
+ * False of who brings nothing at all, and of who does not bring what it named, for the second time; unless others brought some of it
+ * meanwhile: then that may be all there was room for. */
 static bool hear_fetched(struct dht_read *read, struct dht_page *page, const struct dht_message *m)
 {
     size_t n_asked = 0, n_brought = 0, n_settled = 0;
@@ -360,8 +361,9 @@ static bool hear_fetched(struct dht_read *read, struct dht_page *page, const str
         missing->holders &= ~bit_of(read, page);
         n_settled++;
     }
-    page->n_strikes += n_asked > 0 && n_brought == 0;
-    return (n_asked == 0 || n_settled > 0) && page->n_strikes < STRIKES;
+    bool is_overtaken = n_asked < page->n_chosen;
+    page->n_strikes += n_asked > 0 && n_brought == 0 && !is_overtaken;
+    return (n_asked == 0 || n_settled > 0 || is_overtaken) && page->n_strikes < STRIKES;
 }
 
 struct dht_page *dht_read_page(struct dht_read *read, const struct addr *addr)
@@ -520,7 +522,7 @@ static size_t n_fitting(const struct dht_read *read)
 }
 
 /* Marks up to `max` that the holder is to be asked for, first those that others name, too; returns how many. */
-static size_t choose(struct dht_read *read, const struct dht_page *page, size_t max)
+static size_t choose(struct dht_read *read, struct dht_page *page, size_t max)
 {
     size_t n = 0;
     for (int pass = 0; pass < 2; pass++)
@@ -532,6 +534,7 @@ static size_t choose(struct dht_read *read, const struct dht_page *page, size_t 
                 n++;
             }
         }
+    page->n_chosen = (uint16_t)n;
     return n;
 }
 

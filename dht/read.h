@@ -36,6 +36,7 @@ struct dht_page {
     uint16_t n_live; /* entries, as it says */
     uint16_t n_listed;
     uint8_t n_lists;    /* pages of digests that we heard */
+    uint16_t n_chosen;  /* entries that it was asked for last */
     uint16_t n_unasked; /* entries that it gave and nobody had asked for */
     uint8_t n_strikes;  /* questions that brought nothing of what it had named */
     uint8_t cursor[DHT_CURSOR_BYTES];

@@ -409,6 +409,51 @@ START_TEST(who_lies_on_a_late_link_is_asked_no_more)
 }
 END_TEST
 
+/* h[1] brings the entry that h[0] is asked for first, just before the answer of h[0], which has room for that one alone; or does not,
+ * and h[0] brings none. */
+static struct dht_page *overtaken(struct holder h[2], bool is_overtaken)
+{
+    static const uint8_t nobody[DHT_CURSOR_BYTES];
+    struct dht_message q = {0}, m = {.kind = DHT_REPLY, .has_id = true, .id = h[0].c.id, .cursor = {nobody, sizeof nobody}};
+    struct dht_message early = {.kind = DHT_REPLY, .has_id = true, .id = h[1].c.id};
+    struct dht_page *page = dht_read_next(dht, NOW_US, op);
+    ck_assert(page && page->state == DHT_PAGE_FETCHES && addr_equal(&page->addr, &h[0].c.addr));
+    dht_read_question(op, page, &q);
+    ck_assert_uint_gt(q.tags.n, DHT_TAG_BYTES);
+    const struct dht_record *first = dht_directory_tagged(&h[0].store, &target, q.tags.bytes, NOW_US);
+    ck_assert_ptr_nonnull(first);
+    if (is_overtaken) {
+        early.entries = m.entries = (struct dht_span){first->bytes, first->n};
+        m.cursor.bytes = first->writer.byte;
+        dht_read_heard(dht, NOW_US, op, NULL, dht_read_page(op->read, &h[1].c.addr), &early);
+    }
+    dht_read_heard(dht, NOW_US, op, NULL, page, &m);
+    return page;
+}
+
+START_TEST(who_is_overtaken_by_another_holder_is_no_liar)
+{
+    struct holder h[2];
+    bool is_lost = false;
+    begin();
+    for (uint8_t i = 0; i < 2; i++)
+        holder_init(&h[i], i);
+    for (size_t i = 0; i < 6; i++)
+        hold(&h[0], i, 1, 600);
+    hold(&h[1], 6, 1, 600);
+    lists(&h[0]);
+    lists(&h[1]);
+    for (size_t round = 0; round < 3 && !is_lost; round++)
+        is_lost = overtaken(h, _i == 0)->is_lost;
+    ck_assert(is_lost == (_i == 1));
+    go(h, 2, 1);
+    ck_assert_uint_eq(op->read->found.n, _i == 0 ? 7 : 1);
+    end();
+    for (size_t i = 0; i < 2; i++)
+        dht_directory_fini(&h[i].store);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-read-liars");
@@ -427,6 +472,7 @@ int main(void)
     tcase_add_loop_test(all, a_full_read_has_room_for_what_several_name, 0, 3);
     tcase_add_loop_test(all, two_who_confirm_each_other_hide_nothing, 0, 2);
     tcase_add_test(all, who_lies_on_a_late_link_is_asked_no_more);
+    tcase_add_loop_test(all, who_is_overtaken_by_another_holder_is_no_liar, 0, 2);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }
