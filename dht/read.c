@@ -19,6 +19,11 @@
 #define CHECKS_MAX 4096    /* signatures, of 0.1 ms each, verified in one read */
 #define STRIKES 2          /* questions that bring nothing of what a holder named: then it is left */
 
+/* Of more than a read can give, nobody need name more than is fetched from it soon: liars on their list would have us search through
+ * what they invent.  An honest list goes on as it is fetched. */
+#define MANY_MISSING DHT_READ_ENTRIES_MAX
+#define MISSING_SHARE DHT_READ_TAGS_MAX
+
 _Static_assert(DHT_READ_HOLDERS_MAX <= 64, "a bit for each");
 
 void dht_read_free(struct dht_read *read)
@@ -585,13 +590,22 @@ static bool is_all_coming(const struct dht_read *read)
     return false;
 }
 
+/* True when the list may go on; else there is something to be fetched from its holder, unless others are being asked for it. */
+static bool may_list(const struct dht_read *read, const struct dht_page *page)
+{
+    size_t n = 0;
+    for (size_t i = 0; read->n_missing >= MANY_MISSING && i < read->n_missing; i++)
+        n += (read->missing[i].holders & bit_of(read, page)) != 0;
+    return page->has_more && n < MISSING_SHARE;
+}
+
 /* A first entry is fetched before the list goes on: somebody may be waiting for any. */
 static bool has_next(struct dht_read *read, struct dht_page *page)
 {
-    bool lists_first = (page->has_more && read->found.n > 0) || is_all_coming(read);
+    bool goes_on = may_list(read, page), lists_first = (goes_on && read->found.n > 0) || is_all_coming(read);
     if (!lists_first && choose(read, page, n_fitting(read)) > 0)
         page->state = DHT_PAGE_FETCHES;
-    else if (page->has_more)
+    else if (goes_on)
         page->state = DHT_PAGE_LISTS;
     return page->state != DHT_PAGE_IDLE;
 }

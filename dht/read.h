@@ -6,6 +6,8 @@
  * link where that would take many.  A holder is asked for an entry once, first for those that others name, too: whoever
  * names what it does not have costs two questions.  A read opens one link at most, and waits for it as long as for a
  * datagram or two before it goes on without.
+ * While more is missing than a read can give, a holder lists on only when what it listed was fetched, but for a few: so what is
+ * missing are some thousands at most, and nobody's list is cut short.
  */
 #ifndef DHT_READ_H
 #define DHT_READ_H
