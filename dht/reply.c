@@ -9,6 +9,12 @@ static bool may_name(const struct addr *from, const struct addr *addr)
     return addr_is_unicast(addr) && (!addr_is_local(addr) || addr_is_local(from));
 }
 
+/* What is ours, or lies where we are, would have us ask ourselves. */
+static bool is_us(const struct dht_half *half, const struct dht_id *id, const struct addr *addr)
+{
+    return dht_id_equal(id, &half->table.own) || (half->has_external && addr_equal(addr, &half->external));
+}
+
 /* With so many nodes of a family known, a walk there needs none that nodes of the other name: each path of one family would hear from
  * each of the other, and where that has few nodes, all of them liars', these would be on every path. */
 #define KNOWN_OTHERWISE DHT_K
@@ -22,7 +28,7 @@ static void learn_from(struct dht *dht, struct dht_operation *op, struct dht_spa
     struct dht_id id;
     struct addr addr;
     for (size_t i = 0; i < DHT_K && dht_krpc_node(nodes, family, i, &id, &addr); i++)
-        if (may_name(&c->addr, &addr) && !dht_id_equal(&id, &dht_half_of(dht, &addr)->table.own))
+        if (may_name(&c->addr, &addr) && !is_us(dht_half_of(dht, &addr), &id, &addr))
             dht_lookup_learn(&op->lookup, &id, &addr, c->path, c->depth);
 }
 
@@ -53,6 +59,10 @@ static void step_answered(struct dht *dht, uint64_t now_us, struct dht_operation
     if (m->kind != DHT_REPLY) {
         step_refused(c, t);
         dht_lookup_settle(c);
+        return;
+    }
+    if (dht_id_equal(&m->id, &dht_half_of(dht, &t->addr)->table.own)) {
+        c->step = DHT_STEP_FAILED; /* we are no place for what others should keep or tell */
         return;
     }
     if (!dht_id_equal(&c->id, &m->id) && !(c = dht_lookup_rename(&op->lookup, c, &m->id)))

@@ -449,6 +449,50 @@ START_TEST(a_family_of_few_does_not_double_a_read)
 }
 END_TEST
 
+/* Everybody names an address of ours under a false id; who lives there says our own. */
+static size_t name_us(const struct dht_id *id, const struct addr *us)
+{
+    uint8_t bytes[DHT_DATAGRAM_MAX], node[38];
+    size_t n_us = 0;
+    (void)dht_krpc_node_put(node, id, us);
+    for (size_t i = 0; i < n_sent; i++) {
+        const struct addr *to = &asked[i % N_ASKED].to;
+        bool is_us = addr_equal(to, us);
+        struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .tid = {asked[i % N_ASKED].tid, DHT_TID_BYTES}};
+        m.id = is_us ? dht_own_id(dht) : id_of(to->ip[3]);
+        m.nodes = (struct dht_span){node, 26};
+        n_us += is_us;
+        dht_datagram(dht, NOW_US, to, bytes, dht_krpc_encode(&m, bytes, sizeof bytes));
+    }
+    return n_us;
+}
+
+static void count_answered(void *arg, uint64_t now_us, const struct dht_entry *entry, size_t n, size_t n_asked)
+{
+    (void)now_us;
+    (void)entry;
+    ck_assert_uint_eq(n, 0);
+    *(size_t *)arg = n_asked;
+}
+
+/* A liar who names us, nearest to a key, does not have us ask ourselves; or where we do not know that we are there, not twice. */
+START_TEST(we_are_none_of_the_others)
+{
+    struct dht_id target = {{77, 9}};
+    struct addr us = {.family = 4, .ip = {10, 7, 7, 7}, .port = 1};
+    size_t n_answered = 0;
+    know(8, 1000);
+    dht->upkeep.self_us = dht->upkeep.bucket_us = IO_NEVER;
+    dht->half[0].has_external = _i == 0;
+    dht->half[0].external = us;
+    dht_read(dht, NOW_US, &target, count_answered, &n_answered);
+    dht_tick(dht, NOW_US);
+    ck_assert_uint_eq(name_us(&target, &us), (size_t)_i);
+    ck_assert_uint_eq(n_answered, 8);
+    ck_assert_uint_eq(n_steps[77], 8 + (size_t)_i);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-operation");
@@ -467,6 +511,7 @@ int main(void)
     tcase_add_loop_test(all, what_is_found_where_hardly_anybody_lives_is_not_all, 0, 3);
     tcase_add_test(all, our_own_place_is_a_measure_once);
     tcase_add_loop_test(all, a_family_of_few_does_not_double_a_read, 0, 3);
+    tcase_add_loop_test(all, we_are_none_of_the_others, 0, 2);
     tcase_add_test(all, upkeep_needs_no_place_in_the_line);
     tcase_add_test(all, a_few_who_come_and_go_cost_little);
     suite_add_tcase(suite, all);
