@@ -86,7 +86,7 @@ static void on_datagram(void *ctx, const struct addr *to, const void *bytes, siz
         return;
     enum timing timing = of(i)->timing;
     if (timing == EVERY_OTHER)
-        timing = n_asked[i]++ % 2 == 0 ? NEVER : AT_ONCE;
+        timing = n_asked[i]++ % 2 == 0 ? AT_ONCE : NEVER;
     struct question *q = NULL;
     if (timing == AT_ONCE && n_auto < N_AUTO)
         q = &auto_question[(auto_at + n_auto++) % N_AUTO];
