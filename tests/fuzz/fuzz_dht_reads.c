@@ -57,7 +57,7 @@ static struct link link_[N_LINKS];
 static uint8_t last_answer[IO_DATAGRAM_MAX];
 static size_t n_last_answer;
 static uint8_t last_holder;
-static bool is_withdrawn[N_WRITERS]; /* somebody said so */
+static bool is_withdrawn[N_WRITERS]; /* somebody said so, or what is soon over */
 
 static bool has_v6(void)
 {
@@ -266,6 +266,12 @@ static void write_something(uint8_t how)
         dht_republish(dht, now_us);
 }
 
+/* What outdoes the older ones of its writer, and then is not among results itself. */
+static bool is_end(enum version v)
+{
+    return v == WITHDRAWN || v == SHORT;
+}
+
 /* Somebody stores with us. */
 static void store_here(uint8_t which, enum version v)
 {
@@ -274,7 +280,7 @@ static void store_here(uint8_t which, enum version v)
     if (v == FALSE_SIGNATURE || v == OVER || v == FAR_AHEAD || v == NOWHERE)
         return; /* what answer.c keeps out */
     if (dht_directory_store(&dht->directory, &fuzz_key, &s->entry, (struct dht_span){s->raw, s->n}, &from, now_us) == 0)
-        is_withdrawn[which % N_WRITERS] |= v == WITHDRAWN;
+        is_withdrawn[which % N_WRITERS] |= is_end(v);
 }
 
 /* -- Datagrams ----------------------------------------------------------------------------------------------------- */
@@ -307,7 +313,7 @@ static void note_given(size_t i, const struct answer *a)
     struct call *c = call_of(op);
     const struct manner *x = of(i);
     for (size_t g = 0; g < a->n_given; g++)
-        is_withdrawn[a->given[g][0]] |= a->given[g][1] == WITHDRAWN;
+        is_withdrawn[a->given[g][0]] |= is_end(a->given[g][1]);
     if (!c || !is_sound(x->version) || (x->lie != NO_LIE && x->lie != LIE_SAME_CURSOR && x->lie != LIE_UNASKED))
         return;
     const struct dht_candidate *candidate = dht_lookup_find(&op->lookup, &addr);
@@ -441,7 +447,7 @@ static size_t give_all(uint8_t *out, const struct link *l, const struct dht_bulk
             continue;
         memcpy(out + n_out, said(w, v)->raw, said(w, v)->n);
         n_out += said(w, v)->n;
-        is_withdrawn[w] |= v == WITHDRAWN;
+        is_withdrawn[w] |= is_end(v);
         if (c && is_sound(v))
             note(c, w, v);
     }
