@@ -280,7 +280,7 @@ static int keep_entry(struct answer *a, const struct dht_entry *entry, struct dh
 {
     struct dht *dht = a->dht;
     const struct dht_id *key = &a->query->target;
-    if (entry->addr.port == 0 || addr_is_unspecified(&entry->addr) || dht_entry_check_time(entry, a->now_us) != 0)
+    if (!dht_entry_may_call(entry) || dht_entry_check_time(entry, a->now_us) != 0)
         return DHT_ERROR_PROTOCOL;
     if (!dht_entry_is_known(&dht->verified, key, raw) &&
         !dht_limits_allow(&dht->limits, DHT_LIMIT_SIGNATURES, a->from, true, a->now_us))

@@ -94,6 +94,11 @@ int dht_entry_check_time(const struct dht_entry *entry, uint64_t now_us)
     return entry->expiry_s > now_s + DHT_DIRECTORY_TTL_S + DHT_CLOCK_SKEW_S ? HANSE_EINVAL : 0;
 }
 
+bool dht_entry_may_call(const struct dht_entry *entry)
+{
+    return entry->addr.port != 0 && addr_is_unicast(&entry->addr);
+}
+
 static struct hash hash_of(const struct dht_id *directory_key, struct dht_span raw)
 {
     uint8_t text[SIGNED_MAX];

@@ -33,6 +33,9 @@ int dht_entry_compare(uint64_t a_seq, struct dht_span a, uint64_t b_seq, struct 
 /** HANSE_ETIMEOUT when it is over, HANSE_EINVAL when it claims to live too long. */
 HANSE_MUST_USE int dht_entry_check_time(const struct dht_entry *entry, uint64_t now_us);
 
+/** False when the address is one of nobody or of many, or has no port: an entry with such is not stored, nor its address given. */
+bool dht_entry_may_call(const struct dht_entry *entry);
+
 /** Remembers what was verified, since the same entry comes from many holders and again and again.  All zeros at the start; grows
  * with what there is to remember up to DHT_VERIFIED_SLOTS. */
 #define DHT_VERIFIED_SLOTS 8192 /* a run of 4096 experts, each row read again and again by every host that has a part of it */

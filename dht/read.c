@@ -125,11 +125,12 @@ bool dht_read_is_poor(const struct dht_read *read)
     return 2 * n_unnamed(read) > read->n_kept;
 }
 
-/* A writer that does not know its own address yet leaves it open; only its own node may fill in where it answered from. */
+/* A writer that does not know its own address yet leaves it open; only its own node may fill in where it answered from.  Whoever writes
+ * down an address of nobody or of many is not called there. */
 static bool complete_addr(struct dht_entry *entry, const struct dht_id *node, const struct addr *from)
 {
     if (!addr_is_unspecified(&entry->addr))
-        return entry->addr.port != 0;
+        return dht_entry_may_call(entry);
     uint16_t port = entry->addr.port;
     if (!dht_id_names(node, &entry->writer))
         return false;

@@ -191,15 +191,21 @@ END_TEST
 
 static struct key *writer;
 
-static size_t entry_of(uint64_t seq, int64_t lives_s, const char *text, const struct dht_id *key, uint8_t raw[DHT_ENTRY_MAX])
+static size_t entry_at(const struct addr *addr, uint64_t seq, int64_t lives_s, const char *text, const struct dht_id *key,
+                       uint8_t raw[DHT_ENTRY_MAX])
 {
     static const uint8_t seed[KEY_SEED_BYTES] = {42};
     if (!writer)
         ck_assert_int_eq(key_new(seed, &writer), 0);
-    struct dht_entry e = {.writer = key_peer_id(writer), .addr = stranger, .seq = seq, .n_bytes = (uint16_t)strlen(text)};
+    struct dht_entry e = {.writer = key_peer_id(writer), .addr = *addr, .seq = seq, .n_bytes = (uint16_t)strlen(text)};
     e.expiry_s = (uint32_t)((int64_t)(swarm_now(s) / SECOND_US) + lives_s);
     memcpy(e.bytes, text, strlen(text));
     return dht_entry_encode(&e, key, writer, raw);
+}
+
+static size_t entry_of(uint64_t seq, int64_t lives_s, const char *text, const struct dht_id *key, uint8_t raw[DHT_ENTRY_MAX])
+{
+    return entry_at(&stranger, seq, lives_s, text, key, raw);
 }
 
 /* Puts an entry; returns 0 or the error. */
@@ -243,6 +249,30 @@ START_TEST(entries_are_checked_before_they_are_kept)
     ck_assert_uint_eq(dht_stats(node->dht).n_entries, 1);
     swarm_run(s, 310 * SECOND_US);
     ck_assert_uint_eq(dht_stats(node->dht).n_entries, 0);
+    key_free(writer);
+}
+END_TEST
+
+START_TEST(an_entry_names_an_address_that_can_be_called)
+{
+    static const char *never[] = {"224.0.0.1:1",         "255.255.255.255:1", "0.1.2.3:1", "0.0.0.0:1",
+                                  "80.1.2.3:0",          "[ff02::1]:1",       "[::]:1",    "[::]:0",
+                                  "[::ffff:80.1.2.3]:1", "[2a00::1]:0"};
+    static const char *once[] = {"80.1.2.3:1", "127.0.0.1:1", "10.1.2.3:1", "[2a00::1]:1", "[::1]:1", "[fd00::1]:1"};
+    struct dht_id key = {{1}};
+    uint8_t raw[DHT_ENTRY_MAX];
+    struct addr addr;
+    for (size_t i = 0; i < sizeof never / sizeof never[0]; i++) {
+        ck_assert_int_eq(addr_parse(&addr, never[i]), 0);
+        size_t n = entry_at(&addr, 1, 300, "x", &key, raw);
+        ck_assert_msg(put(&key, raw, n) == DHT_ERROR_PROTOCOL, "%s", never[i]);
+    }
+    ck_assert_uint_eq(dht_stats(node->dht).n_entries, 0);
+    for (size_t i = 0; i < sizeof once / sizeof once[0]; i++) {
+        ck_assert_int_eq(addr_parse(&addr, once[i]), 0);
+        size_t n = entry_at(&addr, 1 + i, 300, "x", &key, raw);
+        ck_assert_msg(put(&key, raw, n) == 0, "%s", once[i]);
+    }
     key_free(writer);
 }
 END_TEST
@@ -613,6 +643,7 @@ int main(void)
     tcase_add_test(all, the_ping_behind_an_answer_is_counted);
     tcase_add_test(all, a_false_token_opens_nothing);
     tcase_add_test(all, entries_are_checked_before_they_are_kept);
+    tcase_add_test(all, an_entry_names_an_address_that_can_be_called);
     tcase_add_test(all, an_oversized_entry_has_its_own_error);
     tcase_add_test(all, a_ceiling_has_its_error);
     tcase_add_test(all, an_entry_needs_the_token_of_its_place);

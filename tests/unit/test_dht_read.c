@@ -226,6 +226,26 @@ START_TEST(of_two_entries_with_one_seq_all_take_the_same)
 }
 END_TEST
 
+/* Whoever signs it: nobody calls a writer at an address of nobody or of many.  What is left open its own node alone fills in. */
+START_TEST(an_address_of_nobody_is_not_given)
+{
+    static const char *addr[] = {"224.0.0.1:1", "255.255.255.255:1", "0.1.2.3:1",  "[ff02::1]:1",
+                                 "80.1.2.3:0",  "0.0.0.0:1",         "127.0.0.1:1"};
+    struct holder h;
+    uint8_t raw[DHT_ENTRY_MAX];
+    struct dht_entry e = {
+        .writer = key_peer_id(key_of_writer[3]), .seq = 1, .n_bytes = 1, .expiry_s = (uint32_t)SIM_EPOCH_S + 300};
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true};
+    holder_init(&h, 1);
+    ck_assert_int_eq(addr_parse(&e.addr, addr[_i]), 0);
+    m.entries = (struct dht_span){raw, dht_entry_encode(&e, &target, key_of_writer[3], raw)};
+    begin();
+    dht_read_heard(dht, NOW_US, op, &h.c, NULL, &m);
+    end();
+    ck_assert_uint_eq(n_given, _i == 6);
+}
+END_TEST
+
 START_TEST(the_farthest_of_too_many_holders_gives_way)
 {
     struct holder h;
@@ -358,6 +378,7 @@ int main(void)
     tcase_add_test(all, what_a_liar_invents_is_asked_of_it_once);
     tcase_add_test(all, what_several_name_is_asked_for_first);
     tcase_add_loop_test(all, of_two_entries_with_one_seq_all_take_the_same, 0, 2);
+    tcase_add_loop_test(all, an_address_of_nobody_is_not_given, 0, 7);
     tcase_add_test(all, the_farthest_of_too_many_holders_gives_way);
     tcase_add_test(all, what_is_kept_has_a_ceiling);
     tcase_add_loop_test(all, what_came_meanwhile_is_not_asked_for_again, 0, 2);
