@@ -36,9 +36,12 @@ int dht_new(const struct dht_config *config, const struct io *io, uint64_t now_u
     dht_window_init(&dht->window, now_us);
     dht_directory_init(&dht->directory);
     dht_tally_init(&dht->directory.subnets, dht->limits.salt);
+    dht_tally_init(&dht->directory.brought, dht->limits.salt);
     dht_tally_init(&dht->directory.writers, dht->limits.salt);
     dht_peers_init(&dht->peers);
+    dht_tally_init(&dht->peers.subnets, dht->limits.salt);
     dht_items_init(&dht->items);
+    dht_tally_init(&dht->items.subnets, dht->limits.salt);
     dht_routes_init(&dht->routes);
     *out = dht;
     return 0;

@@ -493,6 +493,16 @@ START_TEST(we_are_none_of_the_others)
 }
 END_TEST
 
+/* Nobody can choose subnets or writers that share slots: each node counts them its own way. */
+START_TEST(what_strangers_put_is_counted_under_a_salt)
+{
+    const struct dht_tally *tally[] = {&dht->directory.subnets, &dht->directory.brought, &dht->directory.writers,
+                                       &dht->peers.subnets, &dht->items.subnets};
+    for (size_t i = 0; i < sizeof tally / sizeof tally[0]; i++)
+        ck_assert_uint_ne(tally[i]->salt, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-operation");
@@ -512,6 +522,7 @@ int main(void)
     tcase_add_test(all, our_own_place_is_a_measure_once);
     tcase_add_loop_test(all, a_family_of_few_does_not_double_a_read, 0, 3);
     tcase_add_loop_test(all, we_are_none_of_the_others, 0, 2);
+    tcase_add_test(all, what_strangers_put_is_counted_under_a_salt);
     tcase_add_test(all, upkeep_needs_no_place_in_the_line);
     tcase_add_test(all, a_few_who_come_and_go_cost_little);
     suite_add_tcase(suite, all);
