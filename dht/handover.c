@@ -12,6 +12,7 @@
 
 #define BUSY_MAX 4
 #define GIVERS 2
+#define HEIR_US 100000000u /* for all that one is given: by then its writers store it anew, there as well */
 
 /* The first key we hold entries under that follows `after` (NULL: any), or NULL. */
 static const struct dht_id *next_key(const struct dht *dht, const struct dht_id *after)
@@ -64,10 +65,15 @@ static void forget(struct dht *dht, size_t i)
     }
 }
 
-/* Begins with the next key of an heir; false when it has everything. */
+/* Begins with the next key of an heir; false when it has everything, or took too long: as slow as may be, four would have all places to
+ * themselves for hours. */
 static bool begin(struct dht *dht, uint64_t now_us, struct dht_heir *heir)
 {
     const struct dht_id *key;
+    if (!heir->has_begun)
+        heir->until_us = now_us + HEIR_US;
+    if (now_us >= heir->until_us)
+        return false;
     while ((key = next_key(dht, heir->has_begun ? &heir->after : NULL))) {
         heir->after = *key;
         heir->has_begun = true;
@@ -96,6 +102,8 @@ bool dht_handover_next(struct dht *dht, uint64_t now_us, struct dht_operation *o
 {
     const struct dht_record *record;
     const uint8_t *after = op->n_raw > 0 ? op->given.byte : NULL;
+    if (now_us >= op->heir.until_us)
+        return false;
     while ((record = dht_directory_next(&dht->directory, &op->lookup.target, after, now_us))) {
         if (!peer_id_equal(&record->writer, &dht->peer)) {
             op->given = record->writer;

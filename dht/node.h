@@ -99,7 +99,8 @@ struct dht_heir {
     struct addr addr;
     struct dht_id after; /* the last key it was given; valid when has_begun */
     bool has_begun;
-    bool is_busy; /* an operation is under way */
+    uint64_t until_us; /* it is given nothing after that; valid likewise */
+    bool is_busy;      /* an operation is under way */
 };
 
 struct dht_operation;

@@ -15,6 +15,7 @@ static size_t n_sent, n_steps[256]; /* in all; and by the first byte of the targ
 #define N_ASKED 128
 static struct {
     struct addr to;
+    enum dht_method method;
     uint8_t tid[DHT_TID_BYTES];
 } asked[N_ASKED]; /* the latest */
 
@@ -25,6 +26,7 @@ static void send_datagram(void *ctx, const struct addr *to, const void *bytes, s
     ck_assert_int_eq(dht_krpc_decode(&m, bytes, n), 0);
     n_steps[m.target.byte[0]] += m.has_target;
     asked[n_sent % N_ASKED].to = *to;
+    asked[n_sent % N_ASKED].method = m.method;
     memcpy(asked[n_sent % N_ASKED].tid, m.tid.bytes, DHT_TID_BYTES);
     n_sent++; /* and lost */
 }
@@ -503,6 +505,49 @@ START_TEST(what_strangers_put_is_counted_under_a_salt)
 }
 END_TEST
 
+#define N_BROUGHT 500
+
+/* Answers what the heir was asked since; returns how many entries it was given. */
+static size_t heir_answers(const struct addr *heir, const struct dht_id *id, size_t *first, uint64_t now_us)
+{
+    uint8_t bytes[DHT_DATAGRAM_MAX];
+    struct dht_message m = {.kind = DHT_REPLY, .has_id = true, .id = *id, .token = {(const uint8_t *)"token", 5}};
+    size_t n = 0, end = n_sent; /* but what its answers lead to */
+    for (; *first < end; ++*first) {
+        if (!addr_equal(&asked[*first % N_ASKED].to, heir))
+            continue;
+        m.tid = (struct dht_span){asked[*first % N_ASKED].tid, DHT_TID_BYTES};
+        dht_datagram(dht, now_us, heir, bytes, dht_krpc_encode(&m, bytes, sizeof bytes));
+        n += asked[*first % N_ASKED].method == DHT_HANSE_PUT;
+    }
+    return n;
+}
+
+/* A newcomer that takes 0.3 s for each entry has its place for 100 s. */
+START_TEST(a_slow_heir_gives_way)
+{
+    struct dht_id id = {{77}}, target = {{77, 9}};
+    struct addr addr = {.family = 4, .ip = {10, 0, 3, 1}, .port = 1};
+    struct dht_entry entry = {.addr = addr, .seq = 1, .expiry_s = (uint32_t)(NOW_US / SECOND_US) + 300};
+    size_t first = 0, n = 0;
+    for (size_t i = 0; i < N_BROUGHT; i++) {
+        uint8_t raw[DHT_ENTRY_MAX];
+        memcpy(entry.writer.byte, &i, sizeof i);
+        struct dht_span span = {raw, dht_entry_encode(&entry, &target, key, raw)};
+        ck_assert_int_eq(dht_directory_store(&dht->directory, &target, &entry, span, &addr, NOW_US), 0);
+    }
+    ck_assert(dht_table_answered(&dht->half[0].table, &id, &addr, true, 300000, NOW_US));
+    dht_handover_node(dht, NOW_US, &id, &addr);
+    for (uint64_t now_us = NOW_US; now_us < NOW_US + 180 * SECOND_US; now_us += 3 * SECOND_US / 10) {
+        dht_tick(dht, now_us);
+        n += heir_answers(&addr, &id, &first, now_us);
+        ck_assert(now_us < NOW_US + 101 * SECOND_US || dht->n_heirs == 0);
+    }
+    ck_assert_uint_ge(n, 320);
+    ck_assert_uint_le(n, 340);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dht-operation");
@@ -523,6 +568,7 @@ int main(void)
     tcase_add_loop_test(all, a_family_of_few_does_not_double_a_read, 0, 3);
     tcase_add_loop_test(all, we_are_none_of_the_others, 0, 2);
     tcase_add_test(all, what_strangers_put_is_counted_under_a_salt);
+    tcase_add_test(all, a_slow_heir_gives_way);
     tcase_add_test(all, upkeep_needs_no_place_in_the_line);
     tcase_add_test(all, a_few_who_come_and_go_cost_little);
     suite_add_tcase(suite, all);
