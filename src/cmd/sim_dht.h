@@ -84,7 +84,7 @@ struct sim_dht_times {
 
 struct sim_dht_reads {
     size_t n, n_found, n_lost; /* lost ones are not among the n */
-    double hops_mean;          /* questions one after the other until the first who had it had answered */
+    double hops_mean;          /* questions one after the other until the first who had it had answered, or a liar who forged */
     unsigned hops_max;
     double questions;                                        /* of a read, in all */
     struct sim_dht_times first, whole, newcomers, residents; /* the latter two: first values of those readers */

@@ -1,10 +1,11 @@
-/* cmd/sim_dht_lie.c - nodes that know each other: to every question they answer with the liars nearest to its target, and what
- * they are given to keep they forget.  Their ids fit their addresses, and they go on asking like the others, so that they stay in
- * tables. */
+/* cmd/sim_dht_lie.c - nodes that know each other: to every question they answer with the liars nearest to its target, to one for
+ * a key with an entry of their own besides, and what they are given to keep they forget.  Their ids fit their addresses, and they go
+ * on asking like the others, so that they stay in tables. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmd/sim_dht.h"
+#include "dht/entry.h"
 #include "dht/id.h"
 #include "dht/krpc.h"
 
@@ -65,10 +66,22 @@ static void take_nearest(const struct sim_dht_liar *liar, size_t low, size_t hig
     take_nearest(liar, is_high ? low : middle, is_high ? middle : high, i + 1, target, out);
 }
 
+/* Anybody may write under any key: so who reads has found something. */
+static size_t forge(const struct sim_dht_peer *peer, const struct dht_id *key, uint8_t raw[DHT_ENTRY_MAX])
+{
+    uint64_t now_us = world_now(peer->swarm->world);
+    struct dht_entry entry = {.writer = key_peer_id(world_key(peer->node)),
+                              .addr = world_addr(peer->node),
+                              .seq = now_us,
+                              .expiry_s = (uint32_t)(now_us / SIM_DHT_SECOND_US) + DHT_DIRECTORY_TTL_S,
+                              .n_bytes = SIM_DHT_RECORD_BYTES};
+    return dht_entry_encode(&entry, key, world_key(peer->node), raw);
+}
+
 bool sim_dht_lie(struct sim_dht_peer *peer, const struct io_event *event)
 {
     struct dht_message m, reply = {.kind = DHT_REPLY, .has_id = true, .ip = event->from};
-    uint8_t nodes[SIM_DHT_LIARS_NAMED * 38], bytes[DHT_DATAGRAM_MAX];
+    uint8_t nodes[SIM_DHT_LIARS_NAMED * 38], raw[DHT_ENTRY_MAX], bytes[DHT_DATAGRAM_MAX];
     struct named named = {.n = 0};
     size_t n_nodes = 0, n = 0, max = 3 * event->n_bytes < sizeof bytes ? 3 * event->n_bytes : sizeof bytes;
     if (dht_krpc_decode(&m, event->bytes, event->n_bytes) != 0 || m.kind != DHT_QUERY)
@@ -81,6 +94,11 @@ bool sim_dht_lie(struct sim_dht_peer *peer, const struct io_event *event)
     reply.id = dht_own_id(peer->dht);
     reply.token = (struct dht_span){(const uint8_t *)"trust me", 8};
     reply.nodes = (struct dht_span){nodes, n_nodes};
+    if (m.method == DHT_HANSE_GET && !(m.has_max && m.max == 0)) {
+        reply.entries = (struct dht_span){raw, forge(peer, &m.target, raw)};
+        reply.has_n = true;
+        reply.n = 1;
+    }
     while ((n = dht_krpc_encode(&reply, bytes, max)) == 0 && reply.nodes.n > 0)
         reply.nodes.n -= NODE_BYTES;
     if (n > 0)
